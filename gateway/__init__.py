@@ -1,0 +1,3 @@
+"""Identity-aware access gateway for hospital record systems."""
+
+__version__ = "0.1.0"

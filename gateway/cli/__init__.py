@@ -1,0 +1,1 @@
+"""The `gateway` command: one file per command group, no logic."""

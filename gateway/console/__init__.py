@@ -1,0 +1,1 @@
+"""The security officer's and auditor's web pages: an app behind the gateway like any other."""

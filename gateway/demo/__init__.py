@@ -1,0 +1,1 @@
+"""What only `gateway demo` has: synthetic people and patients, sample apps, the simulated verifier's switch."""

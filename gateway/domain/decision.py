@@ -1,0 +1,65 @@
+"""A decision is a value. Five kinds, closed reasons, and enough to explain itself; one module maps it to HTTP."""
+
+import msgspec
+
+from gateway.domain.identity import Handle
+from gateway.domain.posture import Posture
+from gateway.domain.reason import ChallengeReason, DenyReason, RefuseReason, RemedyStep, UnavailableReason
+from gateway.domain.request import Request
+from gateway.domain.route import Route
+
+
+class _Base(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    """Decision id: `dec_...`; names the record, the completion record, the `jti` of the assertion, and the page's reference."""
+
+
+class Allow(_Base, frozen=True, kw_only=True):
+    """The request may go to the upstream, exactly as in `request`."""
+
+    request: Request
+    route: Route
+    handle: Handle
+    posture: Posture
+    policies: tuple[str, ...]
+    record_index: int = -1
+    """Index of the written decision record; -1 only while it is not written yet."""
+
+
+class Challenge(_Base, frozen=True, kw_only=True):
+    """Nobody is signed in (any more): sign in and come back."""
+
+    reason: ChallengeReason
+    request: Request
+    route: Route
+
+
+class Deny(_Base, frozen=True, kw_only=True):
+    """A known person may not do this now. `remedy` lists, in order, what would let them in; empty means: ask someone."""
+
+    reason: DenyReason
+    request: Request
+    route: Route
+    handle: Handle
+    posture: Posture
+    policies: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    remedy: tuple[RemedyStep, ...] = ()
+
+
+class Refuse(_Base, frozen=True, kw_only=True):
+    """The request is malformed, ambiguous or for nobody. Never repaired."""
+
+    reason: RefuseReason
+    detail: str = ""
+    """For the log and the page; contains no raw control characters."""
+
+
+class Unavailable(_Base, frozen=True, kw_only=True):
+    """Something that the decision needs does not answer: nothing is let through."""
+
+    reason: UnavailableReason
+    detail: str = ""
+
+
+Decision = Allow | Challenge | Deny | Refuse | Unavailable

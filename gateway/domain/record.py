@@ -1,0 +1,101 @@
+"""What the log holds: a closed set of fields (guideline 17①: who, when, how long, which record). No bodies, tokens or codes.
+
+Times are RFC 3339 UTC with milliseconds. `facts` is the whole of what policies could read, so that any decision can be
+decided again.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+EventName = Literal[
+    "gateway.started", "gateway.stopped", "policy.loaded", "policy.rejected",
+    "signin.started", "signin.succeeded", "signin.failed", "signin.locked", "stepup.succeeded",
+    "signout", "session.revoked", "session.expired", "stream.cut",
+    "factor.registered", "factor.removed",
+    "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken",
+    "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
+    "console.view", "console.export", "handoff.refused", "return.refused", "internal.error",
+]  # fmt: skip
+
+
+class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The person, as far as known."""
+
+    subject: str = ""
+    login: str = ""
+    name: str = ""
+    roles: tuple[str, ...] = ()
+    department: str = ""
+    session: str = ""
+    """Session id (not a token)."""
+    device: str = ""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the request came from."""
+
+    address: str = ""
+    port: int = 0
+    door: str = ""
+    tls: str = ""
+
+
+class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision", tag_field="type"):
+    """One decision, written before the upstream sees a byte."""
+
+    id: str
+    at: str
+    outcome: Literal["allow", "challenge", "deny", "refuse", "unavailable"]
+    reason: str
+    actor: Actor
+    source: Source
+    host: str
+    method: str
+    path: str
+    """Without query. Refused targets are escaped to printable ASCII and cut at 2,048 characters."""
+    query_names: tuple[str, ...] = ()
+    """Names only: values may hold patient data."""
+    app: str = ""
+    route: str = ""
+    action: str = ""
+    patient: str = ""
+    policies: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    remedy: tuple[str, ...] = ()
+    bundle: str = ""
+    """Content hash of the policy bundle that decided."""
+    facts: dict[str, Any] | None = None
+    request_id: str = ""
+    phase: Literal["request", "stream"] = "request"
+    """`stream`: an open stream was decided again."""
+
+
+class CompletionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="completion", tag_field="type"):
+    """How an allowed request ended. `id` is the decision's."""
+
+    id: str
+    at: str
+    status: int
+    """Status sent to the client; 0 when none was."""
+    bytes_in: int
+    bytes_out: int
+    duration_ms: int
+    problem: str = ""
+
+
+class EventRecord(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="type"):
+    """Everything else that an auditor asks about: sign-ins, refusals of the identity provider, console actions, lifecycle."""
+
+    id: str
+    at: str
+    event: EventName
+    outcome: Literal["success", "failure"]
+    actor: Actor
+    source: Source = Source()
+    target: str = ""
+    """Whom or what it was done to: a session, device, file, account name."""
+    detail: dict[str, str] = {}
+
+
+Record = DecisionRecord | CompletionRecord | EventRecord

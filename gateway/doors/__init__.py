@@ -1,0 +1,1 @@
+"""Doors turn bytes or headers into facts and decisions into replies. They only translate."""

@@ -1,0 +1,168 @@
+"""What the pipeline needs from the world. Adapters implement these; `gateway.app` chooses them; `tests/contract` holds their suites.
+
+Three answers are never mixed: not found (a value), not yours (a value), broken (`StoreUnavailable` / `AuditError` raised).
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from gateway.domain.identity import Handle, Session
+from gateway.domain.posture import Device
+from gateway.domain.record import Record
+from gateway.kernel.secret import Secret
+
+MissingWhy = Literal["unknown", "idle", "expired", "revoked"]
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that stands for no live session, and why, as far as the store still knows.
+
+    `unknown` also covers: another host's token, a truncated or forged one.
+    """
+
+    why: MissingWhy
+
+
+class SessionChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A session changed or ended. `session_id == "*"`: the feed was interrupted, look at every session again."""
+
+    session_id: str
+    kind: Literal["revoked", "changed"]
+
+
+class SessionStore(Protocol):
+    """Sessions and the per-host handles to them.
+
+    Tokens are 256-bit secrets, given out once and stored as SHA-256 only. A token is valid for the one host that it was
+    issued for. Revocation is seen by `resolve` on every node at once (the next call), and by `changes` within a second.
+    Every method raises `StoreUnavailable` when the backend does not answer within its time limit.
+    """
+
+    async def create(self, session: Session, host: str) -> Secret:
+        """Store a new session and return the token for `host`. The session's own `generation` is the handle's."""
+        ...
+
+    async def attach(self, session_id: str, host: str) -> Secret | None:
+        """Issue a token for another host at the session's present generation, replacing that host's older tokens for this
+        session. None when the session is not alive.
+        """
+        ...
+
+    async def resolve(self, token: str, host: str, now: float) -> Handle | Missing:
+        """Return what the token stands for, and count it as activity (idle limit). Never raises on a malformed token.
+
+        Writing `last_seen_at` may be lazy, but an idle session ends no later than its limit plus five seconds.
+        """
+        ...
+
+    async def change(self, session_id: str, change: Callable[[Session], Session], host: str) -> Secret | None:
+        """Apply `change` atomically (it may be called again on conflict) and return a new token for `host` at the new
+        generation; the host's older tokens die. None when the session is not alive. `change` must raise `generation`.
+        """
+        ...
+
+    async def get(self, session_id: str, now: float) -> Session | None:
+        """Return a live session by id, without counting it as activity."""
+        ...
+
+    async def revoke(self, session_id: str) -> bool:
+        """End a session and all its handles. True when this call ended it. `resolve` then says `revoked` for its tokens."""
+        ...
+
+    async def revoke_subject(self, subject: str) -> int:
+        """End all sessions of a person; how many."""
+        ...
+
+    async def list(self, now: float) -> list[Session]:
+        """Return every live session, newest first."""
+        ...
+
+    def changes(self) -> AsyncIterator[SessionChange]:
+        """Yield changes made on any node since the first `__anext__`; never ends until closed."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections."""
+        ...
+
+
+class OneTime(Protocol):
+    """Things that may be used once: sign-in states, flows, handoff codes, ceremony challenges. Check and consume is atomic."""
+
+    async def put(self, kind: str, value: bytes, ttl_seconds: int) -> str:
+        """Store `value` under a new unguessable name and return the name. At most 16 KiB."""
+        ...
+
+    async def take(self, kind: str, name: str) -> bytes | None:
+        """Return the value and forget it, atomically. None when unknown, expired, used, or of another kind."""
+        ...
+
+    async def peek(self, kind: str, name: str) -> bytes | None:
+        """Return the value and keep it."""
+        ...
+
+
+class DeviceRegistry(Protocol):
+    """The ledger of devices. Raises `StoreUnavailable` when broken. Changes raise `Device.version` and are announced."""
+
+    async def get(self, device_id: str) -> Device | None:
+        """Return a device by id, blocked ones included."""
+        ...
+
+    async def by_certificate(self, sha256: str) -> Device | None:
+        """Return the device that registered this certificate (hex SHA-256 of its DER)."""
+        ...
+
+    async def by_cookie(self, cookie_hash: str) -> Device | None:
+        """Return the device whose device cookie hashes to this."""
+        ...
+
+    async def add(self, device: Device) -> None:
+        """Store a new device; ValueError when its id, cookie or certificate is taken."""
+        ...
+
+    async def update(self, device_id: str, change: Callable[[Device], Device]) -> Device | None:
+        """Apply a change atomically; the stored version is the old one plus one. None when unknown."""
+        ...
+
+    async def list(self) -> list[Device]:
+        """Return all devices, newest first."""
+        ...
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(device_id)` after each change."""
+        ...
+
+
+class AuditLog(Protocol):
+    """The append-only log of this process."""
+
+    async def append(self, record: Record) -> int:
+        """Write a record so that it survives the death of the process; return its index.
+
+        Raises AuditError: then nothing may proceed.
+        Cancelling the caller does not lose a record that was handed in.
+        """
+        ...
+
+    async def synced(self, index: int) -> None:
+        """Wait until the record of `index` is on disk. Raises AuditError."""
+        ...
+
+    def subscribe(self, listener: Callable[[int, Record], None]) -> Callable[[], None]:
+        """Call `listener(index, record)` after each write, in order; returns the unsubscriber. A listener must not block."""
+        ...
+
+
+class AssertionSigner(Protocol):
+    """Signs the statement that the upstream gets about the person."""
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        """Return a compact JWS (ES256) over `claims`, with `kid`."""
+        ...
+
+    def jwks(self) -> dict[str, object]:
+        """Return the public keys, RFC 7517."""
+        ...

@@ -1,0 +1,1 @@
+"""Device registry and what a request showed of its device."""

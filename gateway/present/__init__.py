@@ -1,0 +1,1 @@
+"""From a decision to a reply: the one error mapper, and the pages."""

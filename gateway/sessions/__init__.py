@@ -1,0 +1,1 @@
+"""Session stores and one-time stores: memory and Redis, one contract."""
