@@ -1,0 +1,205 @@
+"""What the identity provider keeps and passes around. Values only: no I/O, no clock.
+
+All times are whole seconds since the Unix epoch, UTC. Nothing here holds a bearer token or a password in clear; what has to be
+kept in clear to be of use (a TOTP secret) sits in a `Secret`.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from gateway.kernel.secret import Secret
+
+AuthKind = Literal["pwd", "otp", "fido2", "recovery"]
+"""Kinds of authentication event. `fido2` always had user verification (PIN or biometric)."""
+
+ACR_MFA: Final = "urn:zt-gateway:acr:mfa"
+"""Two different factors, or one key with user verification."""
+ACR_PHR: Final = "phr"
+"""A FIDO2 assertion with user verification (the name is of the OpenID EAP ACR Values draft)."""
+ACR_PROOFED: Final = "urn:zt-gateway:acr:proofed"
+"""`ACR_MFA`, and an identity proofing in force."""
+ACR_VALUES: Final = (ACR_MFA, ACR_PHR, ACR_PROOFED)
+
+EventName = Literal[
+    "signin.started", "signin.succeeded", "signin.failed", "signin.locked", "stepup.succeeded", "signout",
+    "session.revoked", "factor.registered", "factor.removed",
+    "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken",
+]  # fmt: skip
+
+
+class AuthEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a person proved, once."""
+
+    kind: AuthKind
+    at: int
+    phishing_resistant: bool = False
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person with an account."""
+
+    id: str
+    """`usr_...`: stable, opaque, the `sub` of every token."""
+    login: str
+    """Canonical login name (`idp.accounts.canonical`)."""
+    name: str
+    """Display name, as on the name plate."""
+    roles: tuple[str, ...]
+    organization: str = ""
+    department: str = ""
+    active: bool = True
+    """A deactivated person signs in nowhere and gets no token, also not for a code issued before."""
+    email: str = ""
+    """A second name to sign in with, canonical; shares name space and failure counter with `login`. Empty when none."""
+    birth_date: str | None = None
+    """YYYY-MM-DD; compared in identity proofing only."""
+    kana: str | None = None
+    """Name in katakana; compared in identity proofing only."""
+
+
+class PasswordCredential(msgspec.Struct, frozen=True, kw_only=True):
+    """A password as an argon2 encoded hash."""
+
+    user_id: str
+    encoded: str
+    changed_at: int
+
+
+class TotpCredential(msgspec.Struct, frozen=True, kw_only=True):
+    """A confirmed time-based one-time password generator (RFC 6238: SHA-1, 6 digits, 30 s)."""
+
+    user_id: str
+    secret: Secret
+    """Base32."""
+    created_at: int
+    last_step: int = -1
+    """Newest time step (epoch / 30) that was used; -1 before the first use."""
+
+
+class Fido2Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """A passkey or security key of one person."""
+
+    id: str
+    """Credential id, base64url without padding."""
+    user_id: str
+    label: str
+    """What its owner calls it."""
+    public_data: bytes
+    """`AttestedCredentialData` as bytes (AAGUID, credential id, COSE public key); public."""
+    sign_count: int
+    created_at: int
+    last_used_at: int = 0
+    """0 before the first use."""
+    backup_eligible: bool = False
+    """The BE flag at registration; it never changes (WebAuthn 3 §6.1.3): a change means another authenticator."""
+
+
+class RecoveryCodes(msgspec.Struct, frozen=True, kw_only=True):
+    """Unused recovery codes, as `hash_token` of their canonical text (they carry at least 80 random bits each)."""
+
+    user_id: str
+    hashes: tuple[str, ...]
+    created_at: int
+
+
+class ProofingRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one identity proofing. Never a certificate, never the Individual Number."""
+
+    user_id: str
+    level: int
+    """Identity assurance level 1 to 3."""
+    method: str
+    verified_at: int
+    expires_at: int | None
+    """None: in force until replaced."""
+    verifier: str
+    transaction: str
+    person_digest: str
+    """Keyed digest (hex) that recognises the same person; says nothing without the key."""
+
+    def in_force(self, now: int) -> bool:
+        """True while it has not expired."""
+        return self.expires_at is None or now < self.expires_at
+
+
+class SsoSession(msgspec.Struct, frozen=True, kw_only=True):
+    """One signed-in browser at the identity provider. Its cookie's token is kept as a hash, beside it."""
+
+    id: str
+    """`sid` of the ID token; not a secret."""
+    user_id: str
+    events: tuple[AuthEvent, ...]
+    """The newest event of each kind."""
+    created_at: int
+    last_seen_at: int
+    address: str = ""
+
+
+class LoginTransaction(msgspec.Struct, frozen=True, kw_only=True):
+    """An authorize request in progress, and what has been proved for it so far.
+
+    It belongs to one browser (`browser_hash`): its id alone, seen in a URL, is of no use to anybody else.
+    """
+
+    id: str
+    client_id: str
+    redirect_uri: str
+    """Already matched exactly against the client's registration."""
+    scope: str
+    state: str
+    nonce: str
+    code_challenge: str
+    """PKCE, S256."""
+    created_at: int
+    expires_at: int
+    browser_hash: str
+    """`hash_token` of the cookie `__Host-idp-browser`."""
+    acr: str = ""
+    """The class asked for (the first of `acr_values` that is one of `ACR_VALUES`); empty: none, which means `ACR_MFA`."""
+    max_age: int | None = None
+    fresh: bool = False
+    """`max_age=0` or `prompt=login`: only what is proved in this transaction counts."""
+    ui_locales: tuple[str, ...] = ()
+    login_hint: str = ""
+    """Unverified: for filling in a field, nothing else."""
+    hint_subject: str = ""
+    """`sub` of a verified `id_token_hint`: only this person can complete. Empty: anybody."""
+    user_id: str = ""
+    """Who is signing in, once the first factor has shown it (or the browser's session, when it counts). Empty before."""
+    session_id: str = ""
+    """The browser's live session at the start, when it was of the right person; empty otherwise."""
+    session_events: tuple[AuthEvent, ...] = ()
+    """What that session had proved and what still counts here: not older than `max_age`, none when `fresh`."""
+    proved: tuple[AuthEvent, ...] = ()
+    """What was proved in this transaction."""
+    notes: dict[str, str] = {}
+    """Small values of the sign-in pages (which step, name of a stored challenge). No secrets, no codes."""
+
+    def events(self) -> tuple[AuthEvent, ...]:
+        """Everything that counts towards what was asked for."""
+        return self.session_events + self.proved
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something an auditor asks about. `login` is what was typed, canonicalised and cut to 128 characters, or the account's."""
+
+    name: EventName
+    outcome: Literal["success", "failure"]
+    at: int
+    login: str = ""
+    subject: str = ""
+    address: str = ""
+    session: str = ""
+    detail: dict[str, str] = {}
+    """Closed, short values: reason, kind of factor. No passwords, codes, tokens."""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to "may this account be tried now?"."""
+
+    allowed: bool
+    retry_after: int = 0
+    """Seconds to wait when not allowed."""
+    locked: bool = False
+    """True when the account (not just the address) has reached its limit: guideline 7.0 asks for an account lock."""
