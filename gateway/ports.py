@@ -1,4 +1,4 @@
-"""What the pipeline needs from the world. Adapters implement these; `gateway.app` chooses them; `tests/contract` holds their suites.
+"""What the pipeline needs from the world. Adapters implement these, `gateway.app` chooses them, `tests/contract` has their suites.
 
 Three answers are never mixed: not found (a value), not yours (a value), broken (`StoreUnavailable` / `AuditError` raised).
 """
@@ -8,8 +8,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from gateway.domain.connection import Connection
 from gateway.domain.identity import Handle, Session
-from gateway.domain.posture import Device
+from gateway.domain.posture import Device, Posture
 from gateway.domain.record import Record
 from gateway.kernel.secret import Secret
 
@@ -165,4 +166,12 @@ class AssertionSigner(Protocol):
 
     def jwks(self) -> dict[str, object]:
         """Return the public keys, RFC 7517."""
+        ...
+
+
+class PostureSource(Protocol):
+    """Turns what a request showed of its device into a `Posture`. Raises `StoreUnavailable` when it can't look."""
+
+    async def observe(self, connection: Connection, handle: Handle) -> Posture:
+        """Return the strongest evidence that holds on this very request."""
         ...

@@ -1,0 +1,350 @@
+"""The one decision function behind every door.
+
+Steps, each numbered above its code:
+
+1. The request finds its route, once. No route: Refuse.
+2. The session cookie of this host stands for a handle. None or dead: Challenge.
+3. The device is what it can prove on this very request.
+4. The facts are gathered: the closed set that policies can read.
+5. The policy set in force answers; an evaluation error denies.
+6. A Deny asks the same policy set what would let the person in: the remedy.
+7. The decision is written to the log; where the action asks for it, synced. No record: Unavailable.
+
+Fails closed: a store or log that does not answer, and any error that nobody expected, is Unavailable.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final, Literal, Protocol
+from zoneinfo import ZoneInfo
+
+from gateway.domain.connection import Connection
+from gateway.domain.cookies import SESSION_COOKIE, own_cookie
+from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
+from gateway.domain.identity import Handle
+from gateway.domain.network import Zones
+from gateway.domain.posture import Posture
+from gateway.domain.reason import (
+    ChallengeReason,
+    DenyReason,
+    RefuseReason,
+    RemedyStep,
+    UnavailableReason,
+    UpstreamProblem,
+)
+from gateway.domain.record import CompletionRecord
+from gateway.domain.request import RawRequest, Refusal, Request
+from gateway.domain.route import Match, RouteTable
+from gateway.kernel.clock import Clock
+from gateway.kernel.errors import AuditError, StoreUnavailable
+from gateway.kernel.ids import new_id
+from gateway.pipeline.gather import gather
+from gateway.pipeline.outgoing import Outgoing
+from gateway.pipeline.records import decision_record, source_of, timestamp
+from gateway.pipeline.streams import Streams, StreamWatch
+from gateway.policy.facts import Facts
+from gateway.policy.remedy import PolicySet, find_remedy
+from gateway.ports import AuditLog, Missing, PostureSource, SessionStore
+
+logger = logging.getLogger(__name__)
+
+SYNCED_ACTIONS: Final = frozenset({"write", "delete", "export", "administer"})
+_STORES: Final = frozenset({UnavailableReason.SESSION_STORE, UnavailableReason.DEVICE_REGISTRY})
+"""A `StoreUnavailable` names its store in `where` with one of these; anything else counts as the session store."""
+_MISSING: Final = {
+    "unknown": ChallengeReason.COOKIE_UNKNOWN,
+    "idle": ChallengeReason.SESSION_IDLE,
+    "expired": ChallengeReason.SESSION_EXPIRED,
+    "revoked": ChallengeReason.SESSION_REVOKED,
+}
+
+
+class PolicySource(Protocol):
+    """Where the policy set in force is read, once a decision."""
+
+    @property
+    def current(self) -> PolicySet:
+        """The bundle in force; a decision keeps the one that it began with."""
+        ...
+
+
+class _Draft:
+    """A decision together with what it was made from, on its way to the log."""
+
+    __slots__ = ("bundle", "decision", "facts", "match")
+
+    def __init__(self, decision: Decision, match: Match | None = None, facts: Facts | None = None, bundle: str = "") -> None:
+        self.decision = decision
+        self.match = match
+        self.facts = facts
+        self.bundle = bundle
+
+
+class Pipeline:
+    """Decides requests and keeps open streams under their decision."""
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        sessions: SessionStore,
+        posture: PostureSource,
+        policies: PolicySource,
+        log: AuditLog,
+        outgoing: Outgoing,
+        zones: Zones,
+        timezone: ZoneInfo,
+        clock: Clock,
+        new_device_compliant: bool,
+    ) -> None:
+        """`new_device_compliant`: whether a device that a person registers now counts at once (self-service enrolment)."""
+        self._routes = routes
+        self._sessions = sessions
+        self._posture = posture
+        self._policies = policies
+        self._log = log
+        self._outgoing = outgoing
+        self._zones = zones
+        self._timezone = timezone
+        self._clock = clock
+        self._new_device_compliant = new_device_compliant
+        self._completions: set[asyncio.Task[None]] = set()
+        self.streams: Final = Streams(self.recheck, sessions)
+
+    # ------------------------------------------------------------------ deciding
+
+    async def decide(self, request: Request, door: str) -> Decision:
+        """Decide a canonical request and write the record. Never raises but for cancellation."""
+        decision_id = new_id("dec")
+        draft = await self._guarded(decision_id, self._decide(decision_id, request))
+        return await self._record(
+            draft, connection=request.connection, door=door, host=request.host, method=request.method, target=request.target
+        )
+
+    async def refuse(self, raw: RawRequest, refusal: Refusal, door: str) -> Refuse | Unavailable:
+        """Record that a request was not even decided, and return that as a decision."""
+        decision = Refuse(id=new_id("dec"), reason=refusal.reason, detail=refusal.detail)
+        hosts = [value for name, value in raw.headers if name.lower() == "host"]
+        recorded = await self._record(
+            _Draft(decision),
+            connection=raw.connection,
+            door=door,
+            host=",".join(hosts),
+            method=raw.method,
+            target=raw.target,
+        )
+        if isinstance(recorded, Refuse | Unavailable):
+            return recorded
+        raise AssertionError("a refusal can only stay one or become unavailable")
+
+    async def recheck(self, allow: Allow) -> Decision | None:
+        """Decide an open stream again, with the session as it is now. None while it is still allowed."""
+        request = allow.request
+        draft = await self._guarded(allow.id, self._decide_again(allow))
+        if isinstance(draft.decision, Allow):
+            return None
+        return await self._record(
+            draft,
+            connection=request.connection,
+            door="stream",
+            host=request.host,
+            method=request.method,
+            target=request.target,
+            phase="stream",
+            request_id=allow.id,
+        )
+
+    @staticmethod
+    async def _guarded(decision_id: str, deciding: Coroutine[Any, Any, _Draft]) -> _Draft:
+        try:
+            return await deciding
+        except StoreUnavailable as error:
+            logger.error("no decision %s: %s", decision_id, error)  # noqa: TRY400  expected kind: the message says it all
+            reason = UnavailableReason(error.where) if error.where in _STORES else UnavailableReason.SESSION_STORE
+            return _Draft(Unavailable(id=decision_id, reason=reason, detail=error.what))
+        except Exception as error:
+            # Fail closed on what nobody expected: the person gets a 503 with the id, the trace goes to the operator.
+            logger.exception("no decision %s: unexpected error", decision_id)
+            return _Draft(Unavailable(id=decision_id, reason=UnavailableReason.INTERNAL, detail=type(error).__name__))
+
+    async def _decide(self, decision_id: str, request: Request) -> _Draft:
+        # 1. The request finds its route, once.
+        match = self._routes.match(request.host, request.segments, request.method)
+        if isinstance(match, RefuseReason):
+            return _Draft(Refuse(id=decision_id, reason=match))
+        # 2. The session cookie of this host stands for a handle.
+        token = own_cookie(request.headers, SESSION_COOKIE)
+        if token is None:
+            reason = ChallengeReason.SIGN_IN_REQUIRED
+            return _Draft(Challenge(id=decision_id, reason=reason, request=request, route=match.route), match)
+        handle = await self._sessions.resolve(token, request.host, self._clock.now())
+        if isinstance(handle, Missing):
+            reason = _MISSING[handle.why]
+            return _Draft(Challenge(id=decision_id, reason=reason, request=request, route=match.route), match)
+        return await self._judge(decision_id, request, match, handle)
+
+    async def _decide_again(self, allow: Allow) -> _Draft:
+        match = self._routes.match(allow.request.host, allow.request.segments, allow.request.method)
+        if isinstance(match, RefuseReason):
+            return _Draft(Refuse(id=allow.id, reason=match))
+        session = await self._sessions.get(allow.handle.session.id, self._clock.now())
+        if session is None:
+            reason = ChallengeReason.SESSION_REVOKED
+            return _Draft(Challenge(id=allow.id, reason=reason, request=allow.request, route=match.route), match)
+        # A stream keeps the generation that it was opened with: a later step-up does not lift it.
+        handle = Handle(session=session, host=allow.handle.host, generation=allow.handle.generation)
+        return await self._judge(allow.id, allow.request, match, handle)
+
+    async def _judge(self, decision_id: str, request: Request, match: Match, handle: Handle) -> _Draft:
+        # 3. The device is what it can prove on this very request.
+        posture = await self._posture.observe(request.connection, handle)
+        # 4. The closed set of facts.
+        facts = gather(
+            handle=handle,
+            posture=posture,
+            match=match,
+            connection=request.connection,
+            zones=self._zones,
+            now=self._clock.now(),
+            timezone=self._timezone,
+        )
+        # 5. The policy set in force answers.
+        policies = self._policies.current
+        answer = policies.evaluate(facts)
+        if answer.allowed:
+            allow = Allow(
+                id=decision_id,
+                request=request,
+                route=match.route,
+                handle=handle,
+                posture=posture,
+                policies=answer.policies,
+            )
+            return _Draft(allow, match, facts, policies.version)
+        # 6. What would let the person in?
+        deny = Deny(
+            id=decision_id,
+            reason=_deny_reason(errors=bool(answer.errors), forbidden=answer.forbidden),
+            request=request,
+            route=match.route,
+            handle=handle,
+            posture=posture,
+            policies=answer.policies,
+            errors=answer.errors,
+            remedy=self._remedy(policies, facts, posture),
+        )
+        return _Draft(deny, match, facts, policies.version)
+
+    def _remedy(self, policies: PolicySet, facts: Facts, posture: Posture) -> tuple[RemedyStep, ...]:
+        steps = find_remedy(policies, facts, new_device_compliant=self._new_device_compliant)
+        remedy = tuple(RemedyStep(step) for step in steps)
+        # A device that waits for an officer, or was blocked by one, is not helped by registering it again.
+        if posture.note in {"pending", "blocked"} and RemedyStep.REGISTER_DEVICE in remedy:
+            return ()
+        return remedy
+
+    # ------------------------------------------------------------------ recording
+
+    async def _record(
+        self,
+        draft: _Draft,
+        *,
+        connection: Connection,
+        door: str,
+        host: str,
+        method: str,
+        target: str,
+        phase: Literal["request", "stream"] = "request",
+        request_id: str = "",
+    ) -> Decision:
+        # 7. Written before anybody acts on it; synced where the action asks for it.
+        decision = draft.decision
+        try:
+            index = await self._log.append(
+                decision_record(
+                    decision,
+                    now=self._clock.now(),
+                    source=source_of(connection, door),
+                    host=host,
+                    method=method,
+                    target=target,
+                    match=draft.match,
+                    facts=draft.facts,
+                    bundle=draft.bundle,
+                    phase=phase,
+                    request_id=request_id,
+                )
+            )
+            if isinstance(decision, Allow) and (decision.route.sync or decision.route.action in SYNCED_ACTIONS):
+                await self._log.synced(index)
+        except AuditError as error:
+            logger.critical("audit log failed; nothing is let through: %s", error)
+            return Unavailable(id=decision.id, reason=UnavailableReason.AUDIT_LOG)
+        if isinstance(decision, Allow):
+            return Allow(
+                id=decision.id,
+                request=decision.request,
+                route=decision.route,
+                handle=decision.handle,
+                posture=decision.posture,
+                policies=decision.policies,
+                record_index=index,
+            )
+        return decision
+
+    def completed(
+        self,
+        allow: Allow,
+        *,
+        status: int,
+        bytes_in: int,
+        bytes_out: int,
+        started: float,
+        problem: UpstreamProblem = UpstreamProblem.NONE,
+    ) -> None:
+        """Write how an allowed request ended. `started` is monotonic. The task is retained: no cancellation loses it."""
+        record = CompletionRecord(
+            id=allow.id,
+            at=timestamp(self._clock.now()),
+            status=status,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            duration_ms=max(0, round((self._clock.monotonic() - started) * 1000)),
+            problem=str(problem),
+        )
+        task = asyncio.get_running_loop().create_task(self._complete(record))
+        self._completions.add(task)
+        task.add_done_callback(self._completions.discard)
+
+    async def _complete(self, record: CompletionRecord) -> None:
+        try:
+            await self._log.append(record)
+        except AuditError as error:
+            # The log is broken from here on, so every later decision is Unavailable; nothing more can be done for this one.
+            logger.critical("completion of %s could not be written: %s", record.id, error)
+
+    async def drain(self) -> None:
+        """Wait for completion records that are being written. Call after the doors have closed, before the log does."""
+        while self._completions:
+            await asyncio.gather(*self._completions)
+
+    # ------------------------------------------------------------------ for the doors
+
+    def outgoing(self, allow: Allow) -> list[tuple[str, str]]:
+        """Headers to set on the upstream request, and on it only."""
+        return self._outgoing.headers(allow, self._clock.now())
+
+    def protected_names(self) -> frozenset[str]:
+        """Folded header names that clients may never send on: see `gateway.domain.headers`."""
+        return self._outgoing.protected
+
+    def watch(self, allow: Allow) -> StreamWatch:
+        """Keep an open stream under its decision; use as a context manager, and end the stream when `.cut` is set."""
+        return self.streams.watch(allow)
+
+
+def _deny_reason(*, errors: bool, forbidden: bool) -> DenyReason:
+    if errors:
+        return DenyReason.POLICY_ERROR
+    return DenyReason.POLICY_FORBIDS if forbidden else DenyReason.NO_POLICY_PERMITS

@@ -1,0 +1,104 @@
+"""From what is known to the facts that policies can read. Pure: the time comes in."""
+
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gateway.domain.connection import Connection
+from gateway.domain.identity import AuthEvent, Handle, Proofing
+from gateway.domain.network import Zones
+from gateway.domain.posture import STRENGTH, Posture
+from gateway.domain.route import Match
+from gateway.policy.facts import (
+    AuthenticationFacts,
+    DeviceFacts,
+    Facts,
+    NetworkFacts,
+    PrincipalFacts,
+    ProofingFacts,
+    TargetFacts,
+    TimeFacts,
+)
+
+_FACTORS: Final[dict[str, frozenset[str]]] = {
+    "pwd": frozenset({"knowledge"}),
+    "otp": frozenset({"possession"}),
+    "recovery": frozenset({"possession"}),
+    "fido2": frozenset({"possession", "verification"}),
+}
+MAX_SKEW_SECONDS: Final = 60
+"""An event further in the future than this is not believed at all."""
+SECONDS_A_DAY: Final = 86_400
+
+
+def gather(
+    *, handle: Handle, posture: Posture, match: Match, connection: Connection, zones: Zones, now: float, timezone: ZoneInfo
+) -> Facts:
+    """Build the closed set of facts for one request at time `now` (epoch seconds)."""
+    identity = handle.session.identity
+    local = datetime.fromtimestamp(now, timezone)
+    return Facts(
+        principal=PrincipalFacts(id=identity.subject, roles=identity.roles, organization=identity.organization),
+        authentication=authentication_facts(handle.events(), now),
+        proofing=proofing_facts(identity.proofing, now),
+        device=device_facts(posture, now),
+        network=NetworkFacts(zone=zones.zone_of(connection.peer_address), tls=connection.tls),
+        time=TimeFacts(hour=local.hour, weekday=local.isoweekday(), date=local.date().isoformat()),
+        situation="normal",
+        grants=(),
+        target=TargetFacts(
+            app=match.app.id,
+            route=match.route.id,
+            action=match.route.action,
+            sensitivity=match.route.sensitivity,
+            patient=match.patient,
+        ),
+    )
+
+
+def authentication_facts(events: tuple[AuthEvent, ...], now: float) -> AuthenticationFacts:
+    """Summarise what was proved. Events from the future (beyond clock skew) do not count."""
+    believed = [event for event in events if event.at <= now + MAX_SKEW_SECONDS]
+    touches = [event.at for event in believed if event.kind == "fido2"]
+    factors = frozenset[str]().union(*(_FACTORS[event.kind] for event in believed))
+    return AuthenticationFacts(
+        kinds=tuple(sorted({event.kind for event in believed})),
+        factors=min(len(factors), 2),
+        phishing_resistant=any(event.phishing_resistant for event in believed),
+        # Nothing believed: as old as can be, so that no "younger than" can hold.
+        age_seconds=_age(max((event.at for event in believed), default=0), now),
+        key_touch_age_seconds=_age(max(touches), now) if touches else None,
+    )
+
+
+def proofing_facts(proofing: Proofing | None, now: float) -> ProofingFacts:
+    """Proofing in force at `now`; expired or absent proofing is level 0."""
+    if proofing is None or (proofing.expires_at is not None and proofing.expires_at <= now):
+        return ProofingFacts(level=0, method="none", age_days=0)
+    return ProofingFacts(level=proofing.level, method=proofing.method, age_days=_age(proofing.verified_at, now) // SECONDS_A_DAY)
+
+
+def device_facts(posture: Posture, now: float) -> DeviceFacts:
+    """What the device showed; without an active registered device everything is at its weakest."""
+    device = posture.device
+    if device is None or device.status != "active":
+        return DeviceFacts(
+            registered=False,
+            compliant=False,
+            evidence="none",
+            evidence_strength=0,
+            ownership="",
+            compliance_age_seconds=None,
+        )
+    return DeviceFacts(
+        registered=True,
+        compliant=device.compliance == "compliant",
+        evidence=posture.evidence,
+        evidence_strength=STRENGTH[posture.evidence],
+        ownership=device.ownership,
+        compliance_age_seconds=_age(device.compliance_at, now),
+    )
+
+
+def _age(at: int, now: float) -> int:
+    return max(0, int(now) - at)

@@ -1,0 +1,114 @@
+"""From values to log records. Pure: the time comes in."""
+
+from datetime import UTC, datetime
+from typing import Final, Literal
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from gateway.domain.connection import Connection
+from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse
+from gateway.domain.identity import Handle
+from gateway.domain.record import Actor, DecisionRecord, Source
+from gateway.domain.route import Match
+from gateway.kernel.ids import new_id
+from gateway.policy.facts import Facts
+
+MAX_TARGET: Final = 2048
+MAX_NAMES: Final = 32
+MAX_NAME: Final = 64
+
+_OUTCOME: Final[dict[type, Literal["allow", "challenge", "deny", "refuse", "unavailable"]]] = {
+    Allow: "allow",
+    Challenge: "challenge",
+    Deny: "deny",
+    Refuse: "refuse",
+}
+
+
+def timestamp(now: float) -> str:
+    """RFC 3339 UTC with milliseconds."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def printable(text: str, limit: int = MAX_TARGET) -> str:
+    """Text from outside as printable ASCII, everything else backslash-escaped, cut at `limit`."""
+    escaped = text.encode("ascii", "backslashreplace").decode("ascii")
+    safe = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in escaped)
+    return safe if len(safe) <= limit else f"{safe[: limit - 3]}..."
+
+
+def actor_of(handle: Handle | None, device: str = "") -> Actor:
+    """The person behind a handle."""
+    if handle is None:
+        return Actor()
+    identity = handle.session.identity
+    return Actor(
+        subject=identity.subject,
+        login=identity.login,
+        name=identity.name,
+        roles=identity.roles,
+        department=identity.department,
+        session=handle.session.id,
+        device=device,
+    )
+
+
+def source_of(connection: Connection, door: str) -> Source:
+    """Where a request came from."""
+    return Source(address=connection.peer_address, port=connection.peer_port, door=door, tls=connection.tls_version)
+
+
+def decision_record(
+    decision: Decision,
+    *,
+    now: float,
+    source: Source,
+    host: str,
+    method: str,
+    target: str,
+    match: Match | None = None,
+    facts: Facts | None = None,
+    bundle: str = "",
+    phase: Literal["request", "stream"] = "request",
+    request_id: str = "",
+) -> DecisionRecord:
+    """Describe a decision for the log. Query values never enter: they may hold what a search was for."""
+    path, _, query = target.partition("?")
+    handle = decision.handle if isinstance(decision, Allow | Deny) else None
+    device = decision.posture.device if isinstance(decision, Allow | Deny) else None
+    return DecisionRecord(
+        # A re-decided stream is a decision of its own: the id that its completion record carries stays unique.
+        id=decision.id if phase == "request" else new_id("dec"),
+        at=timestamp(now),
+        outcome=_OUTCOME.get(type(decision), "unavailable"),
+        reason="policy_permits" if isinstance(decision, Allow) else str(decision.reason),
+        actor=actor_of(handle, device.id if device else ""),
+        source=source,
+        host=printable(host, 255),
+        method=printable(method, 32),
+        path=printable(path),
+        query_names=_names(query),
+        app=match.app.id if match else "",
+        route=match.route.id if match else "",
+        action=match.route.action if match else "",
+        patient=printable(match.patient, 128) if match else "",
+        policies=decision.policies if isinstance(decision, Allow | Deny) else (),
+        errors=decision.errors
+        if isinstance(decision, Deny)
+        else ((printable(decision.detail, 512),) if not isinstance(decision, Allow | Challenge) and decision.detail else ()),
+        remedy=tuple(str(step) for step in decision.remedy) if isinstance(decision, Deny) else (),
+        bundle=bundle,
+        facts=msgspec.to_builtins(facts) if facts is not None else None,
+        request_id=request_id or decision.id,
+        phase=phase,
+    )
+
+
+def _names(query: str) -> tuple[str, ...]:
+    if not query:
+        return ()
+    names = dict.fromkeys(
+        printable(unquote_plus(part.partition("=")[0], errors="replace"), MAX_NAME) for part in query.split("&") if part
+    )
+    return tuple(names)[:MAX_NAMES]

@@ -1,0 +1,219 @@
+"""The one place where a decision becomes HTTP.
+
+| decision | a person's browser | a script (XHR, fetch, API) | WebSocket |
+|---|---|---|---|
+| Challenge | 302 to this host's sign-in (a form that was being sent: 401 page that keeps it) | 401 JSON, `sign_in` | 401 |
+| Deny | 403 page: why, and the remedy | 403 JSON, `remedy` | 403 |
+| Refuse | 400, 404, 405, 414, 421 or 431 page | same, JSON | same |
+| Unavailable | 503 page | 503 JSON, Retry-After | 503 |
+
+Nothing of the policies' text, of groups, or of internal errors is shown; the decision id is, so that the help desk can look it up.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from gateway.domain.decision import Challenge, Decision, Deny, Refuse, Unavailable
+from gateway.domain.posture import Posture
+from gateway.domain.reason import DenyReason, RefuseReason, RemedyStep, UpstreamProblem
+from gateway.domain.request import Headers, RawRequest, Request
+from gateway.domain.route import App
+from gateway.kernel.i18n import Language
+from gateway.kernel.web import page_headers
+from gateway.present.pages import Pages, language_of
+
+_REFUSE_STATUS: Final[Mapping[RefuseReason, int]] = {
+    RefuseReason.NO_ROUTE: 404,
+    RefuseReason.METHOD: 405,
+    RefuseReason.TARGET_TOO_LONG: 414,
+    RefuseReason.HOST_UNKNOWN: 421,
+    RefuseReason.HOST_SNI_MISMATCH: 421,
+    RefuseReason.HEADERS_TOO_LARGE: 431,
+    RefuseReason.CROSS_SITE: 403,
+    RefuseReason.UNTRUSTED_PEER: 403,
+}
+_PROBLEM_STATUS: Final[Mapping[UpstreamProblem, int]] = {UpstreamProblem.TIMEOUT: 504}
+STARTABLE: Final = frozenset(
+    {RemedyStep.KEY_TOUCH, RemedyStep.SECOND_FACTOR, RemedyStep.REGISTER_DEVICE, RemedyStep.IDENTITY_PROOFING}
+)
+"""Steps that the gateway can start for the person; the others name whom to ask."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """An HTTP reply of ours, for a door to send as it is."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class Presenter:
+    """Maps decisions and upstream problems to replies."""
+
+    def __init__(self, pages: Pages, apps: Sequence[App]) -> None:
+        self._pages = pages
+        self._apps = {app.host: app for app in apps}
+
+    def reply(
+        self,
+        decision: Decision,
+        *,
+        request: Request | None,
+        raw: RawRequest,
+        form: Sequence[tuple[str, str]] | None = None,
+    ) -> Reply:
+        """Map a decision that is not Allow. `form` is a small form body that was being sent: the page gives it back to the person.
+
+        `request` is None when the request could not be canonicalised.
+        """
+        headers = request.headers if request is not None else raw.headers
+        language = language_of(headers, request.query if request is not None else "")
+        if isinstance(decision, Challenge):
+            return self._challenge(decision, language, form)
+        if isinstance(decision, Deny):
+            return self._deny(decision, language, form)
+        if isinstance(decision, Refuse):
+            status = _REFUSE_STATUS.get(decision.reason, 400)
+            return self._plain(status, "refuse", decision.reason, decision.id, language, headers, detail=decision.detail)
+        if isinstance(decision, Unavailable):
+            reply = self._plain(503, "unavailable", decision.reason, decision.id, language, headers)
+            return Reply(status=503, headers=[*reply.headers, ("Retry-After", "5")], body=reply.body)
+        raise AssertionError("an Allow has no page")
+
+    def upstream_problem(self, problem: UpstreamProblem, request: Request, decision_id: str) -> Reply:
+        """Map a failure behind an Allow, before any byte of the upstream's reply was sent on: 502 or 504."""
+        status = _PROBLEM_STATUS.get(problem, 502)
+        return self._plain(status, "upstream", problem, decision_id, language_of(request.headers, request.query), request.headers)
+
+    # ------------------------------------------------------------------
+
+    def _challenge(self, decision: Challenge, language: Language, form: Sequence[tuple[str, str]] | None) -> Reply:
+        request = decision.request
+        link = f"/.gateway/sign-in?rd={quote(return_path(request), safe='')}"
+        if not is_navigation(request.headers):
+            text = self._pages.text(language, f"challenge.{decision.reason}")
+            return _json(
+                401,
+                {
+                    "error": "sign_in_required",
+                    "reason": decision.reason,
+                    "sign_in": link,
+                    "message": text,
+                    "decision": decision.id,
+                },
+                [("WWW-Authenticate", "GatewaySession")],
+            )
+        if request.method in {"GET", "HEAD"}:
+            return Reply(status=302, headers=[("Location", link), ("Cache-Control", "no-store")], body=b"")
+        values = {"reason": str(decision.reason), "link": link, "decision": decision.id, "action": request.target, "form": form}
+        return self._page(401, "challenge.html", language, request, values, [("WWW-Authenticate", "GatewaySession")])
+
+    def _deny(self, decision: Deny, language: Language, form: Sequence[tuple[str, str]] | None) -> Reply:
+        request = decision.request
+        back = quote(return_path(request), safe="")
+        steps = [
+            {"step": str(step), "link": f"/.gateway/remedy?step={step}&rd={back}" if step in STARTABLE else ""}
+            for step in decision.remedy
+        ]
+        why = _why(decision)
+        if not is_navigation(request.headers):
+            text = self._pages.text(language, f"deny.{why}.title")
+            answer = {"error": "denied", "reason": why, "message": text, "remedy": steps, "decision": decision.id}
+            return _json(403, answer, [])
+        values = {
+            "why": why,
+            "steps": steps,
+            "posture": _posture_note(decision.posture),
+            "decision": decision.id,
+            "person": decision.handle.session.identity.name,
+            "action": request.target,
+            "form": form,
+            "app": self._title(request.host, language),
+            "start": next((step["link"] for step in steps[:1] if step["link"]), ""),
+        }
+        return self._page(403, "deny.html", language, request, values, [])
+
+    def _plain(
+        self, status: int, kind: str, reason: str, decision_id: str, language: Language, headers: Headers, detail: str = ""
+    ) -> Reply:
+        if not is_navigation(headers):
+            text = self._pages.text(language, f"{kind}.{reason or 'connect'}")
+            return _json(
+                status, {"error": kind, "reason": reason, "message": text, "detail": detail, "decision": decision_id}, []
+            )
+        values = {"kind": kind, "reason": str(reason or "connect"), "detail": detail, "decision": decision_id, "status": status}
+        body = self._pages.render("problem.html", language, switch="", **values)
+        return Reply(status=status, headers=[*page_headers(), ("Content-Type", "text/html; charset=utf-8")], body=body)
+
+    def _page(
+        self,
+        status: int,
+        template: str,
+        language: Language,
+        request: Request,
+        values: dict[str, object],
+        more: list[tuple[str, str]],
+    ) -> Reply:
+        switch = request.path if request.method == "GET" and not request.has_query else ""
+        body = self._pages.render(template, language, switch=switch, **values)
+        headers = [*page_headers(), ("Content-Type", "text/html; charset=utf-8"), *more]
+        return Reply(status=status, headers=headers, body=body)
+
+    def _title(self, host: str, language: Language) -> str:
+        app = self._apps.get(host)
+        if app is None:
+            return host
+        return app.title_ja if language == "ja" else app.title_en
+
+
+def is_navigation(headers: Headers) -> bool:
+    """True when a person is looking at the reply: a top-level navigation, not a script's request or a WebSocket.
+
+    Browsers say so in `Sec-Fetch-Mode`; older ones and tools are judged by `Accept`.
+    """
+    fields = {name.lower(): value for name, value in headers}
+    if "upgrade" in fields:
+        return False
+    mode = fields.get("sec-fetch-mode")
+    if mode is not None:
+        return mode == "navigate"
+    return "text/html" in fields.get("accept", "") and fields.get("x-requested-with", "") != "XMLHttpRequest"
+
+
+def return_path(request: Request) -> str:
+    """Where to come back to: the page itself, or for anything but GET the page that sent it, if it is of the same host."""
+    if request.method in {"GET", "HEAD"} and is_navigation(request.headers):
+        return request.target
+    referer = urlsplit(request.header("referer") or "")
+    if referer.hostname == request.host and referer.path.startswith("/"):
+        return f"{referer.path}?{referer.query}" if referer.query else referer.path
+    return "/"
+
+
+def _why(decision: Deny) -> str:
+    """The kind of "no" to explain: a state of the device first, then the first missing thing, then who to ask."""
+    if decision.reason is DenyReason.POLICY_ERROR:
+        return "policy_error"
+    if decision.posture.note in {"pending", "blocked"}:
+        return f"device_{decision.posture.note}"
+    if decision.remedy:
+        return str(decision.remedy[0])
+    return str(decision.reason)
+
+
+def _posture_note(posture: Posture) -> str:
+    return posture.note
+
+
+def _json(status: int, value: Mapping[str, object], more: list[tuple[str, str]]) -> Reply:
+    body = msgspec.json.encode(value)
+    headers = [
+        ("Content-Type", "application/json"),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        *more,
+    ]
+    return Reply(status=status, headers=headers, body=body)
