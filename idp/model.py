@@ -166,9 +166,11 @@ class LoginTransaction(msgspec.Struct, frozen=True, kw_only=True):
     hint_subject: str = ""
     """`sub` of a verified `id_token_hint`: only this person can complete. Empty: anybody."""
     user_id: str = ""
-    """Who is signing in, once the first factor has shown it (or the browser's session, when it counts). Empty before."""
+    """Who it is, as far as known: the person of the browser's live session (also when `fresh`: then known, but nothing proved),
+    else, once a factor has shown it, its owner. Empty before. Whoever changes it drops `session_*` and `proved` with it.
+    """
     session_id: str = ""
-    """The browser's live session at the start, when it was of the right person; empty otherwise."""
+    """The browser's live session, when it is of the right person; empty otherwise."""
     session_events: tuple[AuthEvent, ...] = ()
     """What that session had proved and what still counts here: not older than `max_age`, none when `fresh`."""
     proved: tuple[AuthEvent, ...] = ()

@@ -138,11 +138,15 @@ class AttemptStore(Protocol):
         ...
 
     async def succeeded(self, identifier: str, address: str) -> None:
-        """Clear the account's count (all its spellings) and give the address its charge back."""
+        """Give back the one charge of an attempt that was right.
+
+        It does not clear the account: somebody who knows the password could otherwise guess one-time codes without end.
+        `Flows.complete` clears it, after two factors.
+        """
         ...
 
-    async def unlock(self, identifier: str) -> None:
-        """Clear the account's count without a sign-in: an officer's decision."""
+    async def clear(self, identifier: str) -> None:
+        """Forget the account's failures, whatever it was called in them: after a whole sign-in, or by an officer's decision."""
         ...
 
 
@@ -151,6 +155,10 @@ class SessionStore(Protocol):
 
     async def create(self, session: SsoSession) -> Secret:
         """Store a new session; return its token."""
+        ...
+
+    async def get(self, session_id: str, now: int) -> SsoSession | None:
+        """Return a live session by id, without counting it as activity."""
         ...
 
     async def resolve(self, token: str, now: int) -> SsoSession | None:

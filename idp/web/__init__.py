@@ -1,0 +1,1 @@
+"""The browser side of the identity provider: protocol endpoints and sign-in pages."""
