@@ -1,0 +1,3 @@
+"""Fixtures that more than one part of the suite uses; each lives in `tests/support`."""
+
+pytest_plugins = ("tests.support.redis",)
