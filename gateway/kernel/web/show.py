@@ -1,0 +1,19 @@
+"""Texts of unknown origin (names, paths, user agents), made safe to look at. Escaping for HTML is the template's job."""
+
+import unicodedata
+from typing import Final
+
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+"""Control, format (bidi overrides, zero-width, soft hyphen), private use, surrogate, line and paragraph separators."""
+
+
+def visible(value: object, limit: int = 300) -> str:
+    r"""Return `value` as one line in which nothing hides: each character that is invisible, reorders its neighbours or breaks the
+    line becomes `\u{hex}`, and what is longer than `limit` characters ends in `…`.
+
+    Ideographic variation selectors (in some Japanese names) stay: they are marks, not format characters.
+    """
+    text = str(value)
+    cut = text[:limit]
+    shown = "".join(f"\\u{{{ord(char):x}}}" if unicodedata.category(char) in _HIDDEN else char for char in cut)
+    return shown if len(text) <= limit else f"{shown}…"
