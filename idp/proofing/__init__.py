@@ -1,0 +1,1 @@
+"""Identity proofing (eKYC): the port, what is kept of a result, and the backends."""
