@@ -183,6 +183,36 @@ class LoginTransaction(msgspec.Struct, frozen=True, kw_only=True):
         return self.session_events + self.proved
 
 
+class CodeGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """What an authorization code stands for. The claims about the person are read when it is redeemed, not kept here."""
+
+    client_id: str
+    redirect_uri: str
+    scope: str
+    nonce: str
+    code_challenge: str
+    user_id: str
+    session_id: str
+    acr: str
+    auth_time: int
+    events: tuple[AuthEvent, ...]
+    issued_at: int
+    expires_at: int
+
+
+class AccessGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """What an access token stands for: reading `audience` (the userinfo endpoint) about one person, for one client."""
+
+    issuer: str
+    audience: str
+    client_id: str
+    user_id: str
+    session_id: str
+    scope: str
+    issued_at: int
+    expires_at: int
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something an auditor asks about. `login` is what was typed, canonicalised and cut to 128 characters, or the account's."""
 

@@ -5,11 +5,13 @@ does so in one statement or one transaction: two callers at once never both succ
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gateway.kernel.secret import Secret
 from idp.model import (
+    AccessGrant,
     Attempt,
+    CodeGrant,
     Event,
     Fido2Credential,
     LoginTransaction,
@@ -203,6 +205,32 @@ class TransactionStore(Protocol):
 
     async def take(self, transaction_id: str, now: int) -> LoginTransaction | None:
         """Return a live one and forget it, atomically: a transaction ends once."""
+        ...
+
+
+CodeRefusal = Literal["unknown", "expired", "reused"]
+
+
+class GrantStore(Protocol):
+    """Authorization codes and access tokens, by the SHA-256 of each. They die with their session and their person's account."""
+
+    async def put_code(self, code_hash: str, grant: CodeGrant, now: int) -> bool:
+        """Store a code. False, and nothing stored, when its session is not alive any more."""
+        ...
+
+    async def redeem(self, code_hash: str, client_id: str, now: int) -> CodeGrant | CodeRefusal:
+        """Consume a code of this client. `unknown` covers other clients' codes, which stay untouched.
+
+        `reused`: it was consumed before; what was issued for it is revoked, also what is still about to be (RFC 6749 §4.1.2).
+        """
+        ...
+
+    async def put_access(self, token_hash: str, code_hash: str, grant: AccessGrant, now: int) -> bool:
+        """Store an access token. False, and nothing stored, when its code was reused or its session or account has ended."""
+        ...
+
+    async def access(self, token_hash: str, now: int) -> AccessGrant | None:
+        """Return what a live access token stands for."""
         ...
 
 

@@ -1,0 +1,102 @@
+"""What does not last: sign-ins in progress and one-time values."""
+
+import sqlite3
+from collections.abc import Callable
+
+import msgspec
+
+from gateway.kernel.clock import Clock
+from gateway.kernel.ids import new_token
+from gateway.kernel.secret import hash_token
+from idp.model import LoginTransaction
+from idp.store.database import Database
+
+_LARGEST = 16 * 1024
+
+
+class SqliteTransactions:
+    """`idp.ports.TransactionStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, transaction: LoginTransaction) -> None:
+        """Store a new one."""
+        body = msgspec.json.encode(transaction)
+        await self._database.run(
+            lambda connection: (
+                connection.execute(
+                    "INSERT INTO login_transaction (id, expires_at, body) VALUES (?,?,?)",
+                    (transaction.id, transaction.expires_at, body),
+                ).rowcount
+            )
+        )
+
+    async def get(self, transaction_id: str, now: int) -> LoginTransaction | None:
+        """Return a live one."""
+        return await self._database.run(lambda connection: _read(connection, transaction_id, now))
+
+    async def update(
+        self, transaction_id: str, change: Callable[[LoginTransaction], LoginTransaction], now: int
+    ) -> LoginTransaction | None:
+        """Apply a change atomically."""
+
+        def work(connection: sqlite3.Connection) -> LoginTransaction | None:
+            before = _read(connection, transaction_id, now)
+            if before is None:
+                return None
+            after = change(before)
+            connection.execute("UPDATE login_transaction SET body=? WHERE id=?", (msgspec.json.encode(after), transaction_id))
+            return after
+
+        return await self._database.run(work)
+
+    async def take(self, transaction_id: str, now: int) -> LoginTransaction | None:
+        """Return a live one and forget it."""
+        row = await self._database.run(
+            lambda connection: connection.execute(
+                "DELETE FROM login_transaction WHERE id=? AND expires_at>? RETURNING body", (transaction_id, now)
+            ).fetchone()
+        )
+        return msgspec.json.decode(row[0], type=LoginTransaction) if row else None
+
+
+class SqliteOneTime:
+    """`idp.ports.OneTimeStore`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def put(self, kind: str, value: bytes, ttl_seconds: int) -> str:
+        """Store a value under a new name. ValueError when it is too large or lives no time."""
+        if len(value) > _LARGEST or ttl_seconds <= 0:
+            raise ValueError(f"a one-time value has at most {_LARGEST} bytes and a positive life time")
+        name, expires_at = new_token(), int(self._clock.now()) + ttl_seconds
+        await self._database.run(
+            lambda connection: (
+                connection.execute(
+                    "INSERT INTO one_time (name_hash, kind, value, expires_at) VALUES (?,?,?,?)",
+                    (hash_token(name), kind, value, expires_at),
+                ).rowcount
+            )
+        )
+        return name
+
+    async def take(self, kind: str, name: str) -> bytes | None:
+        """Return a value and forget it."""
+        return await self._one("DELETE FROM one_time WHERE name_hash=? AND kind=? AND expires_at>? RETURNING value", kind, name)
+
+    async def peek(self, kind: str, name: str) -> bytes | None:
+        """Return a value and keep it."""
+        return await self._one("SELECT value FROM one_time WHERE name_hash=? AND kind=? AND expires_at>?", kind, name)
+
+    async def _one(self, statement: str, kind: str, name: str) -> bytes | None:
+        now = int(self._clock.now())
+        row = await self._database.run(lambda connection: connection.execute(statement, (hash_token(name), kind, now)).fetchone())
+        return bytes(row[0]) if row else None
+
+
+def _read(connection: sqlite3.Connection, transaction_id: str, now: int) -> LoginTransaction | None:
+    row = connection.execute("SELECT body FROM login_transaction WHERE id=? AND expires_at>?", (transaction_id, now)).fetchone()
+    return msgspec.json.decode(row[0], type=LoginTransaction) if row else None

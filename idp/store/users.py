@@ -1,0 +1,134 @@
+"""People and the names that lead to them."""
+
+import sqlite3
+from collections.abc import Callable
+
+import msgspec
+
+from idp.accounts import canonical, check_email, check_login
+from idp.model import User
+from idp.store.database import Database
+
+_COLUMNS = """
+SELECT user.id, user.name, user.roles, user.organization, user.department, user.active, user.birth_date, user.kana,
+       l.canonical AS login, coalesce(e.canonical, '') AS email
+FROM user
+JOIN identifier l ON l.user_id = user.id AND l.kind = 'login'
+LEFT JOIN identifier e ON e.user_id = user.id AND e.kind = 'email'
+"""
+
+
+class SqliteUsers:
+    """`idp.ports.UserStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, user_id: str) -> User | None:
+        """Return a person by id."""
+        return await self._database.run(lambda connection: read_user(connection, user_id))
+
+    async def by_login(self, identifier: str) -> User | None:
+        """Return whom this name means."""
+
+        def work(connection: sqlite3.Connection) -> User | None:
+            user_id = find_user_id(connection, identifier)
+            return read_user(connection, user_id) if user_id else None
+
+        return await self._database.run(work)
+
+    async def add(self, user: User) -> None:
+        """Store a new person."""
+        _check(user)
+
+        def work(connection: sqlite3.Connection) -> None:
+            try:
+                connection.execute(
+                    "INSERT INTO user (id, name, roles, organization, department, active, birth_date, kana) "
+                    "VALUES (?,?,?,?,?,?,?,?)",
+                    (user.id, *_values(user)),
+                )
+            except sqlite3.IntegrityError as error:
+                raise ValueError(f"user id {user.id} is taken") from error
+            _name(connection, user)
+
+        await self._database.run(work)
+
+    async def update(self, user_id: str, change: Callable[[User], User]) -> User | None:
+        """Apply a change. Deactivating ends all the person's sessions, with their codes and tokens, in the same transaction."""
+
+        def work(connection: sqlite3.Connection) -> User | None:
+            before = read_user(connection, user_id)
+            if before is None:
+                return None
+            after = change(before)
+            _check(after)
+            if after.id != before.id:
+                raise ValueError("a user's id can't change: it is the sub of tokens")
+            connection.execute(
+                "UPDATE user SET name=?, roles=?, organization=?, department=?, active=?, birth_date=?, kana=? WHERE id=?",
+                (*_values(after), user_id),
+            )
+            if (after.login, after.email) != (before.login, before.email):
+                connection.execute("DELETE FROM identifier WHERE user_id=?", (user_id,))
+                _name(connection, after)
+            if not after.active:
+                connection.execute("DELETE FROM session WHERE user_id=?", (user_id,))
+            return after
+
+        return await self._database.run(work)
+
+    async def list(self) -> list[User]:
+        """Return everybody, by login."""
+
+        def work(connection: sqlite3.Connection) -> list[User]:
+            return [_user(row) for row in connection.execute(_COLUMNS + "ORDER BY login")]
+
+        return await self._database.run(work)
+
+
+def read_user(connection: sqlite3.Connection, user_id: str) -> User | None:
+    """Return a person by id, within a transaction."""
+    row = connection.execute(_COLUMNS + "WHERE user.id=?", (user_id,)).fetchone()
+    return _user(row) if row else None
+
+
+def find_user_id(connection: sqlite3.Connection, identifier: str) -> str | None:
+    """Return the id of whom a login name, e-mail address or user id means, within a transaction."""
+    row = connection.execute("SELECT user_id FROM identifier WHERE canonical=?", (canonical(identifier),)).fetchone()
+    if row is None:
+        row = connection.execute("SELECT id FROM user WHERE id=?", (identifier,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def _user(row: tuple[str, str, str, str, str, int, str | None, str | None, str, str]) -> User:
+    return User(
+        id=row[0], name=row[1], roles=msgspec.json.decode(row[2], type=tuple[str, ...]), organization=row[3], department=row[4],
+        active=bool(row[5]), birth_date=row[6], kana=row[7], login=row[8], email=row[9],
+    )  # fmt: skip
+
+
+def _values(user: User) -> tuple[str, str, str, str, int, str | None, str | None]:
+    roles = msgspec.json.encode(user.roles).decode()
+    return user.name, roles, user.organization, user.department, int(user.active), user.birth_date, user.kana
+
+
+def _name(connection: sqlite3.Connection, user: User) -> None:
+    for name, kind in ((user.login, "login"), (user.email, "email")):
+        if name:
+            try:
+                connection.execute("INSERT INTO identifier (canonical, user_id, kind) VALUES (?,?,?)", (name, user.id, kind))
+            except sqlite3.IntegrityError as error:
+                raise ValueError(f"{kind} {name!r} is taken") from error
+
+
+def _check(user: User) -> None:
+    check_login(user.login)
+    if user.email:
+        check_email(user.email)
+    if not user.id.startswith("usr_"):
+        raise ValueError(f"user id {user.id!r} does not begin with usr_")
+    if not user.name.strip():
+        raise ValueError(f"user {user.login} has no name")
+    if any(not role.strip() for role in user.roles):
+        raise ValueError(f"user {user.login} has an empty role")
