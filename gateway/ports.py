@@ -1,4 +1,4 @@
-"""What the pipeline needs from the world. Adapters implement these, `gateway.app` chooses them, `tests/contract` has their suites.
+"""What the pipeline needs from the world. Adapters implement these, `gateway.app` chooses them, `tests/contract` has the suites.
 
 Three answers are never mixed: not found (a value), not yours (a value), broken (`StoreUnavailable` / `AuditError` raised).
 """

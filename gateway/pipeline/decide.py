@@ -19,6 +19,8 @@ from collections.abc import Coroutine
 from typing import Any, Final, Literal, Protocol
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from gateway.domain.connection import Connection
 from gateway.domain.cookies import SESSION_COOKIE, own_cookie
 from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
@@ -43,8 +45,9 @@ from gateway.pipeline.gather import gather
 from gateway.pipeline.outgoing import Outgoing
 from gateway.pipeline.records import decision_record, source_of, timestamp
 from gateway.pipeline.streams import Streams, StreamWatch
+from gateway.policy.evaluate import Bundle
 from gateway.policy.facts import Facts
-from gateway.policy.remedy import PolicySet, find_remedy
+from gateway.policy.remedy import Outcomes, find_remedy
 from gateway.ports import AuditLog, Missing, PostureSource, SessionStore
 
 logger = logging.getLogger(__name__)
@@ -64,7 +67,7 @@ class PolicySource(Protocol):
     """Where the policy set in force is read, once a decision."""
 
     @property
-    def current(self) -> PolicySet:
+    def current(self) -> Bundle:
         """The bundle in force; a decision keeps the one that it began with."""
         ...
 
@@ -96,9 +99,9 @@ class Pipeline:
         zones: Zones,
         timezone: ZoneInfo,
         clock: Clock,
-        new_device_compliant: bool,
+        outcomes: Outcomes,
     ) -> None:
-        """`new_device_compliant`: whether a device that a person registers now counts at once (self-service enrolment)."""
+        """`outcomes`: what the steps of a remedy yield at this hospital."""
         self._routes = routes
         self._sessions = sessions
         self._posture = posture
@@ -108,7 +111,7 @@ class Pipeline:
         self._zones = zones
         self._timezone = timezone
         self._clock = clock
-        self._new_device_compliant = new_device_compliant
+        self._outcomes = outcomes
         self._completions: set[asyncio.Task[None]] = set()
         self.streams: Final = Streams(self.recheck, sessions)
 
@@ -210,8 +213,8 @@ class Pipeline:
             timezone=self._timezone,
         )
         # 5. The policy set in force answers.
-        policies = self._policies.current
-        answer = policies.evaluate(facts)
+        bundle = self._policies.current
+        answer = bundle.evaluate(facts)
         if answer.allowed:
             allow = Allow(
                 id=decision_id,
@@ -221,7 +224,7 @@ class Pipeline:
                 posture=posture,
                 policies=answer.policies,
             )
-            return _Draft(allow, match, facts, policies.version)
+            return _Draft(allow, match, facts, bundle.version)
         # 6. What would let the person in?
         deny = Deny(
             id=decision_id,
@@ -232,17 +235,16 @@ class Pipeline:
             posture=posture,
             policies=answer.policies,
             errors=answer.errors,
-            remedy=self._remedy(policies, facts, posture),
+            remedy=self._remedy(bundle, facts, posture),
         )
-        return _Draft(deny, match, facts, policies.version)
+        return _Draft(deny, match, facts, bundle.version)
 
-    def _remedy(self, policies: PolicySet, facts: Facts, posture: Posture) -> tuple[RemedyStep, ...]:
-        steps = find_remedy(policies, facts, new_device_compliant=self._new_device_compliant)
-        remedy = tuple(RemedyStep(step) for step in steps)
-        # A device that waits for an officer, or was blocked by one, is not helped by registering it again.
-        if posture.note in {"pending", "blocked"} and RemedyStep.REGISTER_DEVICE in remedy:
-            return ()
-        return remedy
+    def _remedy(self, bundle: Bundle, facts: Facts, posture: Posture) -> tuple[RemedyStep, ...]:
+        outcomes = self._outcomes
+        if posture.note in {"pending", "blocked"}:
+            # A device that waits for an officer, or was blocked by one, is not helped by registering it again.
+            outcomes = msgspec.structs.replace(outcomes, enrolment=None)
+        return tuple(RemedyStep(step) for step in find_remedy(bundle, facts, outcomes))
 
     # ------------------------------------------------------------------ recording
 
@@ -282,15 +284,7 @@ class Pipeline:
             logger.critical("audit log failed; nothing is let through: %s", error)
             return Unavailable(id=decision.id, reason=UnavailableReason.AUDIT_LOG)
         if isinstance(decision, Allow):
-            return Allow(
-                id=decision.id,
-                request=decision.request,
-                route=decision.route,
-                handle=decision.handle,
-                posture=decision.posture,
-                policies=decision.policies,
-                record_index=index,
-            )
+            return msgspec.structs.replace(decision, record_index=index)
         return decision
 
     def completed(

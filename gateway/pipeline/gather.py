@@ -18,14 +18,9 @@ from gateway.policy.facts import (
     ProofingFacts,
     TargetFacts,
     TimeFacts,
+    count_factors,
 )
 
-_FACTORS: Final[dict[str, frozenset[str]]] = {
-    "pwd": frozenset({"knowledge"}),
-    "otp": frozenset({"possession"}),
-    "recovery": frozenset({"possession"}),
-    "fido2": frozenset({"possession", "verification"}),
-}
 MAX_SKEW_SECONDS: Final = 60
 """An event further in the future than this is not believed at all."""
 SECONDS_A_DAY: Final = 86_400
@@ -60,10 +55,10 @@ def authentication_facts(events: tuple[AuthEvent, ...], now: float) -> Authentic
     """Summarise what was proved. Events from the future (beyond clock skew) do not count."""
     believed = [event for event in events if event.at <= now + MAX_SKEW_SECONDS]
     touches = [event.at for event in believed if event.kind == "fido2"]
-    factors = frozenset[str]().union(*(_FACTORS[event.kind] for event in believed))
+    kinds = tuple(sorted({event.kind for event in believed}))
     return AuthenticationFacts(
-        kinds=tuple(sorted({event.kind for event in believed})),
-        factors=min(len(factors), 2),
+        kinds=kinds,
+        factors=count_factors(kinds),
         phishing_resistant=any(event.phishing_resistant for event in believed),
         # Nothing believed: as old as can be, so that no "younger than" can hold.
         age_seconds=_age(max((event.at for event in believed), default=0), now),

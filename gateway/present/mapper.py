@@ -7,7 +7,7 @@
 | Refuse | 400, 404, 405, 414, 421 or 431 page | same, JSON | same |
 | Unavailable | 503 page | 503 JSON, Retry-After | 503 |
 
-Nothing of the policies' text, of groups, or of internal errors is shown; the decision id is, so that the help desk can look it up.
+Policy text, group names and internal errors are never shown; the decision id is, so that the help desk can look it up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from gateway.domain.decision import Challenge, Decision, Deny, Refuse, Unavailable
-from gateway.domain.posture import Posture
 from gateway.domain.reason import DenyReason, RefuseReason, RemedyStep, UpstreamProblem
 from gateway.domain.request import Headers, RawRequest, Request
 from gateway.domain.route import App
@@ -36,6 +35,7 @@ _REFUSE_STATUS: Final[Mapping[RefuseReason, int]] = {
     RefuseReason.UNTRUSTED_PEER: 403,
 }
 _PROBLEM_STATUS: Final[Mapping[UpstreamProblem, int]] = {UpstreamProblem.TIMEOUT: 504}
+DONE_PATH: Final = "/.gateway/done"
 STARTABLE: Final = frozenset(
     {RemedyStep.KEY_TOUCH, RemedyStep.SECOND_FACTOR, RemedyStep.REGISTER_DEVICE, RemedyStep.IDENTITY_PROOFING}
 )
@@ -65,7 +65,7 @@ class Presenter:
         raw: RawRequest,
         form: Sequence[tuple[str, str]] | None = None,
     ) -> Reply:
-        """Map a decision that is not Allow. `form` is a small form body that was being sent: the page gives it back to the person.
+        """Map a decision that is not Allow. `form` is a small form that was being sent: the page gives it back.
 
         `request` is None when the request could not be canonicalised.
         """
@@ -92,7 +92,7 @@ class Presenter:
 
     def _challenge(self, decision: Challenge, language: Language, form: Sequence[tuple[str, str]] | None) -> Reply:
         request = decision.request
-        link = f"/.gateway/sign-in?rd={quote(return_path(request), safe='')}"
+        link = f"/.gateway/sign-in?rd={_back(request, form)}"
         if not is_navigation(request.headers):
             text = self._pages.text(language, f"challenge.{decision.reason}")
             return _json(
@@ -108,12 +108,12 @@ class Presenter:
             )
         if request.method in {"GET", "HEAD"}:
             return Reply(status=302, headers=[("Location", link), ("Cache-Control", "no-store")], body=b"")
-        values = {"reason": str(decision.reason), "link": link, "decision": decision.id, "action": request.target, "form": form}
+        values: dict[str, object] = {"reason": str(decision.reason), "link": link, "decision": decision.id, "action": request.target, "form": form}
         return self._page(401, "challenge.html", language, request, values, [("WWW-Authenticate", "GatewaySession")])
 
     def _deny(self, decision: Deny, language: Language, form: Sequence[tuple[str, str]] | None) -> Reply:
         request = decision.request
-        back = quote(return_path(request), safe="")
+        back = _back(request, form)
         steps = [
             {"step": str(step), "link": f"/.gateway/remedy?step={step}&rd={back}" if step in STARTABLE else ""}
             for step in decision.remedy
@@ -123,10 +123,9 @@ class Presenter:
             text = self._pages.text(language, f"deny.{why}.title")
             answer = {"error": "denied", "reason": why, "message": text, "remedy": steps, "decision": decision.id}
             return _json(403, answer, [])
-        values = {
+        values: dict[str, object] = {
             "why": why,
             "steps": steps,
-            "posture": _posture_note(decision.posture),
             "decision": decision.id,
             "person": decision.handle.session.identity.name,
             "action": request.target,
@@ -193,6 +192,11 @@ def return_path(request: Request) -> str:
     return "/"
 
 
+def _back(request: Request, form: Sequence[tuple[str, str]] | None) -> str:
+    # Beside a page that keeps a form, the step runs in a window of its own and ends on the page that says so.
+    return quote(DONE_PATH if form is not None else return_path(request), safe="")
+
+
 def _why(decision: Deny) -> str:
     """The kind of "no" to explain: a state of the device first, then the first missing thing, then who to ask."""
     if decision.reason is DenyReason.POLICY_ERROR:
@@ -202,10 +206,6 @@ def _why(decision: Deny) -> str:
     if decision.remedy:
         return str(decision.remedy[0])
     return str(decision.reason)
-
-
-def _posture_note(posture: Posture) -> str:
-    return posture.note
 
 
 def _json(status: int, value: Mapping[str, object], more: list[tuple[str, str]]) -> Reply:

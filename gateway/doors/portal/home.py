@@ -1,0 +1,52 @@
+"""The portal's first page: who is signed in, from what, and the systems to open; and the public keys."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+
+from gateway.doors.portal.parts import Exchange
+from gateway.doors.portal.signin import begin_sign_in
+from gateway.pipeline.gather import authentication_facts, proofing_facts
+
+_ZONE = ZoneInfo("Asia/Tokyo")
+
+
+async def home(exchange: Exchange) -> web.Response:
+    """Show the portal, or begin a sign-in."""
+    parts = exchange.parts
+    handle = await exchange.handle()
+    if handle is None:
+        return await begin_sign_in(exchange)
+    now = parts.clock.now()
+    posture = await parts.posture.observe(exchange.request.connection, handle)
+    authentication = authentication_facts(handle.events(), now)
+    proofing = proofing_facts(handle.session.identity.proofing, now)
+    apps = [
+        {"title": app.title_ja if exchange.language == "ja" else app.title_en, "url": f"{parts.origins.of(app.host)}/"}
+        for app in parts.apps
+    ]
+    known_roles = {"physician", "nurse", "pharmacist", "clerk", "vendor", "security_officer", "auditor"}
+    return exchange.page(
+        "home.html",
+        switch="/",
+        identity=handle.session.identity,
+        roles=[
+            parts.pages.text(exchange.language, f"portal.role.{role}") if role in known_roles else role
+            for role in handle.session.identity.roles
+        ],
+        kinds=[parts.pages.text(exchange.language, f"portal.kind.{kind}") for kind in authentication.kinds],
+        signed_in_at=datetime.fromtimestamp(handle.session.created_at, _ZONE).strftime("%Y-%m-%d %H:%M"),
+        proofing=proofing,
+        posture=posture,
+        apps=apps,
+        account_url=parts.account_url,
+        form_origins=[],
+    )
+
+
+async def jwks(exchange: Exchange) -> web.Response:
+    """The public keys of the assertion header (RFC 7517). Public, cacheable for five minutes."""
+    reply = exchange.json(exchange.parts.signer.jwks())
+    reply.headers["Cache-Control"] = "public, max-age=300"
+    return reply

@@ -1,0 +1,239 @@
+"""What the portal's pages share: their parts, small replies, events."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+
+from gateway.domain.cookies import BINDING_COOKIE, DEVICE_COOKIE, SESSION_COOKIE, own_cookie
+from gateway.domain.identity import Handle, Session
+from gateway.domain.record import Actor, EventName, EventRecord, Source
+from gateway.domain.request import RawRequest, Refusal, Request, parse_request
+from gateway.domain.route import App
+from gateway.kernel.clock import Clock
+from gateway.kernel.i18n import LANGUAGE_COOKIE, Language
+from gateway.kernel.ids import new_id, new_token
+from gateway.kernel.secret import Secret
+from gateway.kernel.web import page_headers
+from gateway.pipeline.records import actor_of, printable, source_of, timestamp
+from gateway.ports import AssertionSigner, AuditLog, DeviceRegistry, Missing, OneTime, PostureSource, SessionStore
+from gateway.present.pages import Pages, language_of
+from gateway.rp.client import OidcClient
+from gateway.rp.flows import Flows
+
+logger = logging.getLogger(__name__)
+
+YEAR_SECONDS: Final = 365 * 86_400
+MAX_FORM: Final = 16_384
+
+
+class Origins(msgspec.Struct, frozen=True, kw_only=True):
+    """How hosts are reached from a browser."""
+
+    scheme: str
+    port: int
+
+    def of(self, host: str) -> str:
+        """Return the origin of a host (RFC 6454), without the default port."""
+        default = {"http": 80, "https": 443}[self.scheme]
+        return f"{self.scheme}://{host}" if self.port == default else f"{self.scheme}://{host}:{self.port}"
+
+
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that the portal's pages are made with."""
+
+    sessions: SessionStore
+    one_time: OneTime
+    flows: Flows
+    provider: OidcClient
+    devices: DeviceRegistry
+    posture: PostureSource
+    log: AuditLog
+    signer: AssertionSigner
+    pages: Pages
+    clock: Clock
+    origins: Origins
+    portal_host: str
+    apps: tuple[App, ...]
+    account_url: str
+    """Where a person manages factors at the provider; empty when unknown."""
+    roles_claim: str
+    idle_seconds: int
+    absolute_seconds: int
+    enrolment: Literal["self-service", "officer-approval"]
+
+    @property
+    def portal(self) -> str:
+        """The portal's origin."""
+        return self.origins.of(self.portal_host)
+
+
+class Exchange:
+    """One request to one of our own pages."""
+
+    def __init__(self, parts: Parts, request: Request, http: web.BaseRequest) -> None:
+        self.parts: Final = parts
+        self.request: Final = request
+        self.http: Final = http
+        self.query: Final = parse_qsl(request.query, keep_blank_values=True, max_num_fields=32) if request.query else []
+        self.language: Final[Language] = language_of(request.headers, request.query)
+        self.cookies: Final[list[str]] = []
+        """Set-Cookie values of the reply."""
+        self._binding: str | None = None
+
+    # ---- reading
+
+    def one(self, name: str) -> str | None:
+        """A query parameter's only value; a duplicated parameter counts as absent (first-or-last confusion)."""
+        values = [value for key, value in self.query if key == name]
+        return values[0] if len(values) == 1 else None
+
+    async def form(self) -> dict[str, str]:
+        """The urlencoded body, at most 16 KiB, duplicates refused. Raises `HTTPBadRequest` otherwise."""
+        body = b""
+        async for chunk in self.http.content.iter_chunked(4096):
+            body += chunk
+            if len(body) > MAX_FORM:
+                raise Stop("flow.expired", 413)
+        try:
+            pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=32)
+        except ValueError as error:
+            raise Stop("flow.expired", 400) from error
+        form = dict(pairs)
+        if len(form) != len(pairs):
+            raise Stop("flow.expired", 400)
+        return form
+
+    async def handle(self) -> Handle | None:
+        """The live session behind this host's cookie."""
+        token = own_cookie(self.request.headers, SESSION_COOKIE)
+        if not token:
+            return None
+        found = await self.parts.sessions.resolve(token, self.request.host, self.parts.clock.now())
+        return None if isinstance(found, Missing) else found
+
+    def same_origin(self) -> bool:
+        """True when a browser says that this very host's page sent the request (no header: not a browser we serve)."""
+        origin = self.request.header("origin")
+        if origin is not None:
+            return origin == self.parts.origins.of(self.request.host)
+        return self.request.header("sec-fetch-site") == "same-origin"
+
+    def returning_to(self, target: str, host: str) -> str | None:
+        """Return `target` when it is a canonical origin-form target of `host`: the only kind of place that we send people to."""
+        raw = RawRequest(method="GET", target=target, headers=(("Host", host),), connection=self.request.connection)
+        parsed = parse_request(raw)
+        return None if isinstance(parsed, Refusal) else parsed.target
+
+    # ---- cookies
+
+    def binding(self) -> str:
+        """This browser's binding value at this host; made once and then kept, so that no cookies pile up."""
+        if self._binding is None:
+            found = own_cookie(self.request.headers, BINDING_COOKIE)
+            self._binding = found or new_token()
+            if not found:
+                self.set_cookie(BINDING_COOKIE, self._binding)
+        return self._binding
+
+    def has_binding(self) -> bool:
+        """True when the browser sent its binding value along."""
+        return bool(own_cookie(self.request.headers, BINDING_COOKIE))
+
+    def set_cookie(self, name: str, value: str, max_age: int | None = None) -> None:
+        """Set one of our cookies; without `max_age` it ends with the browser."""
+        age = "" if max_age is None else f"; Max-Age={max_age}"
+        self.cookies.append(f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{age}")
+
+    def set_session(self, token: Secret) -> None:
+        """Give this host its handle."""
+        self.set_cookie(SESSION_COOKIE, token.reveal())
+
+    def forget_session(self) -> None:
+        """Take this host's handle away."""
+        self.set_cookie(SESSION_COOKIE, "", 0)
+
+    def set_device(self, token: str) -> None:
+        """Give this browser its device secret (Chromium keeps cookies for 400 days at most)."""
+        self.set_cookie(DEVICE_COOKIE, token, YEAR_SECONDS)
+
+    # ---- replying
+
+    def page(self, template: str, status: int = 200, form_origins: Sequence[str] = (), **values: Any) -> web.Response:
+        """Render one of our pages."""
+        body = self.parts.pages.render(template, self.language, **{"switch": "", **values})
+        reply = web.Response(status=status, body=body, content_type="text/html", charset="utf-8")
+        for name, value in page_headers(*form_origins):
+            reply.headers[name] = value
+        chosen = self.one("lang")
+        if chosen == self.language:
+            self.cookies.append(f"{LANGUAGE_COOKIE}={chosen}; Path=/; SameSite=Lax; Max-Age={YEAR_SECONDS}")
+        return self.finish(reply)
+
+    def redirect(self, location: str) -> web.Response:
+        """Go elsewhere with a GET."""
+        return self.finish(web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"}))
+
+    def json(self, value: Mapping[str, object], status: int = 200) -> web.Response:
+        """Answer our own script."""
+        body = msgspec.json.encode(value)
+        reply = web.Response(status=status, body=body, content_type="application/json")
+        reply.headers["Cache-Control"] = "no-store"
+        return self.finish(reply)
+
+    def stop(self, key: str, status: int, retry: str = "") -> web.Response:
+        """Say why a flow can't go on."""
+        reference = new_id("evt")
+        return self.page("flow.html", status, key=key, retry=retry, decision=reference)
+
+    def finish(self, reply: web.Response) -> web.Response:
+        """Put the cookies on the reply."""
+        for cookie in self.cookies:
+            reply.headers.add("Set-Cookie", cookie)
+        return reply
+
+    # ---- events
+
+    async def event(
+        self,
+        event: EventName,
+        outcome: Literal["success", "failure"],
+        *,
+        session: Session | None = None,
+        target: str = "",
+        detail: Mapping[str, str] | None = None,
+    ) -> None:
+        """Record an event. Raises AuditError: then the door answers Unavailable."""
+        parts = self.parts
+        actor = (
+            actor_of(Handle(session=session, host=self.request.host, generation=session.generation), session.device_id or "")
+            if session is not None
+            else Actor()
+        )
+        source: Source = source_of(self.request.connection, "portal")
+        await parts.log.append(
+            EventRecord(
+                id=new_id("evt"),
+                at=timestamp(parts.clock.now()),
+                event=event,
+                outcome=outcome,
+                actor=actor,
+                source=source,
+                target=target,
+                detail={key: printable(value, 512) for key, value in (detail or {}).items()},
+            )
+        )
+
+
+class Stop(Exception):  # noqa: N818  it ends a flow with a page, it is not an error of ours
+    """Ends a request to one of our pages with a page that says why."""
+
+    def __init__(self, key: str, status: int) -> None:
+        super().__init__(key)
+        self.key = key
+        self.status = status
+
+

@@ -1,0 +1,231 @@
+"""Sign-in and remedies: from an app's host to the provider and back. The legs are described in `gateway.rp.flows`."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.domain.cookies import BINDING_COOKIE, DEVICE_COOKIE, own_cookie
+from gateway.domain.identity import AuthEvent, Identity, Session
+from gateway.doors.portal.parts import Exchange
+from gateway.kernel.errors import ProtocolError
+from gateway.kernel.ids import new_id, new_token
+from gateway.kernel.secret import Secret, hash_token
+from gateway.rp.flows import Flow, Handoff, Purpose, State, request_extras
+from gateway.rp.token import events_of, identity_of
+
+PURPOSES: Final[dict[str, Purpose]] = {
+    "key_touch": "key_touch",
+    "second_factor": "second_factor",
+    "register_device": "register_device",
+    "identity_proofing": "identity_proofing",
+}
+MAX_EVENTS: Final = 16
+
+
+async def begin_sign_in(exchange: Exchange) -> web.Response:
+    """Leave an app's host (or the portal's) to sign in and come back to `rd`."""
+    return await _begin(exchange, "sign_in", generation=0)
+
+
+async def begin_remedy(exchange: Exchange) -> web.Response:
+    """Leave an app's host to do the step that a page asked for, and come back to `rd`."""
+    purpose = PURPOSES.get(exchange.one("step") or "")
+    if purpose is None:
+        return exchange.stop("flow.expired", 400)
+    handle = await exchange.handle()
+    return await _begin(exchange, purpose, generation=handle.generation if handle is not None else 0)
+
+
+async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.Response:
+    host = exchange.request.host
+    wanted = exchange.one("rd")
+    path = exchange.returning_to(wanted, host) if wanted is not None else "/"
+    if path is None:
+        await exchange.event("return.refused", "failure", detail={"rd": wanted or ""})
+        return exchange.stop("flow.return", 400, retry="/")
+    flow = Flow(host=host, path=path, purpose=purpose, binding=hash_token(exchange.binding()), generation=generation)
+    return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={await exchange.parts.flows.begin(flow)}")
+
+
+async def go(exchange: Exchange) -> web.Response:
+    """At the portal: see what is missing, and start that."""
+    parts = exchange.parts
+    flow = await parts.flows.look(exchange.one("flow") or "")
+    if flow is None:
+        return exchange.stop("flow.expired", 400, retry=f"{parts.portal}/")
+    handle = await exchange.handle()
+    if handle is not None:
+        # The session may already have what the app's older handle could not see: then a new handle is all that is needed.
+        fresher = handle.generation > flow.generation
+        if flow.purpose == "sign_in" or (fresher and flow.generation > 0):
+            return await arrive(exchange, handle.session, flow)
+        if flow.purpose == "register_device":
+            return exchange.redirect(f"/.gateway/device?flow={await parts.flows.begin(flow)}")
+    return await ask_provider(exchange, flow, handle.session if handle is not None else None)
+
+
+async def ask_provider(exchange: Exchange, flow: Flow, session: Session | None) -> web.Response:
+    """Send the browser to the provider."""
+    parts = exchange.parts
+    verifier, nonce = new_token(), new_token()
+    state = State(
+        flow=flow,
+        nonce=nonce,
+        verifier=verifier,
+        binding=hash_token(exchange.binding()),
+        session_id=session.id if session is not None else "",
+    )
+    extras = request_extras(
+        flow.purpose, id_token=session.id_token if session is not None else "", language=exchange.language
+    )
+    name = await parts.flows.ask(state)
+    await exchange.event("signin.started", "success", session=session, target=flow.host, detail={"purpose": flow.purpose})
+    return exchange.redirect(await parts.provider.authorization_url(state=name, nonce=nonce, verifier=verifier, extra=extras))
+
+
+async def callback(exchange: Exchange) -> web.Response:
+    """Take the provider's answer (OpenID Connect Core §3.1.2.5).
+
+    1. The state is ours, unused, and was begun by this very browser.
+    2. The answer is this provider's (RFC 9207).
+    3. An error is an error.
+    4. The code is exchanged and the ID token verified.
+    5. The session is stepped up if it is the same person's, else a new one begins and the old one ends.
+    """
+    parts = exchange.parts
+    # 1. State.
+    binding = own_cookie(exchange.request.headers, BINDING_COOKIE)
+    state = await parts.flows.answered(exchange.one("state") or "", binding) if binding else None
+    if state is None:
+        await exchange.event("signin.failed", "failure", detail={"why": "state unknown, used, or of another browser"})
+        return exchange.stop("flow.mismatch", 400, retry=f"{parts.portal}/")
+    retry = f"{parts.portal}/.gateway/go?flow={await parts.flows.begin(state.flow)}"
+    # 2. Issuer.
+    if exchange.one("iss") != parts.provider.issuer:
+        await exchange.event("signin.failed", "failure", target=state.flow.host, detail={"why": "issuer"})
+        return exchange.stop("flow.provider", 400, retry=retry)
+    # 3. Error.
+    code = exchange.one("code")
+    if code is None or exchange.one("error") is not None:
+        why = exchange.one("error") or "no code"
+        await exchange.event("signin.failed", "failure", target=state.flow.host, detail={"why": why, "purpose": state.flow.purpose})
+        return exchange.stop("flow.cancelled", 403, retry=retry)
+    # 4. Token.
+    try:
+        id_token, claims = await parts.provider.exchange(code=code, verifier=state.verifier, nonce=state.nonce)
+        identity = identity_of(claims, roles_claim=parts.roles_claim)
+    except ProtocolError as error:
+        await exchange.event("signin.failed", "failure", target=state.flow.host, detail={"why": str(error)})
+        raise
+    # 5. Session.
+    session, token = await _establish(exchange, state, identity, id_token, claims)
+    exchange.set_session(token)
+    if session.device_evidence == "cookie":
+        device = await parts.devices.get(session.device_id or "")
+        if device is not None and device.key_jwk:
+            return exchange.redirect(f"/.gateway/device/prove?flow={await parts.flows.begin(state.flow)}")
+    if state.flow.purpose == "register_device":
+        return exchange.redirect(f"/.gateway/device?flow={await parts.flows.begin(state.flow)}")
+    return await arrive(exchange, session, state.flow)
+
+
+async def _establish(
+    exchange: Exchange, state: State, identity: Identity, id_token: str, claims: dict[str, Any]
+) -> tuple[Session, Secret]:
+    parts = exchange.parts
+    now = parts.clock.now()
+    present = await exchange.handle()
+    if present is not None:
+        # The same person: one session per browser, also when several tabs signed in at once.
+        if present.session.identity.subject == identity.subject:
+            change = _step_up(identity, id_token, claims, now)
+            token = await parts.sessions.change(present.session.id, change, parts.portal_host)
+            stepped = await parts.sessions.get(present.session.id, now)
+            if token is not None and stepped is not None:
+                await exchange.event("stepup.succeeded", "success", session=stepped, detail={"purpose": state.flow.purpose})
+                return stepped, token
+        # Somebody else at the same terminal (or the session ended meanwhile): the old one ends here.
+        await parts.sessions.revoke(present.session.id)
+        await exchange.event("session.revoked", "success", session=present.session, detail={"why": "new sign-in"})
+    session = await _new_session(exchange, identity, id_token, claims)
+    token = await parts.sessions.create(session, parts.portal_host)
+    await exchange.event("signin.succeeded", "success", session=session, target=state.flow.host)
+    return session, token
+
+
+def _step_up(identity: Identity, id_token: str, claims: dict[str, Any], now: float) -> Callable[[Session], Session]:
+    def change(session: Session) -> Session:
+        generation = session.generation + 1
+        known = {(event.kind, event.at): event for event in session.events}
+        fresh = events_of(claims, generation, now)
+        merged = {**{(event.kind, event.at): event for event in fresh}, **known}
+        events = tuple(sorted(merged.values(), key=_when)[-MAX_EVENTS:])
+        return msgspec.structs.replace(session, identity=identity, events=events, generation=generation, id_token=id_token)
+
+    return change
+
+
+def _when(event: AuthEvent) -> int:
+    return event.at
+
+
+async def _new_session(exchange: Exchange, identity: Identity, id_token: str, claims: dict[str, Any]) -> Session:
+    parts = exchange.parts
+    now = int(parts.clock.now())
+    cookie = own_cookie(exchange.request.headers, DEVICE_COOKIE)
+    device = await parts.devices.by_cookie(hash_token(cookie)) if cookie else None
+    return Session(
+        id=new_id("ses"),
+        identity=identity,
+        events=events_of(claims, 1, now),
+        generation=1,
+        created_at=now,
+        last_seen_at=now,
+        expires_at=now + parts.absolute_seconds,
+        idle_seconds=parts.idle_seconds,
+        device_id=device.id if device is not None else None,
+        device_evidence="cookie" if device is not None else "none",
+        device_generation=1,
+        provider_session=str(claims.get("sid", "")),
+        id_token=id_token,
+        address=exchange.request.connection.peer_address,
+        user_agent=(exchange.request.header("user-agent") or "")[:256],
+    )
+
+
+async def arrive(exchange: Exchange, session: Session, flow: Flow) -> web.Response:
+    """Go back to where the flow began: directly at the portal, by handoff at an app's host."""
+    parts = exchange.parts
+    if flow.host == parts.portal_host:
+        return exchange.redirect(flow.path)
+    code = await parts.flows.hand_over(Handoff(session_id=session.id, flow=flow))
+    return exchange.redirect(f"{parts.origins.of(flow.host)}/.gateway/handoff?code={code}")
+
+
+async def receive_handoff(exchange: Exchange) -> web.Response:
+    """At an app's host: take the handle and go to the page."""
+    parts = exchange.parts
+    host = exchange.request.host
+    binding = own_cookie(exchange.request.headers, BINDING_COOKIE)
+    handoff = await parts.flows.receive(exchange.one("code") or "", host, binding) if binding else None
+    if handoff is None:
+        await exchange.event("handoff.refused", "failure", target=host)
+        return exchange.stop("flow.mismatch", 400, retry="/")
+    before = await exchange.handle()
+    token = await parts.sessions.attach(handoff.session_id, host)
+    if token is None:
+        return exchange.stop("flow.expired", 400, retry="/")
+    if before is not None and before.session.id != handoff.session_id:
+        # This host still had somebody's session: it ends, or two people would share a browser.
+        await parts.sessions.revoke(before.session.id)
+        await exchange.event("session.revoked", "success", session=before.session, detail={"why": "new sign-in"})
+    exchange.set_session(token)
+    return exchange.redirect(handoff.flow.path)
+
+
+async def done(exchange: Exchange) -> web.Response:
+    """End of a step that ran in a window of its own."""
+    return exchange.page("done.html")
+

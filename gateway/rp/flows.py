@@ -1,0 +1,111 @@
+"""How a sign-in (or a remedy) travels: app host -> portal -> provider -> portal -> app host.
+
+Each leg hands over a one-time name. A *flow* remembers where to come back to and which browser began it at the app's host; a
+*state* belongs to the browser at the portal; a *handoff* gives the app's host its own handle to the session. Flow and handoff
+are bound to the same browser cookie at the app's host, the state to the one at the portal: a link sent to somebody else, or a
+code taken from a history, opens nothing (login CSRF, CVE-2025-52553).
+"""
+
+from typing import Final, Literal, TypeVar
+
+import msgspec
+
+from gateway.kernel.secret import hash_token, same
+from gateway.ports import OneTime
+
+Purpose = Literal["sign_in", "key_touch", "second_factor", "register_device", "identity_proofing"]
+FLOW_SECONDS: Final = 900
+STATE_SECONDS: Final = 900
+HANDOFF_SECONDS: Final = 60
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a browser wants to come back to, and why it left."""
+
+    host: str
+    path: str
+    """Canonical origin-form target of `host`."""
+    purpose: Purpose
+    binding: str
+    """SHA-256 of the binding cookie at `host`."""
+    generation: int = 0
+    """Generation of the handle that was told to do more; 0 when nobody was signed in."""
+    popup: bool = False
+    """The step was opened in a window of its own, beside a page that keeps a form."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """One authorization request."""
+
+    flow: Flow
+    nonce: str
+    verifier: str
+    binding: str
+    """SHA-256 of the binding cookie at the portal."""
+    session_id: str
+    """The session that is to be stepped up; empty for a new one."""
+
+
+class Handoff(msgspec.Struct, frozen=True, kw_only=True):
+    """Permission for one browser at one host to get its handle."""
+
+    session_id: str
+    flow: Flow
+
+
+T = TypeVar("T", Flow, State, Handoff)
+
+
+class Flows:
+    """Stores the three kinds in a one-time store."""
+
+    def __init__(self, store: OneTime) -> None:
+        self._store = store
+
+    async def begin(self, flow: Flow) -> str:
+        """Remember a flow, return its name for the portal's address."""
+        return await self._store.put("flow", msgspec.json.encode(flow), FLOW_SECONDS)
+
+    async def look(self, name: str) -> Flow | None:
+        """Return a flow without using it up: a reload of the portal's page must work."""
+        return _decode(await self._store.peek("flow", name), Flow)
+
+    async def ask(self, state: State) -> str:
+        """Remember an authorization request, return its `state`."""
+        return await self._store.put("state", msgspec.json.encode(state), STATE_SECONDS)
+
+    async def answered(self, name: str, binding: str) -> State | None:
+        """Use up a state, once. None when unknown, used, expired, or begun by another browser."""
+        state = _decode(await self._store.take("state", name), State)
+        return state if state is not None and same(state.binding, hash_token(binding)) else None
+
+    async def hand_over(self, handoff: Handoff) -> str:
+        """Remember a handoff, return its code."""
+        return await self._store.put("handoff", msgspec.json.encode(handoff), HANDOFF_SECONDS)
+
+    async def receive(self, code: str, host: str, binding: str) -> Handoff | None:
+        """Use up a handoff, once. None when unknown, used, expired, for another host, or for another browser."""
+        handoff = _decode(await self._store.take("handoff", code), Handoff)
+        if handoff is None or handoff.flow.host != host or not same(handoff.flow.binding, hash_token(binding)):
+            return None
+        return handoff
+
+
+def _decode(value: bytes | None, kind: type[T]) -> T | None:
+    return None if value is None else msgspec.json.decode(value, type=kind)
+
+
+def request_extras(purpose: Purpose, *, id_token: str, language: str) -> dict[str, str]:
+    """What to ask of the provider for a purpose (OpenID Connect Core §3.1.2.1, EAP ACR values)."""
+    extras: dict[str, str] = {"ui_locales": language}
+    if id_token:
+        extras["id_token_hint"] = id_token
+    if purpose == "key_touch":
+        extras |= {"acr_values": "phr", "max_age": "0"}
+    elif purpose == "identity_proofing":
+        extras["acr_values"] = "urn:zt-gateway:acr:proofed"
+    elif purpose == "second_factor":
+        extras |= {"acr_values": "urn:zt-gateway:acr:mfa", "max_age": "0"}
+    else:
+        extras["acr_values"] = "urn:zt-gateway:acr:mfa"
+    return extras

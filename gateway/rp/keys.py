@@ -1,0 +1,50 @@
+"""The gateway's own signing key for assertions: ES256, kept in a file that only its owner can read."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+
+from gateway.kernel.canonical import canonical_json
+from gateway.kernel.errors import ConfigError
+
+ALGORITHM: Final = "ES256"
+
+
+class FileSigner:
+    """Implements `AssertionSigner` with one P-256 key."""
+
+    def __init__(self, key: ECKey) -> None:
+        self._key = key
+        self._header: Final[dict[str, str]] = {"alg": ALGORITHM, "kid": key.thumbprint(), "typ": "JWT"}
+
+    @classmethod
+    def load(cls, path: Path, *, create: bool) -> "FileSigner":
+        """Read the key, or make it once when `create`. Raises ConfigError when unreadable, or readable by others."""
+        if create and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh = ECKey.generate_key("P-256", private=True).as_pem(private=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(fresh)
+        try:
+            if path.stat().st_mode & 0o077:
+                raise ConfigError("the key can be read by others", where=str(path), todo=f"Run: chmod 600 {path}")
+            return cls(ECKey.import_key(path.read_bytes()))
+        except OSError as error:
+            raise ConfigError(f"the key can't be read ({error.strerror})", where=str(path), todo="Check the path") from error
+        except (JoseError, ValueError) as error:
+            raise ConfigError("this is not an EC private key in PEM form", where=str(path), todo="Replace the file") from error
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        """Return a compact JWS over the claims."""
+        return jws.serialize_compact(dict(self._header), canonical_json(claims), self._key, algorithms=[ALGORITHM])
+
+    def jwks(self) -> dict[str, object]:
+        """Return the public key set, RFC 7517."""
+        public = self._key.as_dict(private=False)
+        return {"keys": [{**public, "kid": self._header["kid"], "use": "sig", "alg": ALGORITHM}]}
