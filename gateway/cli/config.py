@@ -1,0 +1,100 @@
+"""`gateway check-config`."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.cli import COMMANDS, OK, Parser
+from gateway.config import Config, InvalidConfigError, check_production, load_config
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001  argparse has no public name for it
+
+_DESCRIPTION = """\
+Reads a configuration as `gateway serve` would, with the secrets and files that it names, and prints what it means.
+Nothing is started, opened or written. Exit status: 0 good, 2 not (each problem on one line: file, line, what, what to do).
+"""
+_EPILOG = """\
+examples:
+  gateway check-config /etc/gateway/gateway.toml
+  gateway check-config --file-only demo.toml     without asking whether it is fit for production
+"""
+
+
+def add_parser(commands: "Commands") -> None:
+    """Add `check-config`."""
+    parser = commands.add_parser("check-config", help=COMMANDS["check-config"][1], description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("file", type=Path, metavar="FILE", help="the configuration")
+    parser.add_argument("--file-only", action="store_true", help="leave out the rules for production, as for a demo's file")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, and print a summary when it is good."""
+    config = load_config(arguments.file, os.environ)
+    problems = [] if arguments.file_only else check_production(config)
+    if problems:
+        raise InvalidConfigError(problems)
+    print(summary(config))
+    return OK
+
+
+def summary(config: Config) -> str:
+    """Say in a table what a configuration means."""
+    rows = [
+        ("portal", config.origin(config.portal.host)),
+        ("console", config.origin(config.console.host) if config.console else "off"),
+        ("listens on", _listener(config)),
+        ("forward-auth", _forward_auth(config)),
+        ("identity", _identity(config)),
+        ("sessions", _sessions(config)),
+        ("devices", f"{config.devices.enrolment}, {config.devices.database}"),
+        ("policies", f"{config.policies.dir}, {config.policies.timezone.key}"),
+        ("log", f"{config.audit.dir}, " + (f"anchored at {config.audit.anchor}" if config.audit.anchor else "no anchor")),
+        ("zones", ", ".join(f"{name} ({', '.join(ranges)})" for name, ranges in config.network.zones.items()) or "none"),
+    ]
+    apps = [("app", "address", "upstream", "routes")]
+    apps += [(app.id, config.origin(app.host), app.upstream, str(len(app.routes))) for app in config.apps]
+    return f"{config.file} is good.\n\n{_table(rows)}\n\n{_table(apps)}"
+
+
+def _listener(config: Config) -> str:
+    server = config.server
+    address = f"[{server.host}]" if ":" in server.host else server.host
+    parts = [f"{address}:{server.port}"]
+    if server.tls is not None:
+        parts.append(f"TLS ({server.tls.preset})")
+        parts.append("asks for client certificates" if server.tls.client_ca_file else "no client certificates")
+    else:
+        parts.append("no TLS")
+    if server.trusted_fronts:
+        parts.append(f"behind {', '.join(server.trusted_fronts)}")
+    return ", ".join([*parts, f"{server.workers} worker" + ("s" if server.workers > 1 else "")])
+
+
+def _forward_auth(config: Config) -> str:
+    door = config.forward_auth
+    if door is None:
+        return "off"
+    if door.socket is not None:
+        return f"{door.socket}, for user ids {', '.join(map(str, door.trusted_uids))}"
+    return f"{door.host}:{door.port}, for {', '.join(door.trusted_peers)}"
+
+
+def _identity(config: Config) -> str:
+    kind = f"embedded, proofing: {config.idp.proofing}" if config.idp is not None else "external"
+    return f"{config.identity.issuer} ({kind})"
+
+
+def _sessions(config: Config) -> str:
+    sessions = config.sessions
+    return f"{sessions.backend}, end after {sessions.idle_seconds} s without use, {sessions.absolute_seconds} s at most"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

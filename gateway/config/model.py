@@ -1,0 +1,272 @@
+"""The schema of `gateway.toml`, and what the rest of the program gets to see of it: frozen values, no strings to interpret.
+
+A field without a default must be given. Durations are whole seconds. Relative paths have been joined to the file's folder.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from gateway.config.leaves import (
+    Claim,
+    ExistingFile,
+    ExistingFolder,
+    HeaderName,
+    HostName,
+    Identifier,
+    ListenAddress,
+    Method,
+    Origin,
+    PatientPlace,
+    PeerRange,
+    PrivateFile,
+    Range,
+    RouteId,
+    RoutePath,
+    StatePath,
+    TimeZone,
+    Url,
+)
+from gateway.config.locate import Locations
+from gateway.domain.route import Action, App, Route, Sensitivity
+from gateway.kernel.errors import ConfigError
+from gateway.kernel.secret import Secret
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+Fact = Literal["subject", "login", "name", "roles", "organization", "department"]
+"""What a plain header can tell an app: see `gateway.domain.route.App.headers`."""
+
+
+def _tokyo() -> ZoneInfo:
+    try:
+        return ZoneInfo("Asia/Tokyo")
+    except ZoneInfoNotFoundError as error:
+        raise ConfigError("this machine has no time zone data", todo="Install the package tzdata.") from error
+
+
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """TLS at the gateway's own listener."""
+
+    certificate_file: ExistingFile
+    """PEM: the server certificate, then its intermediates."""
+    key_file: PrivateFile
+    """PEM private key, unencrypted."""
+    client_ca_file: ExistingFile | None = None
+    """PEM of the CA that issues device certificates. With it every connection is asked for one; policies decide who needs it."""
+    preset: Literal["high", "compatible"] = "high"
+    """`high`: TLS 1.3 only (guideline 7.0 13⑥). `compatible`: TLS 1.2 with ECDHE and AEAD too, for systems that can't."""
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the gateway listens, and how the world sees it."""
+
+    host: ListenAddress = "127.0.0.1"
+    port: Port
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Processes. More than one needs the redis backend of sessions."""
+    public_scheme: Literal["https", "http"] = "https"
+    """What stands in people's address bar. `http` is for the demo on loopback."""
+    public_port: Port | None = None
+    """The port in people's address bar; the scheme's usual one when not given."""
+    trusted_fronts: tuple[PeerRange, ...] = ()
+    """TLS-terminating proxies before this listener whose X-Forwarded-For and -Proto count. Empty: nobody's do."""
+    tls: Tls | None = None
+
+
+class Portal(msgspec.Struct, frozen=True, kw_only=True):
+    """The host where people sign in and out, step up and register devices."""
+
+    host: HostName
+    assertion_key_file: PrivateFile
+    """PEM private key (EC P-256) that signs what apps are told about people."""
+
+
+class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """The OpenID Provider that the gateway relies on, embedded or not."""
+
+    issuer: Url
+    embedded: bool = False
+    """Whether this process serves it: then there is an [idp] section, and the issuer is a host of ours."""
+    client_id: str = "gateway"
+    client_secret: Secret
+    roles_claim: Claim = "roles"
+    """The claim of the ID token that lists a person's roles."""
+    account_url: Url | None = None
+    """Where people manage their factors at an external provider, for a link; the embedded one has its own page."""
+
+
+class EmbeddedProvider(msgspec.Struct, frozen=True, kw_only=True):
+    """The embedded OpenID Provider."""
+
+    data_dir: StatePath
+    """Holds the accounts database and the signing keys, which the provider makes and rotates itself."""
+    proofing: Literal["none", "simulated"] = "none"
+    """Backend of identity proofing. `simulated` is for the demo."""
+
+
+class Sessions(msgspec.Struct, frozen=True, kw_only=True):
+    """How long sign-ins last, and where they are kept."""
+
+    backend: Literal["memory", "redis"] = "memory"
+    redis_url: Secret | None = None
+    """`redis://`, `rediss://` (TLS) or `unix://` URL; it may hold a password."""
+    idle_seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
+    absolute_seconds: Annotated[int, msgspec.Meta(ge=300, le=86_400)] = 36_000
+
+
+class Devices(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger of devices (guideline 7.0 8.5)."""
+
+    database: StatePath
+    enrolment: Literal["self-service", "officer-approval"] = "officer-approval"
+    """Whether a device that a person registers counts at once, or when a security officer has approved it."""
+
+
+class Policies(msgspec.Struct, frozen=True, kw_only=True):
+    """The Cedar bundle."""
+
+    dir: ExistingFolder
+    timezone: TimeZone = msgspec.field(default_factory=_tokyo)
+    """What hours and weekdays in policies mean."""
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """The log."""
+
+    dir: StatePath
+    key_file: PrivateFile
+    """PEM private key (Ed25519) that signs checkpoints."""
+    anchor: StatePath | None = None
+    """Where each checkpoint is written too: with storage that the gateway's host can't rewrite, a cut-off tail is found."""
+    sync_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=0.05)] = 0.05
+    """Longest time until a record is on disk, whatever its action; writes wait for it."""
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """Named address ranges that policies can read."""
+
+    zones: Mapping[Identifier, tuple[Range, ...]] = MappingProxyType({})
+
+
+class ForwardAuth(msgspec.Struct, frozen=True, kw_only=True):
+    """The door for another proxy that asks before it forwards. It listens on an address or a unix socket."""
+
+    host: ListenAddress | None = None
+    port: Port | None = None
+    socket: StatePath | None = None
+    trusted_peers: tuple[PeerRange, ...] = ()
+    """Who may ask, on an address. There is no default."""
+    trusted_uids: tuple[Annotated[int, msgspec.Meta(ge=0, le=4_294_967_294)], ...] = ()
+    """Whose processes may ask, on a unix socket (SO_PEERCRED). There is no default."""
+
+
+class Console(msgspec.Struct, frozen=True, kw_only=True):
+    """The security officer's and auditor's pages."""
+
+    host: HostName
+
+
+class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of request: see `gateway.domain.route.Route`."""
+
+    id: RouteId
+    methods: tuple[Method, ...]
+    path: RoutePath
+    action: Action
+    sensitivity: Sensitivity = "normal"
+    sync: bool = False
+    websocket: bool = False
+    allow_parameters: bool = False
+    patient: PatientPlace = ""
+
+
+class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One application behind the gateway."""
+
+    id: Identifier
+    host: HostName
+    upstream: Origin
+    title_ja: str
+    title_en: str
+    routes: tuple[RouteConfig, ...]
+    headers: Mapping[HeaderName, Fact] = MappingProxyType({})
+
+
+class Sections(msgspec.Struct, frozen=True, kw_only=True):
+    """The sections of the file, in its order."""
+
+    demo: bool = False
+    """Synthetic people, simulated verifiers. `gateway serve` refuses it."""
+    server: Server
+    portal: Portal
+    identity: IdentityProvider
+    idp: EmbeddedProvider | None = None
+    sessions: Sessions = Sessions()
+    devices: Devices
+    policies: Policies
+    audit: Audit
+    network: Network = Network()
+    forward_auth: ForwardAuth | None = None
+    console: Console | None = None
+    apps: tuple[AppConfig, ...]
+
+
+class Config(Sections, frozen=True, kw_only=True):
+    """A valid configuration: every section is right by itself, and they agree with each other."""
+
+    file: Path
+    locations: Locations
+
+    def seen_port(self) -> int:
+        """Return the port in people's address bar."""
+        return self.server.public_port or (443 if self.server.public_scheme == "https" else 80)
+
+    def where(self, *path: str | int) -> str:
+        """Return `file:line` of a key, for messages about it."""
+        return f"{self.file}:{self.locations.line(path)}"
+
+    def origin(self, host: str) -> str:
+        """Return the public origin of one of our hosts: `https://ehr.hospital.example`, with the port when it is unusual."""
+        usual = 443 if self.server.public_scheme == "https" else 80
+        port = "" if self.seen_port() == usual else f":{self.seen_port()}"
+        return f"{self.server.public_scheme}://{host}{port}"
+
+    def idp_host(self) -> str | None:
+        """Return the host of the embedded identity provider; None when another one is relied on."""
+        if not self.identity.embedded:
+            return None
+        return self.identity.issuer.partition("://")[2].partition("/")[0].partition(":")[0]
+
+    def to_apps(self) -> tuple[App, ...]:
+        """Return the configured apps as the pipeline knows them. The console is not among them: its app is built with it."""
+        return tuple(
+            App(
+                id=app.id,
+                host=app.host,
+                upstream=app.upstream,
+                title_ja=app.title_ja,
+                title_en=app.title_en,
+                routes=tuple(_route(app.id, route) for route in app.routes),
+                headers=tuple(app.headers.items()),
+            )
+            for app in self.apps
+        )
+
+
+def _route(app: str, route: RouteConfig) -> Route:
+    return Route(
+        id=route.id,
+        app=app,
+        methods=route.methods,
+        pattern=route.path,
+        action=route.action,
+        sensitivity=route.sensitivity,
+        sync=route.sync,
+        websocket=route.websocket,
+        allow_parameters=route.allow_parameters,
+        patient=route.patient,
+    )

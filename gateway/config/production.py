@@ -1,0 +1,165 @@
+"""What a configuration must not have before real patients' records stand behind it.
+
+`gateway serve` refuses to start while `check_production` finds anything. It looks at the configuration and at the files that it
+names; it can't judge firewalls, the machine, or how people keep their keys.
+"""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from gateway.config.model import Config
+from gateway.config.rules import is_loopback
+from gateway.kernel.errors import ConfigError
+
+DEMO_MARK: Final = b"demo-only"
+"""Stands in every key and secret that the demo makes (before the PEM block, as a member of JSON, within a secret), so that none
+of them can be carried over into production.
+"""
+DEMO_APPLICATION_ID: Final = 0x5A54_444D
+"""`PRAGMA application_id` of every SQLite database that the demo makes: its people and devices are nobody's."""
+_SQLITE_MAGIC: Final = b"SQLite format 3\0"
+_APPLICATION_ID_AT: Final = 68
+"""Offset in the header of a SQLite file, 4 bytes big-endian (sqlite.org/fileformat2 §1.3)."""
+_SCANNED_BYTES: Final = 65_536
+
+
+def check_production(config: Config) -> list[ConfigError]:
+    """Return every reason not to start in production, each with `file:line` and what to do; an empty list when there is none."""
+    return [
+        problem
+        for check in (_demo, _transport, _sessions, _identity, _keys, _databases, _state_modes)
+        for problem in check(config)
+    ]
+
+
+def _demo(config: Config) -> Iterator[ConfigError]:
+    if config.demo:
+        yield ConfigError(
+            "this is a demo configuration",
+            where=config.where("demo"),
+            todo="Use `gateway demo`, or begin with deploy/gateway.toml.",
+        )
+    if config.idp is not None and config.idp.proofing == "simulated":
+        yield ConfigError(
+            "the identity proofing verifier is a simulation",
+            where=config.where("idp", "proofing"),
+            todo='Write proofing = "none".',
+        )
+
+
+def _transport(config: Config) -> Iterator[ConfigError]:
+    server = config.server
+    if server.public_scheme != "https":
+        yield ConfigError(
+            "people would reach the gateway without TLS", where=config.where("server", "public_scheme"), todo='Write "https".'
+        )
+    if server.tls is None and not server.trusted_fronts:
+        yield ConfigError(
+            "there is neither TLS here nor a trusted front that has it",
+            where=config.where("server"),
+            todo="Add [server.tls], or list the front in trusted_fronts.",
+        )
+    if server.tls is None and not is_loopback(server.host):
+        yield ConfigError(
+            f"what the front decrypted would cross the network in clear to {server.host}",
+            where=config.where("server", "host"),
+            todo='Add [server.tls], or let the front reach it on this machine: host = "127.0.0.1".',
+        )
+    door = config.forward_auth
+    if door is not None and door.host is not None and not is_loopback(door.host):
+        yield ConfigError(
+            "session cookies would cross the network in clear to the forward-auth door",
+            where=config.where("forward_auth", "host"),
+            todo='Let the front reach it on this machine: host = "127.0.0.1", or a socket.',
+        )
+
+
+def _sessions(config: Config) -> Iterator[ConfigError]:
+    sessions = config.sessions
+    if sessions.backend == "memory" and config.server.workers > 1:
+        yield ConfigError(
+            f"{config.server.workers} workers can't share sessions that are kept in memory",
+            where=config.where("server", "workers"),
+            todo='Write backend = "redis" in [sessions], or workers = 1.',
+        )
+    url = sessions.redis_url.reveal() if sessions.redis_url is not None else ""
+    host = url.partition("://")[2].rpartition("@")[2].partition("/")[0]
+    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    if url.startswith("redis://") and not is_loopback(name):
+        yield ConfigError(
+            "sessions would cross the network to Redis in clear",
+            where=config.where("sessions", "backend"),
+            todo="Use a rediss:// URL (TLS).",
+        )
+
+
+def _identity(config: Config) -> Iterator[ConfigError]:
+    if config.identity.issuer.startswith("http://"):
+        yield ConfigError(
+            "the identity provider is reached without TLS",
+            where=config.where("identity", "issuer"),
+            todo="Write an https issuer.",
+        )
+    secret = config.identity.client_secret.reveal()
+    if DEMO_MARK.decode() in secret.lower():
+        yield ConfigError(
+            "the client secret is the demo's", where=config.where("identity"), todo="Make a new one and register it."
+        )
+
+
+def _keys(config: Config) -> Iterator[ConfigError]:
+    files = [("portal", "assertion_key_file", config.portal.assertion_key_file), ("audit", "key_file", config.audit.key_file)]
+    named = [(config.where(section, key), file) for section, key, file in files]
+    if config.server.tls is not None:
+        named.append((config.where("server", "tls", "key_file"), config.server.tls.key_file))
+        named.append((config.where("server", "tls", "certificate_file"), config.server.tls.certificate_file))
+        if config.server.tls.client_ca_file is not None:
+            named.append((config.where("server", "tls", "client_ca_file"), config.server.tls.client_ca_file))
+    if config.idp is not None:
+        named += [(config.where("idp", "data_dir"), file) for file in _files(config.idp.data_dir, "*.json", "*.pem")]
+    for where, file in named:
+        if DEMO_MARK in _head(file).lower():
+            yield ConfigError(f"{file} was made by the demo, so everybody could have it", where=where, todo="Make a new one.")
+
+
+def _databases(config: Config) -> Iterator[ConfigError]:
+    named = [(config.where("devices", "database"), config.devices.database)]
+    if config.idp is not None:
+        named += [(config.where("idp", "data_dir"), file) for file in _files(config.idp.data_dir, "*")]
+    for where, file in named:
+        head = _head(file)
+        mark = DEMO_APPLICATION_ID.to_bytes(4)
+        if head.startswith(_SQLITE_MAGIC) and head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4] == mark:
+            yield ConfigError(f"{file} holds the demo's people or devices", where=where, todo="Begin with an empty one.")
+
+
+def _state_modes(config: Config) -> Iterator[ConfigError]:
+    """What was private when it was made may have been opened since; what the loader reads it has checked itself."""
+    named: list[tuple[str, Path]] = [
+        (config.where("devices", "database"), config.devices.database),
+        (config.where("audit", "dir"), config.audit.dir),
+    ]
+    if config.idp is not None:
+        named += [(config.where("idp", "data_dir"), path) for path in (config.idp.data_dir, *_files(config.idp.data_dir, "*"))]
+    for where, path in named:
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o007:
+            yield ConfigError(f"{path} is open to everybody on this machine", where=where, todo=f"Run: chmod o= {path}")
+
+
+def _files(folder: Path, *patterns: str) -> list[Path]:
+    return sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
+
+
+def _head(file: Path) -> bytes:
+    """The first bytes of a file; empty while there is none yet. A file that can't be read is not waved through."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_SCANNED_BYTES)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ConfigError(
+            f"can't read {file}: {(error.strerror or str(error)).lower()}", todo="Let the gateway's user read it."
+        ) from error

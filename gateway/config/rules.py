@@ -1,0 +1,281 @@
+"""Rules between the sections of a configuration: each section is right by itself, and here they have to agree. Pure."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+from gateway.config.locate import KeyPath
+from gateway.config.model import AppConfig, Config, RouteConfig
+from gateway.domain.headers import HOP_BY_HOP, fold
+
+Found = tuple[KeyPath, str, str]
+"""Where, what, and what to do."""
+
+MINIMUM_CLIENT_SECRET: Final = 32
+RESERVED_SEGMENT: Final = ".gateway"
+"""The gateway's own pages on every app's host."""
+_REDIS_URL: Final = re.compile(r"(?:redis|rediss)://\S+|unix:///\S+")
+_OF_HTTP: Final = frozenset(fold(name) for name in HOP_BY_HOP) | frozenset(
+    {"accept", "authorization", "contentencoding", "contentlength", "contenttype", "cookie", "date", "expect", "host", "origin",
+     "range", "referer", "server", "setcookie", "useragent"}
+)  # fmt: skip
+"""Folded names that mean something else to an app than "the gateway says"."""
+_OF_THE_GATEWAY: Final = frozenset({"forwarded", "via", "xrealip", "xrequestid"})
+_PREFIXES_OF_THE_GATEWAY: Final = ("xgateway", "xforwarded")
+
+
+def find_disagreements(config: Config) -> Iterator[Found]:
+    """Yield every rule that is broken."""
+    for rule in _RULES:
+        yield from rule(config)
+
+
+def _hosts_once(config: Config) -> Iterator[Found]:
+    hosts: list[tuple[KeyPath, str]] = [(("portal", "host"), config.portal.host)]
+    if config.console is not None:
+        hosts.append((("console", "host"), config.console.host))
+    if (idp_host := config.idp_host()) is not None:
+        hosts.append((("identity", "issuer"), idp_host))
+    hosts += [(("apps", index, "host"), app.host) for index, app in enumerate(config.apps)]
+    seen: dict[str, KeyPath] = {}
+    for path, host in hosts:
+        if host in seen:
+            yield (
+                path,
+                f'the host "{host}" is already taken by line {config.locations.line(seen[host])}',
+                "Give each its own host name.",
+            )
+        seen.setdefault(host, path)
+
+
+def _ids_once(config: Config) -> Iterator[Found]:
+    seen: dict[str, KeyPath] = {"console": ("console",)} if config.console is not None else {}
+    for index, app in enumerate(config.apps):
+        path: KeyPath = ("apps", index, "id")
+        if app.id in seen:
+            yield path, f'the app id "{app.id}" is already taken by line {config.locations.line(seen[app.id])}', "Choose another."
+        seen.setdefault(app.id, path)
+
+
+def _routes(config: Config) -> Iterator[Found]:
+    for index, app in enumerate(config.apps):
+        if not app.routes:
+            yield ("apps", index, "routes"), f'the app "{app.id}" has no route, so nothing of it can be reached', "Add one."
+        seen: dict[str, KeyPath] = {}
+        for number, route in enumerate(app.routes):
+            path: KeyPath = ("apps", index, "routes", number)
+            if not route.id.startswith(f"{app.id}."):
+                yield (*path, "id"), f'the route id "{route.id}" does not begin with its app\'s id', f'Write "{app.id}.NAME".'
+            if route.id in seen:
+                yield (
+                    (*path, "id"),
+                    f'the route id "{route.id}" is already taken by line {config.locations.line(seen[route.id])}',
+                    "Choose another.",
+                )
+            seen.setdefault(route.id, (*path, "id"))
+            yield from _route(path, route)
+            for earlier in app.routes[:number]:
+                if covers(earlier, route):
+                    yield (
+                        path,
+                        f'the route "{route.id}" is never reached: "{earlier.id}" stands before it and takes all of its requests',
+                        "Put the narrower route first.",
+                    )
+                    break
+
+
+def _route(path: KeyPath, route: RouteConfig) -> Iterator[Found]:
+    if not route.methods:
+        yield (*path, "methods"), f'the route "{route.id}" has no method', 'List them, or write ["*"] for any.'
+    if "*" in route.methods and len(route.methods) > 1:
+        yield (*path, "methods"), '"*" stands beside other methods', 'Keep ["*"] alone, or list the methods.'
+    if "CONNECT" in route.methods or "TRACE" in route.methods:
+        yield (*path, "methods"), "CONNECT and TRACE never go through a gateway", "Remove them."
+    if route.websocket and not {"GET", "*"} & set(route.methods):
+        yield (
+            (*path, "websocket"),
+            f'the route "{route.id}" allows WebSocket but not GET, with which every one begins',
+            'Add "GET".',
+        )
+    if route.path[0] == RESERVED_SEGMENT:
+        yield (*path, "path"), f"/{RESERVED_SEGMENT} belongs to the gateway on every host", "Choose another path."
+    places = {segment[1:-1] for segment in route.path if segment.startswith("{")}
+    if route.patient and not route.patient.startswith("query:") and route.patient not in places:
+        known = f"Its places are: {', '.join(sorted(places))}." if places else 'Name one in the path, like "/patients/{patient}".'
+        yield (*path, "patient"), f'the path of "{route.id}" has no place "{route.patient}"', known
+
+
+def covers(earlier: RouteConfig, later: RouteConfig) -> bool:
+    """True when every request that `later` matches is matched by `earlier` too, so that the first match never is `later`."""
+    if "*" not in earlier.methods and not set(later.methods) <= set(earlier.methods):
+        return False
+    for index, segment in enumerate(earlier.path):
+        if segment == "**":
+            return True
+        if index >= len(later.path) or later.path[index] == "**":
+            return False
+        if not segment.startswith("{") and segment != later.path[index]:
+            return False
+        if segment.startswith("{") and later.path[index] == "":
+            return False  # a place holds at least one character; the end of "/a/" holds none
+    return len(earlier.path) == len(later.path)
+
+
+def _headers(config: Config) -> Iterator[Found]:
+    for index, app in enumerate(config.apps):
+        seen: dict[str, str] = {}
+        for name in app.headers:
+            path: KeyPath = ("apps", index, "headers", name)
+            folded = fold(name)
+            if folded in _OF_HTTP:
+                yield path, f'the header "{name}" belongs to HTTP itself', 'Choose a name of your own, like "X-Remote-User".'
+            elif folded in _OF_THE_GATEWAY or folded.startswith(_PREFIXES_OF_THE_GATEWAY):
+                yield (
+                    path,
+                    f'the header "{name}" is set by the gateway already',
+                    'Choose a name of your own, like "X-Remote-User".',
+                )
+            elif folded in seen:
+                yield path, f'"{name}" and "{seen[folded]}" are the same header to many servers', "Keep one."
+            seen.setdefault(folded, name)
+
+
+def _upstreams(config: Config) -> Iterator[Found]:
+    for index, app in enumerate(config.apps):
+        if _is_self(config, app):
+            yield (
+                ("apps", index, "upstream"),
+                f'the upstream of "{app.id}" is the gateway itself',
+                "Write the address of the app.",
+            )
+
+
+def _is_self(config: Config, app: AppConfig) -> bool:
+    url = urlsplit(app.upstream)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    ours = {config.server.host, *([] if config.server.host not in {"0.0.0.0", "::"} else ["127.0.0.1", "::1", "localhost"])}  # noqa: S104  compared, not bound
+    public = url.hostname in {config.portal.host, config.idp_host(), *(other.host for other in config.apps)}
+    return (port == config.server.port and url.hostname in ours) or (public and config.origin(url.hostname or "") == app.upstream)
+
+
+def _identity(config: Config) -> Iterator[Found]:
+    embedded, issuer = config.identity.embedded, config.identity.issuer
+    if embedded and config.idp is None:
+        yield (
+            ("identity", "embedded"),
+            "the identity provider is embedded, but there is no [idp] section",
+            "Add [idp], or write embedded = false.",
+        )
+    if not embedded and config.idp is not None:
+        yield (
+            ("idp",),
+            "there is an [idp] section, but the identity provider is not embedded",
+            "Write embedded = true in [identity], or remove [idp].",
+        )
+    host = config.idp_host()
+    if host is not None and issuer != config.origin(host):
+        yield (
+            ("identity", "issuer"),
+            f'the issuer "{issuer}" is not an origin that this server is seen under',
+            f'Write "{config.origin(host)}", or correct [server] public_scheme and public_port.',
+        )
+    if embedded and len(config.identity.client_secret.reveal()) < MINIMUM_CLIENT_SECRET:
+        yield (
+            ("identity",),
+            f"the client secret is shorter than {MINIMUM_CLIENT_SECRET} characters",
+            "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
+        )
+    if config.idp is not None and config.idp.proofing == "simulated" and not config.demo:
+        yield (
+            ("idp", "proofing"),
+            "a simulated verifier proves nothing about anybody",
+            'Write "none"; only the demo may simulate.',
+        )
+
+
+def _sessions(config: Config) -> Iterator[Found]:
+    sessions = config.sessions
+    url_key: KeyPath = next(
+        (path for path in (("sessions", "redis_url_file"), ("sessions", "redis_url_env")) if config.locations.has(path)),
+        ("sessions",),
+    )
+    if sessions.backend == "redis" and sessions.redis_url is None:
+        yield (
+            ("sessions", "backend"),
+            'the backend "redis" needs a URL',
+            'Add redis_url_file = "FILE" or redis_url_env = "VARIABLE".',
+        )
+    if sessions.backend == "memory" and sessions.redis_url is not None:
+        yield url_key, 'a Redis URL is given, but the backend is "memory"', 'Write backend = "redis", or remove the URL.'
+    if sessions.redis_url is not None and not _REDIS_URL.fullmatch(sessions.redis_url.reveal()):
+        yield url_key, "the Redis URL has no form that is known", "It begins with redis://, rediss:// or unix:///."
+    if sessions.absolute_seconds < sessions.idle_seconds:
+        yield ("sessions", "absolute_seconds"), "a session would end before it could be idle", "Make it at least idle_seconds."
+
+
+def _fronts(config: Config) -> Iterator[Found]:
+    if config.server.trusted_fronts and config.server.tls is not None and config.server.tls.client_ca_file is not None:
+        yield (
+            ("server", "trusted_fronts"),
+            "behind a front the client's certificate does not reach this listener",
+            "Remove trusted_fronts, or client_ca_file from [server.tls].",
+        )
+
+
+def _forward_auth(config: Config) -> Iterator[Found]:
+    door = config.forward_auth
+    if door is None:
+        return
+    by_address = door.host is not None or door.port is not None
+    if by_address == (door.socket is not None):
+        yield ("forward_auth",), "[forward_auth] listens either on host and port or on a socket", "Give one of the two."
+    elif by_address and (door.host is None or door.port is None):
+        yield ("forward_auth",), "[forward_auth] needs host and port together", "Add the other one."
+    elif by_address and not door.trusted_peers:
+        yield (
+            ("forward_auth",),
+            "[forward_auth] trusts no peer, and nobody is trusted by default",
+            'Add trusted_peers = ["ADDRESS/32"].',
+        )
+    elif door.socket is not None and not door.trusted_uids:
+        yield ("forward_auth",), "[forward_auth] trusts no user, and nobody is trusted by default", "Add trusted_uids = [UID]."
+    if by_address and door.trusted_uids:
+        yield ("forward_auth", "trusted_uids"), "an address shows no user id", "Use trusted_peers, or a socket."
+    if door.socket is not None and door.trusted_peers:
+        yield ("forward_auth", "trusted_peers"), "a socket shows no address", "Use trusted_uids, or host and port."
+    if door.port is not None and (door.host, door.port) == (config.server.host, config.server.port):
+        yield ("forward_auth", "port"), "that is the listener of [server]", "Choose another port."
+
+
+def _zones(config: Config) -> Iterator[Found]:
+    seen: dict[str, str] = {}
+    for name, ranges in config.network.zones.items():
+        if name == "other":
+            yield ("network", "zones", name), '"other" means every address that is in no zone', "Choose another name."
+        for index, text in enumerate(ranges):
+            if text in seen:
+                yield ("network", "zones", name, index), f'"{text}" is in zone "{seen[text]}" already', "Keep it in one zone."
+            seen.setdefault(text, name)
+
+
+def _issuer_scheme(config: Config) -> Iterator[Found]:
+    url = urlsplit(config.identity.issuer)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        yield ("identity", "issuer"), "an identity provider is not asked without TLS", "Write an https issuer."
+
+
+def is_loopback(host: str) -> bool:
+    """True for names and addresses that never leave this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_RULES: Final[tuple[Callable[[Config], Iterator[Found]], ...]] = (
+    _hosts_once, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions, _fronts, _forward_auth, _zones,
+)  # fmt: skip
