@@ -1,16 +1,25 @@
 """The closed set of facts that policies can read. `policies/schema.cedarschema` types the same set; a test compares them.
 
 Pure data. Ages are whole seconds at decision time. `None` means "not known": the attribute is absent in Cedar, and a policy
-must test with `has`.
+must test with `has`. A `Literal` is a closed set of words: a policy that compares the attribute with another word is refused
+at load, because it could never be true.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
+AuthKind = Literal["pwd", "otp", "fido2", "recovery"]
+Evidence = Literal["none", "cookie", "key", "certificate"]
+Ownership = Literal["hospital", "personal", "vendor", ""]
+Situation = Literal["normal", "emergency", "break_glass"]
+Action = Literal["read", "write", "delete", "export", "administer"]
+Sensitivity = Literal["normal", "high"]
+
 
 class PrincipalFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The person. `roles` become parents `Role::"..."`, `organization` a parent `Organization::"..."`."""
+    """The person. `roles` become parents `Role::"..."`, `organization` (unless empty) a parent `Organization::"..."`."""
 
     id: str
     roles: tuple[str, ...]
@@ -20,11 +29,12 @@ class PrincipalFacts(msgspec.Struct, frozen=True, kw_only=True):
 class AuthenticationFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How the person signed in, in this session, as far as this host's handle may know."""
 
-    kinds: tuple[str, ...]
+    kinds: tuple[AuthKind, ...]
     """Sorted, from `pwd`, `otp`, `fido2`, `recovery`."""
     factors: int
-    """Number of different factor kinds proved (knowledge, possession, inherence): FIDO2 with user verification counts two."""
+    """Number of different factor kinds proved, as `count_factors` counts them."""
     phishing_resistant: bool
+    """One of the events could not have been relayed by a look-alike site."""
     age_seconds: int
     """Since the newest event."""
     key_touch_age_seconds: int | None
@@ -44,11 +54,11 @@ class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     registered: bool
     compliant: bool
-    evidence: str
+    evidence: Evidence
     """`none`, `cookie`, `key`, `certificate`."""
     evidence_strength: int
     """0 to 3, the same order."""
-    ownership: str
+    ownership: Ownership
     """`hospital`, `personal`, `vendor`, or empty."""
     compliance_age_seconds: int | None
 
@@ -76,8 +86,8 @@ class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     app: str
     route: str
-    action: str
-    sensitivity: str
+    action: Action
+    sensitivity: Sensitivity
     patient: str
     """Empty when the route does not know it."""
 
@@ -91,7 +101,22 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceFacts
     network: NetworkFacts
     time: TimeFacts
-    situation: Literal["normal", "emergency", "break_glass"]
+    situation: Situation
     grants: tuple[str, ...]
     """Ids of approved grants in force for this person."""
     target: TargetFacts
+
+
+def count_factors(kinds: Iterable[AuthKind]) -> int:
+    """Return how many different kinds of factor these events prove: what one knows, has, or is (0 to 2).
+
+    A password is knowledge; a one-time code and a recovery code are possession, so both together still count one. FIDO2 with
+    user verification counts two by itself: the key, and the PIN or biometric that opened it. It never makes three together
+    with a password, because the authenticator does not say whether it was the PIN (knowledge again) or the biometric.
+    """
+    proved: set[str] = set()
+    for kind in kinds:
+        proved |= {"pwd": {"knowledge"}, "otp": {"possession"}, "recovery": {"possession"}, "fido2": {"knowledge", "possession"}}[
+            kind
+        ]
+    return len(proved)
