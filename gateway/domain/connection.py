@@ -1,6 +1,11 @@
 """What is known of the transport under a request, as the door saw it itself."""
 
+from typing import Final
+
 import msgspec
+
+FORWARDED_TLS: Final = "forwarded"
+"""`tls_version` of a connection whose TLS ended at a front."""
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,7 +18,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     peer_address: str
     peer_port: int = 0
     tls_version: str = ""
-    """`TLSv1.3` and the like; empty on plain HTTP."""
+    """`TLSv1.3` and the like; `forwarded` when a proved front said https; empty on plain HTTP."""
     server_name: str = ""
     """SNI, lower case; empty without TLS."""
     client_certificate: bytes | None = None
@@ -22,3 +27,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     def tls(self) -> bool:
         """True when the client's bytes were encrypted on the way to us (or to a proved front)."""
         return bool(self.tls_version)
+
+    @property
+    def direct_tls(self) -> bool:
+        """True when TLS ends here, so that `server_name` is what the client itself asked for."""
+        return self.tls and self.tls_version != FORWARDED_TLS

@@ -47,6 +47,8 @@ class RefuseReason(StrEnum):
     HOST_SNI_MISMATCH = "host_sni_mismatch"
     HEADER_MALFORMED = "header_malformed"
     HEADERS_TOO_LARGE = "headers_too_large"
+    HEADERS_TOO_SLOW = "headers_too_slow"
+    """The head of a request was begun and not finished in time."""
     FRAMING = "framing"
     """Content-Length with Transfer-Encoding, two lengths, a body on an upgrade."""
     FORWARDED_MALFORMED = "forwarded_malformed"
