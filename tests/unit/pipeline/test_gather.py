@@ -1,0 +1,101 @@
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.domain.connection import Connection
+from gateway.domain.identity import AuthEvent, Handle, Identity, Proofing, Session
+from gateway.domain.network import Zones
+from gateway.domain.posture import Device, Posture
+from gateway.domain.route import App, Match, Route
+from gateway.pipeline.gather import authentication_facts, device_facts, gather, proofing_facts
+
+NOW = 1_800_000_000  # 2027-01-15 17:00:00 in Tokyo, a Friday
+
+
+def event(kind: str, at: int, generation: int = 1) -> AuthEvent:
+    return AuthEvent(kind=kind, at=at, phishing_resistant=kind == "fido2", generation=generation)  # type: ignore[arg-type]  # a literal
+
+
+def session(*events: AuthEvent, proofing: Proofing | None = None) -> Session:
+    identity = Identity(subject="usr_1", login="dr.sato", name="佐藤", roles=("physician",), organization="h", proofing=proofing)
+    return Session(
+        id="ses_1", identity=identity, events=events, generation=2, created_at=NOW - 100, last_seen_at=NOW, expires_at=NOW + 1,
+        idle_seconds=900,
+    )  # fmt: skip
+
+
+def device(**changes: str) -> Device:
+    return Device(
+        id="dev_1", label="x", status=changes.get("status", "active"), ownership="hospital",  # type: ignore[arg-type]  # a literal
+        compliance=changes.get("compliance", "compliant"), compliance_at=NOW - 5, compliance_source="test",  # type: ignore[arg-type]
+        registered_at=NOW - 50, registered_by="usr_1",
+    )  # fmt: skip
+
+
+def test_password_and_code_are_two_factors_and_a_key_is_two_by_itself() -> None:
+    assert authentication_facts((event("pwd", NOW),), NOW).factors == 1
+    assert authentication_facts((event("pwd", NOW), event("otp", NOW)), NOW).factors == 2
+    assert authentication_facts((event("fido2", NOW),), NOW).factors == 2
+    assert authentication_facts((event("otp", NOW), event("recovery", NOW)), NOW).factors == 1
+
+
+def test_the_newest_touch_counts_and_ages_are_never_negative() -> None:
+    facts = authentication_facts((event("fido2", NOW - 400), event("fido2", NOW - 30), event("pwd", NOW + 5)), NOW)
+    assert facts.key_touch_age_seconds == 30
+    assert facts.age_seconds == 0
+
+
+def test_an_event_from_the_far_future_proves_nothing() -> None:
+    facts = authentication_facts((event("fido2", NOW + 3600),), NOW)
+    assert (facts.factors, facts.key_touch_age_seconds, facts.phishing_resistant) == (0, None, False)
+    assert facts.age_seconds == NOW
+
+
+def test_a_handle_does_not_see_what_was_proved_after_it_was_issued() -> None:
+    both = session(event("pwd", NOW - 90), event("otp", NOW - 80), event("fido2", NOW - 1, generation=2))
+    assert [e.kind for e in Handle(session=both, host="imaging", generation=1).events()] == ["pwd", "otp"]
+    assert [e.kind for e in Handle(session=both, host="ehr", generation=2).events()] == ["pwd", "otp", "fido2"]
+
+
+@pytest.mark.parametrize(("expires", "level"), [(None, 3), (NOW + 1, 3), (NOW, 0), (NOW - 1, 0)])
+def test_expired_proofing_is_none(expires: int | None, level: int) -> None:
+    proofing = Proofing(level=3, method="m", verified_at=NOW - 86_400 * 2, expires_at=expires, verifier="v", transaction="t")
+    facts = proofing_facts(proofing, NOW)
+    assert facts.level == level
+    assert facts.age_days == (2 if level else 0)
+
+
+@pytest.mark.parametrize("status", ["pending", "blocked"])
+def test_a_device_that_is_not_active_is_no_device(status: str) -> None:
+    facts = device_facts(Posture(device=device(status=status), evidence="certificate"), NOW)
+    assert (facts.registered, facts.compliant, facts.evidence_strength) == (False, False, 0)
+
+
+def test_unknown_compliance_is_not_compliance() -> None:
+    assert not device_facts(Posture(device=device(compliance="unknown"), evidence="key"), NOW).compliant
+
+
+def test_time_is_the_hospitals() -> None:
+    route = Route(id="ehr.home", app="ehr", methods=("GET",), pattern=(), action="read")
+    app = App(id="ehr", host="ehr.localhost", upstream="http://127.0.0.1:1", title_ja="電", title_en="E", routes=(route,))
+    facts = gather(
+        handle=Handle(session=session(event("pwd", NOW)), host="ehr.localhost", generation=2),
+        posture=Posture(),
+        match=Match(app=app, route=route, places={}),
+        connection=Connection(peer_address="192.0.2.7"),
+        zones=Zones({"ward": ["192.0.2.0/24"]}),
+        now=NOW,
+        timezone=ZoneInfo("Asia/Tokyo"),
+    )
+    assert (facts.time.hour, facts.time.weekday, facts.time.date) == (17, 5, "2027-01-15")
+    assert facts.network.zone == "ward"
+
+
+def test_the_narrowest_zone_wins_and_what_cannot_be_read_is_other() -> None:
+    zones = Zones({"hospital": ["10.0.0.0/8", "fd00::/8"], "ward": ["10.1.0.0/16"]})
+    assert zones.zone_of("10.1.2.3") == "ward"
+    assert zones.zone_of("10.2.2.3") == "hospital"
+    assert zones.zone_of("::ffff:10.1.2.3") == "ward"
+    assert zones.zone_of("fd00::1%eth0") == "hospital"
+    assert zones.zone_of("203.0.113.1") == "other"
+    assert zones.zone_of("not an address") == "other"
