@@ -15,6 +15,7 @@ EventName = Literal[
     "factor.registered", "factor.removed",
     "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken",
     "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
+    "log.recovered",
     "console.view", "console.export", "handoff.refused", "return.refused", "internal.error",
 ]  # fmt: skip
 
