@@ -1,0 +1,135 @@
+"""The provider's keys: one file, mode 0600, made once. Signing keys rotate; the one before stays published for verification."""
+
+import base64
+import binascii
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from joserfc.jwk import ECKey
+
+from gateway.kernel.errors import ConfigError
+from idp.protocol.keyset import KeySet
+
+_KEPT: Final = 2
+_SEAL_BYTES: Final = 32
+_DAY: Final = 86_400
+
+
+class _SigningKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    jwk: dict[str, Any]
+    created_at: int
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    signing: list[_SigningKey]
+    seal: str
+
+
+class KeyFile:
+    """The key file. Blocking, small, and used at start and on rotation only."""
+
+    def __init__(self, path: Path, content: _File) -> None:
+        self._path = path
+        self._content = content
+
+    @classmethod
+    def open(cls, path: Path, *, now: int) -> "KeyFile":
+        """Read the file, or make it with fresh keys. ConfigError when others may read it or it is damaged: it is never replaced
+        silently, because new keys would end every session and lose every TOTP secret.
+        """
+        if not path.exists():
+            _write(path, _File(signing=[_new_key(now)], seal=base64.b64encode(os.urandom(_SEAL_BYTES)).decode()), replace=False)
+        return cls(path, _read(path))
+
+    def keyset(self) -> KeySet:
+        """Return the keys to sign and verify with, newest first."""
+        return KeySet([ECKey.import_key(key.jwk) for key in self._content.signing])
+
+    def sealing_key(self) -> bytes:
+        """Return the 32 bytes that seal stored TOTP secrets."""
+        return base64.b64decode(self._content.seal)
+
+    def rotate(self, now: int) -> None:
+        """Make a new signing key, and keep the one before for verification. Tokens of older ones stop verifying."""
+        content = _File(signing=[_new_key(now), *self._content.signing][:_KEPT], seal=self._content.seal)
+        _write(self._path, content, replace=True)
+        self._content = content
+
+    def rotate_if_older(self, days: int, now: int) -> bool:
+        """Rotate when the signing key is older than so many days; True when it was done."""
+        if now - self._content.signing[0].created_at <= days * _DAY:
+            return False
+        self.rotate(now)
+        return True
+
+
+def _new_key(now: int) -> _SigningKey:
+    key = ECKey.generate_key("P-256", auto_kid=True)
+    return _SigningKey(jwk=dict(key.as_dict(private=True)), created_at=now)
+
+
+def _read(path: Path) -> _File:
+    where = str(path)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"the key file can't be read: {error.strerror}", where=where, todo="Check owner and mode (0600)."
+        ) from error
+    if mode & 0o077:
+        raise ConfigError(f"others can read the key file (mode {mode:04o})", where=where, todo=f"Run: chmod 600 {where}")
+    try:
+        content = msgspec.json.decode(raw, type=_File)
+        keys = [ECKey.import_key(key.jwk) for key in content.signing]
+        seal = base64.b64decode(content.seal, validate=True)
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError, binascii.Error) as error:
+        raise ConfigError("the key file is damaged", where=where, todo="Restore it from a backup.") from error
+    sound = keys and len(seal) == _SEAL_BYTES and all(key.is_private and key.curve_name == "P-256" and key.kid for key in keys)
+    if not sound:
+        raise ConfigError("the key file is not complete", where=where, todo="Restore it from a backup.")
+    return content
+
+
+def _write(path: Path, content: _File, *, replace: bool) -> None:
+    # Whole or not at all: a temporary file beside it (made with mode 0600), synced, then moved; or linked, when it must be new.
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(msgspec.json.encode(content))
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                Path(temporary).replace(path)
+            elif not _link(temporary, path):
+                return  # another process was first: its keys count
+            _sync(path.parent)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the key file can't be written: {error.strerror}",
+            where=str(path),
+            todo="Check the directory's owner and free space.",
+        ) from error
+
+
+def _link(temporary: str, path: Path) -> bool:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

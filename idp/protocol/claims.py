@@ -1,0 +1,37 @@
+"""What is said about a person, in the ID token and at userinfo."""
+
+from collections.abc import Iterable
+
+from idp.model import AuthEvent, ProofingRecord, User
+
+
+def profile(user: User, scope: str) -> dict[str, object]:
+    """Return the claims of the scope `profile`; none without it."""
+    if "profile" not in scope.split():
+        return {}
+    return {
+        "name": user.name,
+        "preferred_username": user.login,
+        "roles": list(user.roles),
+        "organization": user.organization,
+        "department": user.department,
+    }
+
+
+def auth_events(events: Iterable[AuthEvent]) -> list[dict[str, object]]:
+    """Return the claim `auth_events`: what was proved in this session, oldest first."""
+    return [{"kind": event.kind, "at": event.at, "phishing_resistant": event.phishing_resistant} for event in events]
+
+
+def proofing(record: ProofingRecord | None, now: int) -> dict[str, object] | None:
+    """Return the claim `proofing`; None when there is none in force. The person digest stays here."""
+    if record is None or not record.in_force(now):
+        return None
+    return {
+        "level": record.level,
+        "method": record.method,
+        "verified_at": record.verified_at,
+        "expires_at": record.expires_at,
+        "verifier": record.verifier,
+        "transaction": record.transaction,
+    }
