@@ -173,7 +173,7 @@ class Pipeline:
 
     async def _decide(self, decision_id: str, request: Request) -> _Draft:
         # 1. The request finds its route, once.
-        match = self._routes.match(request.host, request.segments, request.method)
+        match = self._routes.find(request)
         if isinstance(match, RefuseReason):
             return _Draft(Refuse(id=decision_id, reason=match))
         # 2. The session cookie of this host stands for a handle.
@@ -188,7 +188,7 @@ class Pipeline:
         return await self._judge(decision_id, request, match, handle)
 
     async def _decide_again(self, allow: Allow) -> _Draft:
-        match = self._routes.match(allow.request.host, allow.request.segments, allow.request.method)
+        match = self._routes.find(allow.request)
         if isinstance(match, RefuseReason):
             return _Draft(Refuse(id=allow.id, reason=match))
         session = await self._sessions.get(allow.handle.session.id, self._clock.now())

@@ -11,8 +11,10 @@ from aiohttp import web
 from gateway.domain.cookies import BINDING_COOKIE, DEVICE_COOKIE, SESSION_COOKIE, own_cookie
 from gateway.domain.identity import Handle, Session
 from gateway.domain.record import Actor, EventName, EventRecord, Source
-from gateway.domain.request import RawRequest, Refusal, Request, parse_request
+from gateway.domain.refusal import Refusal
+from gateway.domain.request import Limits, Request
 from gateway.domain.route import App
+from gateway.domain.target import parse_target
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import LANGUAGE_COOKIE, Language
 from gateway.kernel.ids import new_id, new_token
@@ -20,6 +22,7 @@ from gateway.kernel.secret import Secret
 from gateway.kernel.web import page_headers
 from gateway.pipeline.records import actor_of, printable, source_of, timestamp
 from gateway.ports import AssertionSigner, AuditLog, DeviceRegistry, Missing, OneTime, PostureSource, SessionStore
+from gateway.present.mapper import DONE_PATH
 from gateway.present.pages import Pages, language_of
 from gateway.rp.client import OidcClient
 from gateway.rp.flows import Flows
@@ -28,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 YEAR_SECONDS: Final = 365 * 86_400
 MAX_FORM: Final = 16_384
+LIMITS: Final = Limits()
 
 
 class Origins(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,11 +126,15 @@ class Exchange:
             return origin == self.parts.origins.of(self.request.host)
         return self.request.header("sec-fetch-site") == "same-origin"
 
-    def returning_to(self, target: str, host: str) -> str | None:
-        """Return `target` when it is a canonical origin-form target of `host`: the only kind of place that we send people to."""
-        raw = RawRequest(method="GET", target=target, headers=(("Host", host),), connection=self.request.connection)
-        parsed = parse_request(raw)
-        return None if isinstance(parsed, Refusal) else parsed.target
+    def returning_to(self, wanted: str) -> str | None:
+        """Return `wanted` when it is a canonical origin-form target of this host: the only kind of place that people are sent to.
+
+        Our own pages are no place to come back to, but for the one that says that a step is done.
+        """
+        parsed = parse_target(wanted, max_length=LIMITS.target_length, max_segments=LIMITS.segments)
+        if isinstance(parsed, Refusal) or (parsed.segments[0] == ".gateway" and wanted != DONE_PATH):
+            return None
+        return wanted
 
     # ---- cookies
 
@@ -235,5 +243,3 @@ class Stop(Exception):  # noqa: N818  it ends a flow with a page, it is not an e
         super().__init__(key)
         self.key = key
         self.status = status
-
-

@@ -41,7 +41,7 @@ async def begin_remedy(exchange: Exchange) -> web.Response:
 async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.Response:
     host = exchange.request.host
     wanted = exchange.one("rd")
-    path = exchange.returning_to(wanted, host) if wanted is not None else "/"
+    path = exchange.returning_to(wanted) if wanted is not None else "/"
     if path is None:
         await exchange.event("return.refused", "failure", detail={"rd": wanted or ""})
         return exchange.stop("flow.return", 400, retry="/")
@@ -77,9 +77,7 @@ async def ask_provider(exchange: Exchange, flow: Flow, session: Session | None) 
         binding=hash_token(exchange.binding()),
         session_id=session.id if session is not None else "",
     )
-    extras = request_extras(
-        flow.purpose, id_token=session.id_token if session is not None else "", language=exchange.language
-    )
+    extras = request_extras(flow.purpose, id_token=session.id_token if session is not None else "", language=exchange.language)
     name = await parts.flows.ask(state)
     await exchange.event("signin.started", "success", session=session, target=flow.host, detail={"purpose": flow.purpose})
     return exchange.redirect(await parts.provider.authorization_url(state=name, nonce=nonce, verifier=verifier, extra=extras))
@@ -110,7 +108,9 @@ async def callback(exchange: Exchange) -> web.Response:
     code = exchange.one("code")
     if code is None or exchange.one("error") is not None:
         why = exchange.one("error") or "no code"
-        await exchange.event("signin.failed", "failure", target=state.flow.host, detail={"why": why, "purpose": state.flow.purpose})
+        await exchange.event(
+            "signin.failed", "failure", target=state.flow.host, detail={"why": why, "purpose": state.flow.purpose}
+        )
         return exchange.stop("flow.cancelled", 403, retry=retry)
     # 4. Token.
     try:
@@ -228,4 +228,3 @@ async def receive_handoff(exchange: Exchange) -> web.Response:
 async def done(exchange: Exchange) -> web.Response:
     """End of a step that ran in a window of its own."""
     return exchange.page("done.html")
-
