@@ -48,6 +48,9 @@ class SessionStore(Protocol):
     async def attach(self, session_id: str, host: str) -> Secret | None:
         """Issue a token for another host at the session's present generation, replacing that host's older tokens for this
         session. None when the session is not alive.
+
+        Tokens of the same generation that it replaces stay valid for 30 more seconds, so that tabs that finish a sign-in
+        together do not log each other out; those of older generations die at once.
         """
         ...
 
@@ -60,7 +63,8 @@ class SessionStore(Protocol):
 
     async def change(self, session_id: str, change: Callable[[Session], Session], host: str) -> Secret | None:
         """Apply `change` atomically (it may be called again on conflict) and return a new token for `host` at the new
-        generation; the host's older tokens die. None when the session is not alive. `change` must raise `generation`.
+        generation; the host's older tokens die at once. None when the session is not alive. `change` must raise `generation`,
+        and may neither give the session to another person nor lengthen its absolute limit: ValueError, and nothing changes.
         """
         ...
 
@@ -81,7 +85,11 @@ class SessionStore(Protocol):
         ...
 
     def changes(self) -> AsyncIterator[SessionChange]:
-        """Yield changes made on any node since the first `__anext__`; never ends until closed."""
+        """Yield changes made on any node; never ends until the store is closed.
+
+        The first value is `*`: the feed stands now. When it breaks, another `*` comes within a second, and one more when it
+        stands again. A session that ended by itself (idle, expired) is told of as `revoked` when somebody notices.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,239 @@
+"""Sessions in Redis: many gateway processes share them, and a restart of any does not lose them.
+
+Each call is one atomic script (`redis_scripts`), bodies are sealed (`seal`), tokens are stored as SHA-256 only.
+
+Limits: one primary, with or without replicas (no Cluster). Replication and `appendfsync everysec` are asynchronous, so a
+failover or a power cut can undo the last second, a revocation included (`RedisLink.check` says so).
+"""
+
+import asyncio
+import builtins
+import contextlib
+import logging
+import random
+import weakref
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from gateway.domain.identity import Handle, Session
+from gateway.kernel.clock import Clock
+from gateway.kernel.errors import StoreUnavailable
+from gateway.kernel.ids import new_token
+from gateway.kernel.secret import Secret, hash_token
+from gateway.ports import Missing, SessionChange
+from gateway.sessions.redis_link import WHERE, RedisLink
+from gateway.sessions.redis_scripts import ATTACH, CHANGE, CREATE, READ, RESOLVE, REVOKE, REVOKE_SUBJECT
+from gateway.sessions.rules import check_change, check_host, check_new, well_formed_id, well_formed_token
+from gateway.sessions.seal import Seal, tampered
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS: Final = 60
+"""Tries of one change against changes of other nodes, with random pauses between; then StoreUnavailable."""
+PAUSE_SECONDS: Final = 0.02
+RECONNECT_SECONDS: Final = 0.25
+_CHUNK: Final = 200
+_EVERYTHING: Final = SessionChange(session_id="*", kind="changed")
+_UNKNOWN: Final = Missing(why="unknown")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Session).decode
+
+
+class RedisSessions:
+    """`SessionStore` on Redis. `key` seals what is stored; all nodes share it, and a new key signs everybody out."""
+
+    def __init__(self, link: RedisLink, *, key: Secret, clock: Clock) -> None:
+        """The store owns `link`: `close` closes it."""
+        self._link = link
+        self._seal = Seal(key)
+        self._clock = clock
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+
+    async def create(self, session: Session, host: str) -> Secret:
+        """Store a new session and return the token for `host`. ValueError when it can't be one or its id is taken."""
+        now = self._clock.now()
+        check_new(session, host, now)
+        token = new_token()
+        created = await self._link.run(
+            CREATE,
+            _milliseconds(now),
+            session.id,
+            hash_token(session.identity.subject),
+            *self._stored(session),
+            *self._handle(session, token, host),
+        )
+        if not created:
+            raise ValueError(f"session {session.id} exists already")
+        return Secret(token)
+
+    async def attach(self, session_id: str, host: str) -> Secret | None:
+        """Issue a token for another host; the host's present one stays valid for `rules.GRACE_SECONDS`, older generations die."""
+        check_host(host)
+        for _ in range(ATTEMPTS):
+            now = self._clock.now()
+            session = await self.get(session_id, now)
+            if session is None:
+                return None
+            token = new_token()
+            done = await self._link.run(
+                ATTACH, _milliseconds(now), session_id, session.generation, *self._handle(session, token, host)
+            )
+            if done == b"ok":
+                return Secret(token)
+            if done == b"gone":
+                return None
+            await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311  a pause needs no secret randomness
+        raise _contended(session_id)
+
+    async def resolve(self, token: str, host: str, now: float) -> Handle | Missing:
+        """Return what the token stands for, and count it as activity. One round trip."""
+        if not well_formed_token(token):
+            return _UNKNOWN
+        name = hash_token(token)
+        reply = await self._link.run(RESOLVE, _milliseconds(now), name, host)
+        answer = reply[0]
+        if answer != b"alive":
+            return _missing(answer)
+        session_id, generation = reply[1].decode("utf-8", "replace"), _number(reply[2])
+        genuine = self._seal.verify(reply[3] or b"", name, session_id, host, str(generation))
+        session = self._session(session_id, *reply[4:7])
+        if genuine is None or session is None:
+            return _UNKNOWN
+        if not genuine or generation > session.generation:
+            raise tampered(session_id)
+        return Handle(session=session, host=host, generation=generation)
+
+    async def change(self, session_id: str, change: Callable[[Session], Session], host: str) -> Secret | None:
+        """Apply `change` and return a new token for `host`; all older ones of that host die at once."""
+        check_host(host)
+        # Changes of one session queue here, so that only those of other nodes make it try again.
+        async with self._locks.setdefault(session_id, asyncio.Lock()):
+            for _ in range(ATTEMPTS):
+                now = self._clock.now()
+                old = await self.get(session_id, now)
+                if old is None:
+                    return None
+                new = check_change(old, change(old))
+                token = new_token()
+                done = await self._link.run(
+                    CHANGE, _milliseconds(now), session_id, old.generation, *self._stored(new), *self._handle(new, token, host)
+                )
+                if done == b"ok":
+                    return Secret(token)
+                if done == b"gone":
+                    return None
+                await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311  a pause needs no secret randomness
+        raise _contended(session_id)
+
+    async def get(self, session_id: str, now: float) -> Session | None:
+        """Return a live session by id, without counting it as activity."""
+        found = await self._read([session_id], now) if well_formed_id(session_id) else []
+        return found[0] if found else None
+
+    async def revoke(self, session_id: str) -> bool:
+        """End a session and all its handles. True when this call ended it."""
+        if not well_formed_id(session_id):
+            return False
+        return bool(await self._link.run(REVOKE, _milliseconds(self._clock.now()), session_id))
+
+    async def revoke_subject(self, subject: str) -> int:
+        """End all sessions of a person, in one atomic step; how many."""
+        return int(await self._link.run(REVOKE_SUBJECT, _milliseconds(self._clock.now()), hash_token(subject)))
+
+    async def list(self, now: float) -> builtins.list[Session]:
+        """Return every live session, newest first. Sessions that begin or end meanwhile may or may not be in it."""
+        ids = [name.decode() for name in await self._link.command("ZRANGE", f"{self._link.prefix}all", 0, -1)]
+        living: builtins.list[Session] = []
+        for start in range(0, len(ids), _CHUNK):
+            living += await self._read(ids[start : start + _CHUNK], now)
+        return sorted(living, key=lambda session: (-session.created_at, session.id))
+
+    async def changes(self) -> AsyncIterator[SessionChange]:
+        """Yield `*` once the feed stands, then every change of every node.
+
+        When the feed breaks, yields `*` within a second, and once more when it stands again: what happened between is unknown.
+        """
+        channel = f"{self._link.prefix}changes"
+        if self._link.closed:
+            raise StoreUnavailable("the session store is closed", where=WHERE)
+        told = False
+        while not self._link.closed:
+            try:
+                async with contextlib.aclosing(self._link.messages(channel)) as messages:
+                    async for payload in messages:
+                        told = False
+                        yield _parsed_change(payload)
+            except StoreUnavailable as error:
+                if not told:
+                    logger.warning("the feed of session changes is interrupted: %s", error)
+                    told = True
+                    yield _EVERYTHING
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def close(self) -> None:
+        """Close the connections, and end the feeds."""
+        await self._link.close()
+
+    # ------------------------------------------------------------------ what is stored
+
+    def _stored(self, session: Session) -> tuple[int, int, int, bytes]:
+        """Limits in the clear for the scripts, and the sealed body."""
+        body = self._seal.seal(session.id, _encode(session))
+        return session.expires_at * 1000, session.idle_seconds * 1000, session.generation, body
+
+    def _handle(self, session: Session, token: str, host: str) -> tuple[str, str, bytes]:
+        name = hash_token(token)
+        return name, host, self._seal.sign(name, session.id, host, str(session.generation))
+
+    async def _read(self, ids: Sequence[str], now: float) -> builtins.list[Session]:
+        rows = await self._link.run(READ, _milliseconds(now), *ids)
+        opened = [self._session(row[0].decode(), *row[1:4]) for row in rows]
+        return [session for session in opened if session is not None]
+
+    def _session(self, session_id: str, sealed: bytes | None, generation: bytes | None, seen: bytes | None) -> Session | None:
+        """Open a stored session. None when a former key sealed it, or a version of the gateway that held other fields."""
+        body = self._seal.unseal(session_id, sealed or b"")
+        if body is None:
+            return None
+        try:
+            session = _decode(body)
+        except msgspec.DecodeError as error:
+            logger.warning("session %s is from another version of the gateway and counts as unknown: %s", session_id, error)
+            return None
+        if session.id != session_id or session.generation != _number(generation):
+            raise tampered(session_id)
+        return msgspec.structs.replace(session, last_seen_at=_number(seen) // 1000)
+
+
+def _milliseconds(now: float) -> int:
+    return int(now * 1000)
+
+
+def _number(field: bytes | None) -> int:
+    """Return a number that a script gave; -1, which no session has, for anything else."""
+    return int(field) if field is not None and field.isdigit() else -1
+
+
+def _missing(answer: bytes) -> Missing:
+    match answer:
+        case b"idle":
+            return Missing(why="idle")
+        case b"expired":
+            return Missing(why="expired")
+        case b"revoked":
+            return Missing(why="revoked")
+        case _:
+            return _UNKNOWN
+
+
+def _parsed_change(payload: bytes) -> SessionChange:
+    kind, _, session_id = payload.decode("utf-8", "replace").partition(" ")
+    if not well_formed_id(session_id):
+        return _EVERYTHING
+    return SessionChange(session_id=session_id, kind="revoked" if kind == "revoked" else "changed")
+
+
+def _contended(session_id: str) -> StoreUnavailable:
+    return StoreUnavailable(f"session {session_id} is being changed too often at once", where=WHERE)
