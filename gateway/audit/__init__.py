@@ -1,1 +1,1 @@
-"""The log: append-only segments, a Merkle tree and a hash chain over them, signed checkpoints, formats out, and a verifier of its own."""
+"""The log: append-only segments, a hash chain, a Merkle tree, signed checkpoints, formats out, and a verifier of its own."""

@@ -1,0 +1,63 @@
+"""A log that keeps its records in memory: for tests of other parts. It proves nothing and survives nothing."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from gateway.audit.encoding import encode_record
+from gateway.audit.feed import Feed, Listener
+from gateway.audit.settled import again, failure, value
+from gateway.domain.record import Record
+from gateway.kernel.errors import AuditError
+
+
+class MemoryAuditLog:
+    """The port `AuditLog` without a disk: same indexes, same order, same errors, same limits on what a record may hold."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._feed = Feed()
+        self._broken: AuditError | None = None
+        self._closed = False
+
+    def append(self, record: Record) -> Coroutine[Any, Any, int]:
+        """Keep a record during this very call; the coroutine only hands out its index, or raises AuditError."""
+        if self._broken is not None:
+            return failure(again(self._broken))
+        if self._closed:
+            return failure(AuditError("the log is closed", where="memory"))
+        try:
+            encode_record(record)
+        except AuditError as error:
+            return failure(error)
+        index = len(self.records)
+        self.records.append(record)
+        self._feed.publish(index, record)
+        return value(index)
+
+    async def synced(self, index: int) -> None:
+        """Return at once, unless the log is broken or has no such record."""
+        if not 0 <= index < len(self.records):
+            raise AuditError(f"there is no record {index} to wait for", where="memory")
+        if self._broken is not None:
+            raise again(self._broken)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener(index, record)` after each append."""
+        return self._feed.subscribe(listener)
+
+    def recent(self, count: int) -> list[tuple[int, Record]]:
+        """Return the newest `count` records, oldest first."""
+        return self._feed.recent(count)
+
+    def fail(self, what: str = "the disk is gone") -> None:
+        """Break the log: from now on every call raises AuditError."""
+        self._broken = AuditError(what, where="memory")
+
+    @property
+    def broken(self) -> AuditError | None:
+        """Why nothing more is written, or None."""
+        return self._broken
+
+    async def close(self) -> None:
+        """Take no more records."""
+        self._closed = True
