@@ -158,7 +158,9 @@ async def test_the_assertion_is_for_that_app_and_an_independent_library_agrees(w
     decision = await world.pipeline.decide(world.request("/patients", cookie=token), "proxy")
     assert isinstance(decision, Allow)
     headers = dict(world.pipeline.outgoing(decision))
-    (key,) = world.signer.jwks()["keys"]  # type: ignore[misc]  # a list of one
+    keys = world.signer.jwks()["keys"]
+    assert isinstance(keys, list)
+    (key,) = keys
     options = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}  # the test's clock is not the library's
     issuer = "http://portal.localhost:8080"
     claims = jwt.decode(headers["X-Gateway-Assertion"], key, algorithms=["ES256"], audience="ehr", issuer=issuer, options=options)
