@@ -25,6 +25,7 @@ _PLACE: Final = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _PATIENT: Final = re.compile(r"[a-z][a-z0-9_]*|query:[A-Za-z0-9_.-]+")
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _ORIGIN: Final = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
+_URL: Final = re.compile(r"(?P<origin>https?://[^/]+)(?:/[A-Za-z0-9._~/-]*)?")
 _UNSAFE_IN_SEGMENT: Final = re.compile(r"[%;?#\\{}*\s\x00-\x1f\x7f]")
 
 
@@ -73,10 +74,10 @@ def _origin(text: str, folder: Path) -> str:
 
 
 def _url(text: str, folder: Path) -> str:
-    head, slash, path = text.removeprefix("https://").removeprefix("http://").partition("/")
-    _origin(text[: len(text) - len(slash) - len(path)], folder)
-    if not head or not re.fullmatch(r"[A-Za-z0-9._~/-]*", path):
+    found = _URL.fullmatch(text)
+    if not found:
         raise InvalidValueError(f'should be a URL without query, not "{text}"', 'Write it like "https://id.hospital.example".')
+    _origin(found["origin"], folder)
     return text
 
 

@@ -31,7 +31,7 @@ from gateway.config.leaves import (
     TimeZone,
     Url,
 )
-from gateway.config.locate import Locations
+from gateway.config.locate import KeyPath, Locations
 from gateway.domain.route import Action, App, Route, Sensitivity
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
@@ -220,6 +220,11 @@ class Config(Sections, frozen=True, kw_only=True):
 
     file: Path
     locations: Locations
+
+    def secret_key(self, section: str, name: str) -> KeyPath:
+        """Return the key under which a secret is given, for messages about it: `NAME_file` or `NAME_env`."""
+        given = [(section, f"{name}_{how}") for how in ("file", "env") if self.locations.has((section, f"{name}_{how}"))]
+        return given[0] if given else (section,)
 
     def seen_port(self) -> int:
         """Return the port in people's address bar."""

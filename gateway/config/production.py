@@ -90,7 +90,7 @@ def _sessions(config: Config) -> Iterator[ConfigError]:
     if url.startswith("redis://") and not is_loopback(name):
         yield ConfigError(
             "sessions would cross the network to Redis in clear",
-            where=config.where("sessions", "backend"),
+            where=config.where(*config.secret_key("sessions", "redis_url")),
             todo="Use a rediss:// URL (TLS).",
         )
 
@@ -105,7 +105,9 @@ def _identity(config: Config) -> Iterator[ConfigError]:
     secret = config.identity.client_secret.reveal()
     if DEMO_MARK.decode() in secret.lower():
         yield ConfigError(
-            "the client secret is the demo's", where=config.where("identity"), todo="Make a new one and register it."
+            "the client secret is the demo's",
+            where=config.where(*config.secret_key("identity", "client_secret")),
+            todo="Make a new one and register it.",
         )
 
 

@@ -183,7 +183,7 @@ def _identity(config: Config) -> Iterator[Found]:
         )
     if embedded and len(config.identity.client_secret.reveal()) < MINIMUM_CLIENT_SECRET:
         yield (
-            ("identity",),
+            config.secret_key("identity", "client_secret"),
             f"the client secret is shorter than {MINIMUM_CLIENT_SECRET} characters",
             "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
         )
@@ -197,10 +197,7 @@ def _identity(config: Config) -> Iterator[Found]:
 
 def _sessions(config: Config) -> Iterator[Found]:
     sessions = config.sessions
-    url_key: KeyPath = next(
-        (path for path in (("sessions", "redis_url_file"), ("sessions", "redis_url_env")) if config.locations.has(path)),
-        ("sessions",),
-    )
+    url_key = config.secret_key("sessions", "redis_url")
     if sessions.backend == "redis" and sessions.redis_url is None:
         yield (
             ("sessions", "backend"),

@@ -36,21 +36,26 @@ def read_private_file(path: Path) -> bytes:
         raise ConfigError(
             f"can't open {path}: {(error.strerror or str(error)).lower()}", todo="Create it, readable by the gateway's user only."
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path} is not a regular file", todo="Name the file itself.")
-        if status.st_mode & 0o077:
-            raise ConfigError(
-                f"{path} is open to its group or to everybody (mode {stat.S_IMODE(status.st_mode):04o})",
-                todo=f"Run: chmod 600 {path}",
-            )
-        if status.st_uid not in {0, os.geteuid()}:
-            raise ConfigError(f"{path} belongs to another user", todo="Make the gateway's user (or root) its owner.")
-        content = file.read(MAX_SECRET_BYTES + 1)
+    try:
+        _check_private(path, os.fstat(descriptor))
+        content = os.read(descriptor, MAX_SECRET_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_SECRET_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_SECRET_BYTES} bytes", todo="Name the right file.")
     return content
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{path} is not a regular file", todo="Name the file itself.")
+    if status.st_mode & 0o077:
+        raise ConfigError(
+            f"{path} is open to its group or to everybody (mode {stat.S_IMODE(status.st_mode):04o})",
+            todo=f"Run: chmod 600 {path}",
+        )
+    if status.st_uid not in {0, os.geteuid()}:
+        raise ConfigError(f"{path} belongs to another user", todo="Make the gateway's user (or root) its owner.")
 
 
 def _secret_text(content: bytes, source: str) -> str:

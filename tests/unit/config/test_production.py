@@ -1,0 +1,192 @@
+"""What `gateway serve` does not start with."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway.config import DEMO_APPLICATION_ID, DEMO_MARK, Config, check_production, load_config
+from gateway.kernel.errors import ConfigError
+from tests.support.configuration import MINIMAL, private, write_config
+
+SERVER = '[server]\nport = 8443\ntrusted_fronts = ["127.0.0.1/32"]\n'
+TLS = '[server.tls]\ncertificate_file = "tls.pem"\nkey_file = "tls.key"\nclient_ca_file = "ca.pem"\n'
+EMBEDDED = MINIMAL.replace(
+    'issuer = "https://id.other.example"', 'issuer = "https://id.hospital.example"\nembedded = true'
+).replace("[devices]", '[idp]\ndata_dir = "idp"\n\n[devices]')
+assert SERVER in MINIMAL
+
+
+def server(lines: str) -> str:
+    return MINIMAL.replace(SERVER, f"[server]\nport = 8443\n{lines}\n")
+
+
+def loaded(folder: Path, text: str = MINIMAL) -> Config:
+    for name in ("tls.pem", "tls.key", "ca.pem"):
+        private(folder / name, "-----BEGIN X-----\n")
+    return load_config(write_config(folder, text), {})
+
+
+def told(folder: Path, text: str = MINIMAL) -> list[str]:
+    return [str(problem) for problem in check_production(loaded(folder, text))]
+
+
+def only(folder: Path, text: str, key: str, what: str) -> None:
+    """Exactly one problem, at `key`'s line."""
+    found = told(folder, text)
+    assert len(found) == 1, found
+    where, _, message = found[0].partition(": ")
+    assert message.startswith(what), message
+    file, _, line = where.rpartition(":")
+    assert file == str(folder / "gateway.toml")
+    assert text.split("\n")[int(line) - 1].startswith(key)
+
+
+def test_behind_a_trusted_front(tmp_path: Path) -> None:
+    assert told(tmp_path) == []
+
+
+def test_with_tls(tmp_path: Path) -> None:
+    assert told(tmp_path, server(f'host = "0.0.0.0"\n{TLS}')) == []
+
+
+def test_a_demo_configuration(tmp_path: Path) -> None:
+    only(tmp_path, f"demo = true\n{MINIMAL}", "demo", "this is a demo configuration. Use `gateway demo`")
+
+
+def test_a_simulated_verifier(tmp_path: Path) -> None:
+    text = "demo = true\n" + EMBEDDED.replace('"idp"', '"idp"\nproofing = "simulated"')
+    assert [line.partition(": ")[2] for line in told(tmp_path, text)] == [
+        "this is a demo configuration. Use `gateway demo`, or begin with deploy/gateway.toml.",
+        'the identity proofing verifier is a simulation. Write proofing = "none".',
+    ]
+
+
+def test_neither_tls_nor_a_front(tmp_path: Path) -> None:
+    only(tmp_path, server(""), "[server]", "there is neither TLS here nor a trusted front that has it")
+    only(tmp_path, server("trusted_fronts = []"), "[server]", "there is neither TLS here nor a trusted front that has it")
+
+
+def test_people_without_tls(tmp_path: Path) -> None:
+    only(tmp_path, server(f'public_scheme = "http"\n{TLS}'), "public_scheme", "people would reach the gateway without TLS")
+
+
+def test_a_front_on_another_machine_without_tls_between(tmp_path: Path) -> None:
+    text = server('host = "10.0.0.5"\ntrusted_fronts = ["10.0.0.4/32"]')
+    only(tmp_path, text, "host", "what the front decrypted would cross the network in clear to 10.0.0.5")
+    assert told(tmp_path, server('host = "::1"\ntrusted_fronts = ["::1/128"]')) == []
+
+
+def test_forward_auth_over_the_network_in_clear(tmp_path: Path) -> None:
+    text = f'{MINIMAL}[forward_auth]\nhost = "0.0.0.0"\nport = 9\ntrusted_peers = ["10.0.0.4/32"]\n'
+    only(tmp_path, text, 'host = "0.0.0.0"', "session cookies would cross the network in clear")
+    assert told(tmp_path, text.replace('"0.0.0.0"', '"127.0.0.1"')) == []
+
+
+def test_sessions_in_memory_with_several_workers(tmp_path: Path) -> None:
+    only(tmp_path, server('trusted_fronts = ["127.0.0.1/32"]\nworkers = 2'), "workers", "2 workers can't share sessions")
+
+
+@pytest.mark.parametrize(
+    ("url", "fine"),
+    [
+        ("redis://10.0.0.1:6379/0", False),
+        ("redis://:hunter2@redis.example/0", False),
+        ("redis://user:p@ss@redis.example", False),
+        ("redis://[fd00::1]:6379", False),
+        ("redis://localhost.example", False),
+        ("redis://127.0.0.1:6379", True),
+        ("redis://[::1]:6379", True),
+        ("redis://localhost", True),
+        ("rediss://:hunter2@redis.example/0", True),
+        ("unix:///run/redis.sock", True),
+    ],
+)
+def test_redis_over_the_network_in_clear(tmp_path: Path, url: str, fine: bool) -> None:
+    text = f'{MINIMAL}[sessions]\nbackend = "redis"\nredis_url_file = "redis-url"\n'
+    private(tmp_path / "redis-url", url)
+    if fine:
+        assert told(tmp_path, text) == []
+    else:
+        only(tmp_path, text, "redis_url_file", "sessions would cross the network to Redis in clear")
+    assert "hunter2" not in "".join(told(tmp_path, text))
+
+
+def test_a_provider_without_tls(tmp_path: Path) -> None:
+    text = MINIMAL.replace("https://id.other.example", "http://id.localhost:9000")
+    only(tmp_path, text, "issuer", "the identity provider is reached without TLS")
+
+
+@pytest.mark.parametrize("name", ["assertion.pem", "audit.pem", "tls.pem", "tls.key", "ca.pem"])
+def test_a_key_of_the_demo(tmp_path: Path, name: str) -> None:
+    config = loaded(tmp_path, server(TLS))
+    assert check_production(config) == []
+    private(tmp_path / name, f"{DEMO_MARK.decode().upper()}: not a secret\n-----BEGIN PRIVATE KEY-----\n")
+    [problem] = check_production(config)
+    assert problem.what == f"{tmp_path / name} was made by the demo, so everybody could have it"
+    assert problem.where.startswith(f"{tmp_path}/gateway.toml:")
+
+
+def test_a_client_secret_of_the_demo(tmp_path: Path) -> None:
+    text = MINIMAL.replace('"client-secret"', '"demo-secret"')
+    private(tmp_path / "demo-secret", f"{DEMO_MARK.decode()}-{'x' * 32}")
+    only(tmp_path, text, "client_secret_file", "the client secret is the demo's")
+
+
+def test_signing_keys_of_the_demos_provider(tmp_path: Path) -> None:
+    config = loaded(tmp_path, EMBEDDED)
+    assert check_production(config) == []  # there is no data yet
+    private(tmp_path / "idp/idp-keys.json", '{"keys": [], "note": "demo-only"}')
+    (tmp_path / "idp").chmod(0o700)
+    [problem] = check_production(config)
+    assert problem.what == f"{tmp_path}/idp/idp-keys.json was made by the demo, so everybody could have it"
+
+
+def database(path: Path, application_id: int) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA application_id = {application_id}")
+        connection.execute("CREATE TABLE people (id TEXT)")
+    connection.close()
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize("name", ["idp/idp.sqlite3", "devices.sqlite3"])
+def test_people_and_devices_of_the_demo(tmp_path: Path, name: str) -> None:
+    config = loaded(tmp_path, EMBEDDED)
+    database(tmp_path / name, 1)
+    assert check_production(config) == []
+    database_again = tmp_path / name
+    database_again.unlink()
+    database(database_again, DEMO_APPLICATION_ID)
+    [problem] = check_production(config)
+    assert problem.what == f"{tmp_path / name} holds the demo's people or devices"
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda folder: database(folder / "devices.sqlite3", 0), "devices.sqlite3"),
+        (lambda folder: database(folder / "idp/idp.sqlite3", 0), "idp/idp.sqlite3"),
+        (lambda folder: (folder / "idp").mkdir(), "idp"),
+        (lambda folder: (folder / "audit").mkdir(), "audit"),
+    ],
+)
+def test_data_that_everybody_can_read(tmp_path: Path, make: Callable[[Path], None], name: str) -> None:
+    config = loaded(tmp_path, EMBEDDED)
+    make(tmp_path)
+    (tmp_path / name).chmod(0o700)
+    assert check_production(config) == []
+    (tmp_path / name).chmod(0o704)
+    [problem] = check_production(config)
+    assert problem.what == f"{tmp_path / name} is open to everybody on this machine"
+    assert problem.todo == f"Run: chmod o= {tmp_path / name}"
+
+
+def test_a_file_that_can_not_be_read_is_not_waved_through(tmp_path: Path) -> None:
+    config = loaded(tmp_path)
+    (tmp_path / "audit.pem").unlink()
+    (tmp_path / "audit.pem").mkdir()
+    with pytest.raises(ConfigError, match=r"can't read .*/audit\.pem: is a directory"):
+        check_production(config)
