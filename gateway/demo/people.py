@@ -29,17 +29,23 @@ class Secrets(msgspec.Struct, frozen=True, kw_only=True):
 
 
 ORGANIZATION: Final = "demo-hospital"
-PEOPLE: Final[tuple[Person, ...]] = (
-    Person(login="dr.sato", name="佐藤 恵", kana="サトウ メグミ", birth_date="1984-05-12", roles=("physician",), department="内科"),
-    Person(login="nurse.suzuki", name="鈴木 翔", kana="スズキ ショウ", birth_date="1991-09-03", roles=("nurse",), department="3階東病棟"),
-    Person(login="pharm.takahashi", name="高橋 葵", kana="タカハシ アオイ", birth_date="1988-01-27", roles=("pharmacist",), department="薬剤部"),
-    Person(login="clerk.tanaka", name="田中 誠", kana="タナカ マコト", birth_date="1979-11-30", roles=("clerk",), department="医事課"),
-    Person(login="vendor.ito", name="伊藤 健", kana="イトウ ケン", birth_date="1986-07-08", roles=("vendor",), department="保守業者"),
-    Person(
-        login="sec.yamamoto", name="山本 凛", kana="ヤマモト リン", birth_date="1982-03-19", roles=("security_officer",), department="情報システム室",
-    ),
-    Person(login="audit.nakamura", name="中村 律", kana="ナカムラ リツ", birth_date="1975-12-01", roles=("auditor",), department="監査室"),
-)  # fmt: skip
+_STAFF: Final = """
+dr.sato        | 佐藤 恵 | サトウ メグミ | 1984-05-12 | physician        | 内科
+nurse.suzuki   | 鈴木 翔 | スズキ ショウ | 1991-09-03 | nurse            | 3階東病棟
+pharm.takahashi| 高橋 葵 | タカハシ アオイ | 1988-01-27 | pharmacist     | 薬剤部
+clerk.tanaka   | 田中 誠 | タナカ マコト | 1979-11-30 | clerk            | 医事課
+vendor.ito     | 伊藤 健 | イトウ ケン   | 1986-07-08 | vendor           | 保守業者
+sec.yamamoto   | 山本 凛 | ヤマモト リン | 1982-03-19 | security_officer | 情報システム室
+audit.nakamura | 中村 律 | ナカムラ リツ | 1975-12-01 | auditor          | 監査室
+"""
+
+
+def _person(line: str) -> Person:
+    login, name, kana, birth_date, role, department = (cell.strip() for cell in line.split("|"))
+    return Person(login=login, name=name, kana=kana, birth_date=birth_date, roles=(role,), department=department)
+
+
+PEOPLE: Final = tuple(_person(line) for line in _STAFF.strip().splitlines())
 _WORDS: Final = (
     "sakura",
     "kaede",
