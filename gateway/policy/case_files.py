@@ -168,6 +168,7 @@ _CASE_KEYS: Final = (
     "patient",
     "facts",
     "without",
+    "can_touch_key",
     "can_register",
     "new_device_compliant",
     "proofing_service",
@@ -247,7 +248,7 @@ def _remove(merged: dict[str, Any], without: Any, place: _Place, line: int) -> N
 def _outcomes(table: Mapping[str, Any]) -> Outcomes:
     """What the remedy's steps yield in this case; by default everything is possible."""
     said = msgspec.convert({key: table[key] for key in _Possible.__struct_fields__ if key in table}, _Possible)
-    outcomes = Outcomes()
+    outcomes = Outcomes(key_touch=said.can_touch_key)
     if not said.proofing_service:
         outcomes = msgspec.structs.replace(outcomes, proofing=None)
     if not said.can_register or outcomes.enrolment is None:
@@ -258,6 +259,7 @@ def _outcomes(table: Mapping[str, Any]) -> Outcomes:
 
 
 class _Possible(msgspec.Struct, frozen=True, kw_only=True):
+    can_touch_key: bool = True
     can_register: bool = True
     new_device_compliant: bool = True
     proofing_service: bool = True

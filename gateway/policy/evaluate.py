@@ -18,7 +18,6 @@ from gateway.policy.facts import Facts
 from gateway.policy.schema import SCHEMA, cedar_entities, cedar_request
 
 _POLICY_ERROR: Final = re.compile(r"error while evaluating policy `(policy\d+)`: (.*)", re.DOTALL)
-_ENTITIES_ERROR: Final = re.compile(r"failed to parse entities from:.*", re.DOTALL)
 _QUOTED: Final = re.compile(r"`[^`]*`?", re.DOTALL)
 _MAX_ERROR: Final = 200
 
@@ -82,11 +81,19 @@ class _Compiled:
         }:
             raise ValueError("Cedar numbered the policies differently")
 
-    def ask(self, all_facts: Sequence[Facts]) -> list[Answer]:
-        """Answer each; all must be about the same person and target, because their entities are read from the first."""
+    def ask(self, all_facts: Sequence[Facts], *, checked: bool) -> list[Answer]:
+        """Answer each; all must be about the same person and target, because their entities are read from the first.
+
+        `checked`: the context is checked against the schema as well. That costs as much as the rest, and is not needed for
+        facts that passed it a moment ago: a policy that meets a wrong type errs, which is a no.
+        """
+        first = all_facts[0]
         try:
             responses = cedarpy.is_authorized_batch(
-                [cedar_request(facts) for facts in all_facts], self.handle, cedar_entities(all_facts[0]), SCHEMA
+                [cedar_request(facts) for facts in all_facts],
+                self.handle,
+                cedar_entities(first.principal, first.target),
+                SCHEMA if checked else None,
             )
             return [self._answer(response) for response in responses]
         except Exception as error:  # noqa: BLE001  total by promise: facts that can't even be encoded are a no, never a crash
@@ -111,8 +118,8 @@ class _Compiled:
     def _error(self, text: str) -> str:
         match = _POLICY_ERROR.fullmatch(text)
         who, what = (self.by_position[match[1]].id, match[2]) if match else ("request", text)
-        # Cedar quotes values, and for entities the whole input; a patient's id must not leave the record's own fields.
-        what = _QUOTED.sub("…", _ENTITIES_ERROR.sub("the entities do not fit the schema", what))
+        # Cedar quotes values, which must not leave the record's own fields.
+        what = _QUOTED.sub("…", what)
         return f"{who}: {' '.join(what.split())[:_MAX_ERROR]}"
 
 
@@ -122,7 +129,7 @@ class Bundle:
     Made by `gateway.policy.compile.compile_bundle`, which does all checking: this class trusts its arguments.
     """
 
-    __slots__ = ("_enforced", "_with_report_only", "policies", "version")
+    __slots__ = ("_enforced", "_report_only", "policies", "version")
 
     def __init__(self, *, version: str, policies: Sequence[Policy]) -> None:
         self.version: Final = version
@@ -130,7 +137,8 @@ class Bundle:
         self.policies: Final = tuple(policies)
         enforced = [policy for policy in self.policies if not policy.report_only]
         self._enforced: Final = _Compiled(enforced)
-        self._with_report_only: Final = _Compiled(self.policies) if len(enforced) != len(self.policies) else None
+        report_only = [policy for policy in self.policies if policy.report_only]
+        self._report_only: Final = _Compiled(report_only) if report_only else None
 
     def __repr__(self) -> str:
         return f"<Bundle {self.version[:12]} with {len(self.policies)} policies>"
@@ -141,25 +149,31 @@ class Bundle:
 
     def evaluate(self, facts: Facts) -> Answer:
         """Decide one request. Never raises: what can't be evaluated is not allowed, with `errors`."""
-        answer = self._enforced.ask([facts])[0]
-        if self._with_report_only is None:
+        answer = self._enforced.ask([facts], checked=True)[0]
+        if self._report_only is None:
             return answer
-        would = self._with_report_only.ask([facts])[0]
-        marked = {policy.id for policy in self.policies if policy.report_only}
-        report = ReportOnly(
-            allowed=would.allowed, policies=tuple(name for name in would.policies if name in marked), errors=would.errors
-        )
-        return msgspec.structs.replace(answer, report_only=report)
+        return msgspec.structs.replace(answer, report_only=_together(answer, self._report_only.ask([facts], checked=False)[0]))
 
     def allowed(self, hypotheses: Sequence[Facts]) -> list[bool]:
         """Say for each of several facts about the *same person and target* whether it would be allowed, in one call.
 
-        Report-only policies are not asked.
+        Report-only policies are not asked, and the facts are not checked against the schema: `evaluate` comes first.
         """
         first = hypotheses[0]
         if any((facts.principal, facts.target) != (first.principal, first.target) for facts in hypotheses):
             raise ValueError("hypotheses must be about one person and one target")
-        return [answer.allowed for answer in self._enforced.ask(hypotheses)]
+        return [answer.allowed for answer in self._enforced.ask(hypotheses, checked=False)]
+
+
+def _together(enforced: Answer, marked: Answer) -> ReportOnly:
+    """What both sets of policies would answer as one: a forbid of either wins, a permit of either does, an error denies."""
+    forbidden = enforced.forbidden or marked.forbidden
+    errors = enforced.errors + marked.errors
+    return ReportOnly(
+        allowed=(enforced.allowed or marked.allowed) and not forbidden and not errors,
+        policies=marked.policies if marked.forbidden or not enforced.forbidden else (),
+        errors=marked.errors,
+    )
 
 
 def facts_of_record(recorded: dict[str, Any]) -> Facts:

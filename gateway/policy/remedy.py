@@ -43,6 +43,8 @@ class Proofing(msgspec.Struct, frozen=True, kw_only=True):
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """What the steps yield, for this person, device and hospital. None: the step is not possible now."""
 
+    key_touch: bool = True
+    """Whether the person can use a security key or passkey, or get one on the way."""
     enrolment: Enrolment | None = Enrolment()
     """None also for a browser whose device is blocked: registering again must not be a way around that."""
     proofing: Proofing | None = Proofing()
@@ -57,7 +59,8 @@ def find_remedy(bundle: Bundle, facts: Facts, outcomes: Outcomes = Outcomes()) -
     grant: whoever follows it is decided anew. It assumes that steps are done promptly; a key touch that grows old during a
     long identity proofing will be asked for again. Never raises.
     """
-    if bundle.allowed([facts])[0]:
+    now = bundle.evaluate(facts)
+    if now.allowed or any(error.startswith("request:") for error in now.errors):
         return ()
     for size in range(1, len(STEPS) + 1):
         plans = [
@@ -97,6 +100,8 @@ def _signed_in(facts: Facts, kinds: set[AuthKind], *, key: bool) -> Facts:
 
 def _key_touch(facts: Facts, outcomes: Outcomes) -> Facts | None:
     """A FIDO2 assertion with user verification: two factors by itself. A person without a key is led through getting one."""
+    if not outcomes.key_touch:
+        return None
     return _signed_in(facts, {"fido2"}, key=True)
 
 
