@@ -16,7 +16,7 @@ from gateway.kernel.errors import BundleError
 from gateway.policy.cases import Case, Expectation
 from gateway.policy.facts import Facts, TargetFacts
 from gateway.policy.remedy import Outcomes
-from gateway.policy.source import decode
+from gateway.policy.source import decode, printable
 
 BASES_FILE: Final = "bases.toml"
 MAX_CASES: Final = 2_000
@@ -65,7 +65,7 @@ class _Place:
 
     def error(self, what: str, todo: str, key: str = "", start: int = 1) -> BundleError:
         line = self.line(rf"(?<![\w-]){re.escape(key)}(?![\w-])", start) if key else start
-        return BundleError(what, where=f"{self.file}:{line}", todo=todo)
+        return BundleError(printable(what), where=f"{self.file}:{line}", todo=printable(todo))
 
 
 def _toml(data: bytes, where: str) -> tuple[str, dict[str, Any]]:
@@ -197,6 +197,8 @@ def _read_case(table: dict[str, Any], place: _Place, line: int, bases: _Bases) -
     for key in ("name", "base", "target"):
         if not isinstance(table.get(key), str) or not table[key]:
             raise place.error(f"this case has no {key}", f'Add {key} = "..."', start=line)
+    if not table["name"].isprintable():
+        raise place.error("this case's name holds an invisible character", "Delete it", start=line)
     if "expect" not in table:
         raise place.error("this case expects nothing", "Add expect.outcome and expect.policies", start=line)
     try:

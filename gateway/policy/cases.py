@@ -1,6 +1,6 @@
 """Cases: what the policies are meant to answer, and the judge that compares. Pure. `case_files` reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -58,15 +58,17 @@ class CaseReport(msgspec.Struct, frozen=True, kw_only=True):
     """Policies that determined no case's answer (nor would have, for report-only ones)."""
 
 
-def run_cases(bundle: Bundle, cases: Sequence[Case]) -> CaseReport:
-    """Ask every case and compare."""
+def run_cases(bundle: Bundle, cases: Sequence[Case], on_progress: Callable[[int], None] | None = None) -> CaseReport:
+    """Ask every case and compare. `on_progress` is told how many are done after each."""
     failures: list[Failure] = []
     used: set[str] = set()
-    for case in cases:
+    for done, case in enumerate(cases, 1):
         differences, determining = _judge(bundle, case)
         used |= determining
         if differences:
             failures.append(Failure(case=case, differences=differences))
+        if on_progress is not None:
+            on_progress(done)
     uncovered = tuple(policy.id for policy in bundle.policies if policy.id not in used)
     return CaseReport(passed=len(cases) - len(failures), failures=tuple(failures), uncovered=uncovered)
 

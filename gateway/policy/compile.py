@@ -18,7 +18,7 @@ from gateway.kernel.errors import BundleError
 from gateway.policy.evaluate import Bundle, Policy
 from gateway.policy.lint import advise_attribute, lint
 from gateway.policy.schema import SCHEMA, cedar_schema
-from gateway.policy.source import PolicySource, decode, split, tokenize
+from gateway.policy.source import PolicySource, decode, printable, split, tokenize
 
 SCHEMA_FILE: Final = "schema.cedarschema"
 MAX_POLICIES: Final = 1_000
@@ -174,7 +174,7 @@ def _parse(source: PolicySource) -> pst.Template:
         parsed = cedarpy.PolicySet.from_str(source.cedar()).to_pst()
     except ValueError as error:
         todo = "README.md in the policies folder shows how a policy is written"
-        raise BundleError(" ".join(str(error).split()), where=f"{source.file}:{_offending_line(source)}", todo=todo) from None
+        raise BundleError(printable(str(error)), where=f"{source.file}:{_offending_line(source)}", todo=todo) from None
     if parsed.templates:
         line = source.line_of("?")
         raise BundleError(
@@ -219,7 +219,7 @@ def _validate(source: PolicySource) -> Iterator[BundleError]:
             if "optional attribute" in text:
                 parent = f"context.{quoted[1]}".rsplit(".", 1)[0]
                 todo = f"It may be unknown: write {parent} has {name} && ... before it"
-        yield BundleError(text, where=f"{source.file}:{line}", todo=todo)
+        yield BundleError(printable(text), where=f"{source.file}:{line}", todo=todo)
 
 
 def _check_annotations(source: PolicySource, annotations: Mapping[str, str]) -> Iterator[BundleError]:

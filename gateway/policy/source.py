@@ -100,6 +100,11 @@ def describe(char: str) -> str:
     return f"U+{ord(char):04X} {unicodedata.name(char, 'without a name')}"
 
 
+def printable(text: str) -> str:
+    """Return text from elsewhere as one line that can't move a terminal's cursor or hide something: for messages."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+
+
 def decode(data: bytes, file: str) -> str:
     """Return the text of a bundle file, or raise BundleError where it is not plain, visible UTF-8.
 

@@ -1,0 +1,126 @@
+"""`gateway policy check` and `gateway policy test`."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gateway.cli import COMMANDS, OK, UNUSABLE, Parser
+from gateway.kernel.errors import BundleError
+from gateway.policy.bundle import load_bundle
+from gateway.policy.case_files import parse_cases
+from gateway.policy.cases import Failure, run_cases
+from gateway.policy.compile import compile_bundle, problems_of
+from gateway.policy.evaluate import Bundle
+from gateway.policy.folder import read_folder
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001  argparse has no public name for it
+
+NO: Final = 1
+"""The policies can't be used (check), or a case does not hold (test)."""
+
+_DEFAULT: Final = Path("policies")
+_CHECK = """\
+Reads the policies in DIR as the gateway would, and says what is wrong with them, one problem a line: file, line, what, what
+to do. Cases are not run. Exit status: 0 good, 1 not.
+"""
+_CHECK_EXAMPLES = """\
+examples:
+  gateway policy check                           the policies in ./policies
+  gateway policy check /etc/gateway/policies
+"""
+_TEST = """\
+Asks the policies in DIR every case in DIR/cases, and shows where the answer is not the expected one. No case at all is a
+failure. Exit status: 0 all pass, 1 some do not, 2 the policies or cases can't be read.
+"""
+_TEST_EXAMPLES = """\
+examples:
+  gateway policy test                            the policies in ./policies
+  gateway policy test /etc/gateway/policies
+"""
+
+
+def add_parser(commands: "Commands") -> None:
+    """Add `policy` with its two commands."""
+    parser = commands.add_parser("policy", help=COMMANDS["policy"][1], description="Check policies and run their cases.")
+    inner = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="policy_command")
+    check = inner.add_parser("check", help="say whether policies can be used", description=_CHECK, epilog=_CHECK_EXAMPLES)
+    test = inner.add_parser("test", help="run the cases of policies", description=_TEST, epilog=_TEST_EXAMPLES)
+    for command in (check, test):
+        command.add_argument(
+            "dir", type=Path, metavar="DIR", nargs="?", default=_DEFAULT, help="folder of the policies (policies)"
+        )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command that was chosen and return its exit status."""
+    return _test(args.dir) if args.policy_command == "test" else _check(args.dir)
+
+
+def _complain(error: BundleError) -> None:
+    for problem in problems_of(error):
+        print(problem, file=sys.stderr)
+
+
+def _summary(bundle: Bundle) -> str:
+    marked = sum(policy.report_only for policy in bundle.policies)
+    enforced = len(bundle.policies) - marked
+    return f"{enforced} {_plural(enforced, 'policy', 'policies')} enforced, {marked} report-only, version {bundle.version[:12]}"
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many
+
+
+def _check(folder: Path) -> int:
+    try:
+        bundle = load_bundle(folder)
+    except BundleError as error:
+        _complain(error)
+        return NO
+    print(f"{folder} is good: {_summary(bundle)}")
+    return OK
+
+
+def _test(folder: Path) -> int:
+    started = time.monotonic()
+    try:
+        snapshot = read_folder(folder)
+        bundle = compile_bundle(snapshot.policies, snapshot.folder)
+        cases = parse_cases(snapshot.cases, snapshot.folder)
+    except BundleError as error:
+        _complain(error)
+        return UNUSABLE
+    report = run_cases(bundle, cases, _progress(len(cases), started))
+    for failure in report.failures:
+        print(_describe(failure))
+    for policy_id in report.uncovered:
+        print(f"note: no case shows {policy_id} deciding")
+    print(f"{folder}: {_summary(bundle)}, {time.monotonic() - started:.1f} s")
+    print(f"{report.passed} passed, {len(report.failures)} failed")
+    return NO if report.failures else OK
+
+
+def _progress(total: int, started: float) -> Callable[[int], None]:
+    """Show how far it is, on a terminal, from the first second on."""
+    shown = started
+
+    def show(done: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if sys.stderr.isatty() and (now - shown > 1 or (done == total and shown > started)):
+            shown = now
+            print(f"\r{done} of {total} cases", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _describe(failure: Failure) -> str:
+    case = failure.case
+    lines = [f"FAIL {case.file}:{case.line}: {case.name}"]
+    lines += [f"     {one.what + ':':<12} expected {one.expected}; got {one.got}" for one in failure.differences]
+    return "\n".join(lines)
