@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc.jwk import ECKey
 
 from gateway.kernel.errors import ConfigError
+from gateway.kernel.secret import Secret
 from idp.protocol.keyset import KeySet
 
 _KEPT: Final = 2
@@ -52,6 +55,11 @@ class KeyFile:
     def sealing_key(self) -> bytes:
         """Return the 32 bytes that seal stored TOTP secrets."""
         return base64.b64decode(self._content.seal)
+
+    def digest_key(self) -> Secret:
+        """Return the key of the digests that recognise a proofed person, derived from the sealing key (HKDF, RFC 5869)."""
+        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"idp person digest").derive(self.sealing_key())
+        return Secret(derived.hex())
 
     def rotate(self, now: int) -> None:
         """Make a new signing key, and keep the one before for verification. Tokens of older ones stop verifying."""

@@ -27,11 +27,7 @@ class SqliteCredentials:
 
     async def set_password(self, credential: PasswordCredential) -> None:
         """Store or replace the password hash."""
-        await self._write(
-            "INSERT INTO password (user_id, encoded, changed_at) VALUES (?,?,?) "
-            "ON CONFLICT (user_id) DO UPDATE SET encoded=excluded.encoded, changed_at=excluded.changed_at",
-            (credential.user_id, credential.encoded, credential.changed_at),
-        )
+        await self._database.run(lambda connection: self.write_password(connection, credential))
 
     async def totp(self, user_id: str) -> TotpCredential | None:
         """Return the TOTP generator."""
@@ -47,12 +43,7 @@ class SqliteCredentials:
 
     async def set_totp(self, credential: TotpCredential) -> None:
         """Store or replace a confirmed generator."""
-        sealed = self._seal.close(credential.secret, _totp_of(credential.user_id))
-        await self._write(
-            "INSERT INTO totp (user_id, sealed, created_at, last_step) VALUES (?,?,?,?) ON CONFLICT (user_id) DO UPDATE "
-            "SET sealed=excluded.sealed, created_at=excluded.created_at, last_step=excluded.last_step",
-            (credential.user_id, sealed, credential.created_at, credential.last_step),
-        )
+        await self._database.run(lambda connection: self.write_totp(connection, credential))
 
     async def advance_totp(self, user_id: str, step: int) -> bool:
         """Mark a step as used, unless it or a newer one was."""
@@ -137,14 +128,31 @@ class SqliteCredentials:
     async def _change(self, statement: str, values: tuple[str | int, ...]) -> int:
         return await self._database.run(lambda connection: connection.execute(statement, values).rowcount)
 
-    async def _write(self, statement: str, values: tuple[str | int | bytes, ...]) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            try:
-                connection.execute(statement, values)
-            except sqlite3.IntegrityError as error:
-                raise ValueError(f"there is no user {values[0]!r}") from error
+    def write_password(self, connection: sqlite3.Connection, credential: PasswordCredential) -> None:
+        """Store or replace a password hash, within a transaction."""
+        _write(
+            connection,
+            "INSERT INTO password (user_id, encoded, changed_at) VALUES (?,?,?) "
+            "ON CONFLICT (user_id) DO UPDATE SET encoded=excluded.encoded, changed_at=excluded.changed_at",
+            (credential.user_id, credential.encoded, credential.changed_at),
+        )
 
-        await self._database.run(work)
+    def write_totp(self, connection: sqlite3.Connection, credential: TotpCredential) -> None:
+        """Store or replace a generator, within a transaction."""
+        sealed = self._seal.close(credential.secret, _totp_of(credential.user_id))
+        _write(
+            connection,
+            "INSERT INTO totp (user_id, sealed, created_at, last_step) VALUES (?,?,?,?) ON CONFLICT (user_id) DO UPDATE "
+            "SET sealed=excluded.sealed, created_at=excluded.created_at, last_step=excluded.last_step",
+            (credential.user_id, sealed, credential.created_at, credential.last_step),
+        )
+
+
+def _write(connection: sqlite3.Connection, statement: str, values: tuple[str | int | bytes, ...]) -> None:
+    try:
+        connection.execute(statement, values)
+    except sqlite3.IntegrityError as error:
+        raise ValueError(f"there is no user {values[0]!r}") from error
 
 
 def _totp_of(user_id: str) -> str:

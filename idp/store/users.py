@@ -1,7 +1,9 @@
 """People and the names that lead to them."""
 
 import sqlite3
+import unicodedata
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -9,7 +11,10 @@ from idp.accounts import canonical, check_email, check_login
 from idp.model import User
 from idp.store.database import Database
 
-_COLUMNS = """
+_MOST_ROLES: Final = 16
+_LONGEST: Final = 128
+# With these limits an ID token stays far below the 8 KB that verifiers accept.
+_COLUMNS: Final = """
 SELECT user.id, user.name, user.roles, user.organization, user.department, user.active, user.birth_date, user.kana,
        l.canonical AS login, coalesce(e.canonical, '') AS email
 FROM user
@@ -39,20 +44,7 @@ class SqliteUsers:
 
     async def add(self, user: User) -> None:
         """Store a new person."""
-        _check(user)
-
-        def work(connection: sqlite3.Connection) -> None:
-            try:
-                connection.execute(
-                    "INSERT INTO user (id, name, roles, organization, department, active, birth_date, kana) "
-                    "VALUES (?,?,?,?,?,?,?,?)",
-                    (user.id, *_values(user)),
-                )
-            except sqlite3.IntegrityError as error:
-                raise ValueError(f"user id {user.id} is taken") from error
-            _name(connection, user)
-
-        await self._database.run(work)
+        await self._database.run(lambda connection: add_user(connection, user))
 
     async def update(self, user_id: str, change: Callable[[User], User]) -> User | None:
         """Apply a change. Deactivating ends all the person's sessions, with their codes and tokens, in the same transaction."""
@@ -85,6 +77,19 @@ class SqliteUsers:
             return [_user(row) for row in connection.execute(_COLUMNS + "ORDER BY login")]
 
         return await self._database.run(work)
+
+
+def add_user(connection: sqlite3.Connection, user: User) -> None:
+    """Store a new person, within a transaction."""
+    _check(user)
+    try:
+        connection.execute(
+            "INSERT INTO user (id, name, roles, organization, department, active, birth_date, kana) VALUES (?,?,?,?,?,?,?,?)",
+            (user.id, *_values(user)),
+        )
+    except sqlite3.IntegrityError as error:
+        raise ValueError(f"user id {user.id} is taken") from error
+    _name(connection, user)
 
 
 def read_user(connection: sqlite3.Connection, user_id: str) -> User | None:
@@ -132,3 +137,8 @@ def _check(user: User) -> None:
         raise ValueError(f"user {user.login} has no name")
     if any(not role.strip() for role in user.roles):
         raise ValueError(f"user {user.login} has an empty role")
+    texts = (user.name, user.organization, user.department, user.kana or "", *user.roles)
+    if len(user.roles) > _MOST_ROLES or any(len(text) > _LONGEST for text in texts):
+        raise ValueError(f"user {user.login} has more than {_MOST_ROLES} roles, or a text over {_LONGEST} characters")
+    if any(unicodedata.category(char) in {"Cc", "Cs"} for text in texts for char in text):
+        raise ValueError(f"user {user.login} has control characters in a text")

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.kernel.clock import Clock
+from gateway.kernel.secret import Secret
 from idp.ports import EventSink, Flows, Store
 from idp.settings import IdpSettings
 
@@ -24,6 +25,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     flows: Flows
     clock: Clock
     events: EventSink
+    digest_key: Secret
+    """Keys the digest that recognises a proofed person. Kept with the provider's keys, as long as the database."""
     address_of: Callable[[web.Request], str]
     """The client's address, as whoever is in front of us proved it."""
 
