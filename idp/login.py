@@ -6,12 +6,14 @@ refuses: when that step is not the one to take, when it is another person's, whe
 The store applies `accept` atomically (`Flows.update`); `Flows.complete` checks all of it once more before a code is issued.
 """
 
+from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
 
 from gateway.kernel.errors import ProtocolError
-from idp.model import ACR_PHR, ACR_PROOFED, AuthEvent, AuthKind, LoginTransaction
+from idp.model import AuthEvent, AuthKind, LoginTransaction
+from idp.protocol.assurance import missing
 
 Step = Literal["identify", "password", "totp", "recovery", "fido2", "register_key", "proofing", "done", "refuse"]
 """`identify`: name and password, or a passkey, of anybody. `password`: the same of one known person. `totp`: a one-time code
@@ -72,6 +74,17 @@ class NotNow(ProtocolError):  # noqa: N818  it names a state of the flow that pa
         self.problem: Final = problem
 
 
+CODES: Final[tuple[AuthKind, ...]] = ("otp", "recovery")
+
+Change = Callable[[LoginTransaction], LoginTransaction]
+"""What the store applies atomically."""
+
+
+def taken_at(step: Step) -> tuple[AuthKind, ...]:
+    """Return the proofs that a step takes. Look before a proof is even verified: a step that takes none must not be an oracle."""
+    return _TAKEN_AT[step]
+
+
 def subject(transaction: LoginTransaction) -> str:
     """Return whom the transaction is about: who proved themselves, else whom the client named; empty when it may be anybody."""
     return transaction.user_id or transaction.hint_subject
@@ -88,18 +101,16 @@ def next_step(transaction: LoginTransaction, account: Account | None) -> Next:
         return Next(step="refuse", problem="inactive")
     if transaction.hint_subject and transaction.hint_subject != who:
         return Next(step="refuse", problem="other_person")
-    kinds = _kinds(transaction.events())
-    if transaction.acr == ACR_PHR and "fido2" not in kinds:
+    lacking = missing(transaction.acr, transaction.events(), known=True, proofed=account.proofed)
+    if "phr" in lacking:
         return _towards_key(transaction, account)
-    if not has_two_factors(kinds):
-        return _towards_two_factors(kinds, account)
-    if transaction.acr == ACR_PROOFED and not account.proofed:
-        return Next(step="proofing")
-    return Next(step="done")
+    if "mfa" in lacking:
+        return _towards_two_factors(_kinds(transaction.events()), account)
+    return Next(step="proofing" if "proofing" in lacking else "done")
 
 
 def accept(transaction: LoginTransaction, account: Account | None, proof: Proof) -> LoginTransaction:
-    """Return the transaction with the proof in it; NotNow when it is not the time or the person. `account` is the proof's owner."""
+    """Return the transaction with the proof in it; NotNow when it is not its time or person. `account` is the proof's owner."""
     if account is None or account.user_id != proof.user_id or not account.active:
         raise NotNow("inactive")
     who = subject(transaction)
@@ -122,8 +133,8 @@ def claim_key_lost(transaction: LoginTransaction) -> LoginTransaction:
     return msgspec.structs.replace(transaction, notes={**transaction.notes, LOST_KEY: "1"})
 
 
-def key_registered(transaction: LoginTransaction) -> LoginTransaction:
-    """Return the transaction after a key was registered in it: what comes next is to touch it, so the claim of loss is over."""
+def key_at_hand(transaction: LoginTransaction) -> LoginTransaction:
+    """Return the transaction without that claim: a key was registered in it, or found. What comes next is to touch it."""
     return msgspec.structs.replace(
         transaction, notes={name: text for name, text in transaction.notes.items() if name != LOST_KEY}
     )
@@ -132,11 +143,6 @@ def key_registered(transaction: LoginTransaction) -> LoginTransaction:
 def start_over(transaction: LoginTransaction) -> LoginTransaction:
     """Return the transaction as if nobody had proved anything: "I am somebody else". A person named by the client stays named."""
     return msgspec.structs.replace(transaction, user_id="", session_id="", session_events=(), proved=(), notes={})
-
-
-def has_two_factors(kinds: frozenset[AuthKind]) -> bool:
-    """True for a key with user verification, or a password together with a one-time or recovery code."""
-    return "fido2" in kinds or ("pwd" in kinds and not kinds.isdisjoint({"otp", "recovery"}))
 
 
 def _kinds(events: tuple[AuthEvent, ...]) -> frozenset[AuthKind]:
