@@ -2,6 +2,6 @@
 
 from gateway.config.load import InvalidConfigError, load_config
 from gateway.config.model import Config
-from gateway.config.production import DEMO_APPLICATION_ID, DEMO_MARK, check_production
+from gateway.config.production import check_production
 
-__all__ = ["DEMO_APPLICATION_ID", "DEMO_MARK", "Config", "InvalidConfigError", "check_production", "load_config"]
+__all__ = ["Config", "InvalidConfigError", "check_production", "load_config"]

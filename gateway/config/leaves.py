@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.config.reader import InvalidValueError, Leaf
 from gateway.config.secrets import read_private_file
+from gateway.doors.trust import Peers
 from gateway.kernel.errors import ConfigError
 
 MAX_HOST: Final = 253
@@ -94,10 +95,12 @@ def _range(text: str, folder: Path) -> str:
 
 
 def _peer_range(text: str, folder: Path) -> str:
-    network = ipaddress.ip_network(_range(text, folder))
-    if network.prefixlen == 0:
-        raise InvalidValueError(f'"{text}" trusts every address there is', "List the front's own addresses.")
-    return str(network)
+    canonical = _range(text, folder)
+    try:
+        Peers([canonical])
+    except ConfigError as error:
+        raise InvalidValueError(error.what, error.todo) from error
+    return canonical
 
 
 def _existing_file(text: str, folder: Path) -> Path:
@@ -116,6 +119,11 @@ def _private_file(text: str, folder: Path) -> Path:
     except ConfigError as error:
         raise InvalidValueError(f"can't be used: {error.what}", error.todo) from error
     return path
+
+
+def _key_file(text: str, folder: Path) -> Path:
+    path = _state_path(text, folder)
+    return _private_file(text, folder) if path.exists() else path
 
 
 def _existing_folder(text: str, folder: Path) -> Path:
@@ -186,6 +194,8 @@ PeerRange = Annotated[str, Leaf(_peer_range)]
 ExistingFile = Annotated[Path, Leaf(_existing_file)]
 PrivateFile = Annotated[Path, Leaf(_private_file)]
 """A key file that only its owner can read."""
+KeyFile = Annotated[Path, Leaf(_key_file)]
+"""A private file that the gateway makes itself when it is missing."""
 ExistingFolder = Annotated[Path, Leaf(_existing_folder)]
 StatePath = Annotated[Path, Leaf(_state_path)]
 """A file or folder that the gateway makes itself."""

@@ -18,6 +18,7 @@ from gateway.config.leaves import (
     HeaderName,
     HostName,
     Identifier,
+    KeyFile,
     ListenAddress,
     Method,
     Origin,
@@ -81,8 +82,8 @@ class Portal(msgspec.Struct, frozen=True, kw_only=True):
     """The host where people sign in and out, step up and register devices."""
 
     host: HostName
-    assertion_key_file: PrivateFile
-    """PEM private key (EC P-256) that signs what apps are told about people."""
+    assertion_key_file: KeyFile
+    """PEM private key (EC P-256) that signs what apps are told about people; made when missing."""
 
 
 class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,12 +139,12 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """The log."""
 
     dir: StatePath
-    key_file: PrivateFile
-    """PEM private key (Ed25519) that signs checkpoints."""
+    key_file: KeyFile
+    """PEM private key (Ed25519) that signs checkpoints; made when a log is begun."""
     anchor: StatePath | None = None
-    """Where each checkpoint is written too: with storage that the gateway's host can't rewrite, a cut-off tail is found."""
-    sync_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=0.05)] = 0.05
-    """Longest time until a record is on disk, whatever its action; writes wait for it."""
+    """A copy of the newest checkpoint, outside `dir`: where the gateway's host can't rewrite it, it shows a cut-off tail."""
+    sync_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=0.025)] = 0.025
+    """A background sync begins so long after the first record that it covers; half of the 50 ms are left for the disk."""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):

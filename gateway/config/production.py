@@ -19,6 +19,8 @@ of them can be carried over into production.
 """
 DEMO_APPLICATION_ID: Final = 0x5A54_444D
 """`PRAGMA application_id` of every SQLite database that the demo makes: its people and devices are nobody's."""
+DEMO_FOLDER_MARK: Final = "DEMO-ONLY.txt"
+"""A file that the demo leaves in its data folder: nothing in or below that folder is for production."""
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _APPLICATION_ID_AT: Final = 68
 """Offset in the header of a SQLite file, 4 bytes big-endian (sqlite.org/fileformat2 §1.3)."""
@@ -29,7 +31,7 @@ def check_production(config: Config) -> list[ConfigError]:
     """Return every reason not to start in production, each with `file:line` and what to do; an empty list when there is none."""
     return [
         problem
-        for check in (_demo, _transport, _sessions, _identity, _keys, _databases, _state_modes)
+        for check in (_demo, _transport, _sessions, _identity, _folders, _keys, _databases, _state_modes)
         for problem in check(config)
     ]
 
@@ -111,14 +113,38 @@ def _identity(config: Config) -> Iterator[ConfigError]:
         )
 
 
+def _folders(config: Config) -> Iterator[ConfigError]:
+    named = [*_key_files(config), *_data(config)]
+    if config.idp is not None:
+        named.append((config.where("idp", "data_dir"), config.idp.data_dir))
+    for where, path in named:
+        marked = next(
+            (folder for folder in (path.resolve(), *path.resolve().parents) if (folder / DEMO_FOLDER_MARK).exists()), None
+        )
+        if marked is not None:
+            yield ConfigError(f"{path} lies in the demo's folder {marked}", where=where, todo="Make a new one elsewhere.")
+
+
+def _key_files(config: Config) -> list[tuple[str, Path]]:
+    named = [
+        (config.where("portal", "assertion_key_file"), config.portal.assertion_key_file),
+        (config.where("audit", "key_file"), config.audit.key_file),
+    ]
+    tls = config.server.tls
+    if tls is not None:
+        named.append((config.where("server", "tls", "key_file"), tls.key_file))
+        named.append((config.where("server", "tls", "certificate_file"), tls.certificate_file))
+        if tls.client_ca_file is not None:
+            named.append((config.where("server", "tls", "client_ca_file"), tls.client_ca_file))
+    return named
+
+
+def _data(config: Config) -> list[tuple[str, Path]]:
+    return [(config.where("devices", "database"), config.devices.database), (config.where("audit", "dir"), config.audit.dir)]
+
+
 def _keys(config: Config) -> Iterator[ConfigError]:
-    files = [("portal", "assertion_key_file", config.portal.assertion_key_file), ("audit", "key_file", config.audit.key_file)]
-    named = [(config.where(section, key), file) for section, key, file in files]
-    if config.server.tls is not None:
-        named.append((config.where("server", "tls", "key_file"), config.server.tls.key_file))
-        named.append((config.where("server", "tls", "certificate_file"), config.server.tls.certificate_file))
-        if config.server.tls.client_ca_file is not None:
-            named.append((config.where("server", "tls", "client_ca_file"), config.server.tls.client_ca_file))
+    named = _key_files(config)
     if config.idp is not None:
         named += [(config.where("idp", "data_dir"), file) for file in _files(config.idp.data_dir, "*.json", "*.pem")]
     for where, file in named:
@@ -139,10 +165,7 @@ def _databases(config: Config) -> Iterator[ConfigError]:
 
 def _state_modes(config: Config) -> Iterator[ConfigError]:
     """What was private when it was made may have been opened since; what the loader reads it has checked itself."""
-    named: list[tuple[str, Path]] = [
-        (config.where("devices", "database"), config.devices.database),
-        (config.where("audit", "dir"), config.audit.dir),
-    ]
+    named = _data(config)
     if config.idp is not None:
         named += [(config.where("idp", "data_dir"), path) for path in (config.idp.data_dir, *_files(config.idp.data_dir, "*"))]
     for where, path in named:

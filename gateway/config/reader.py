@@ -27,7 +27,14 @@ SHOWN: Final = 60
 BARE_KEY: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
-_WANTED: Final = {str: "a text in quotes", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
+_WANTED: Final = {
+    str: "a text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
 
 
 class InvalidValueError(Exception):
@@ -175,8 +182,8 @@ def describe(hint: Any) -> str:
         return "a text in quotes"
     if get_origin(hint) is tuple:
         return "a list in [ ]"
-    if hint is int:
-        return "a whole number" + "".join(
+    if hint in {int, float}:
+        return _WANTED[hint] + "".join(
             f" from {note.ge} to {note.le}" for note in notes if isinstance(note, msgspec.Meta) and note.le is not None
         )
     return "true or false" if hint is bool else "a table"
@@ -194,6 +201,8 @@ def _unwrap(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _expect(data: Any, kind: type) -> Any:
+    if kind is float and type(data) is int:
+        return float(data)
     if type(data) is not kind:  # exact: a TOML `true` is no number
         wanted = _WANTED[kind]
         raise InvalidValueError(f"should be {wanted}, not {_words(data)}", "Correct it.")
@@ -203,7 +212,8 @@ def _expect(data: Any, kind: type) -> Any:
 def _limited(data: Any, notes: Iterable[Any]) -> Any:
     for note in notes:
         low, high = getattr(note, "ge", None), getattr(note, "le", None)
-        if (low is not None and data < low) or (high is not None and data > high):
+        # Written so that "not a number" is out of any limits.
+        if (low is not None and not data >= low) or (high is not None and not data <= high):
             raise InvalidValueError(f"should be from {low} to {high}, not {data}", "Correct it.")
     return data
 

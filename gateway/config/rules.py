@@ -246,6 +246,12 @@ def _forward_auth(config: Config) -> Iterator[Found]:
         yield ("forward_auth", "port"), "that is the listener of [server]", "Choose another port."
 
 
+def _audit(config: Config) -> Iterator[Found]:
+    for key, path in (("key_file", config.audit.key_file), ("anchor", config.audit.anchor)):
+        if path is not None and path.resolve().is_relative_to(config.audit.dir.resolve()):
+            yield ("audit", key), f"{path} lies in the log's own folder", "Who can change the log could change it too: move it."
+
+
 def _zones(config: Config) -> Iterator[Found]:
     seen: dict[str, str] = {}
     for name, ranges in config.network.zones.items():
@@ -274,5 +280,6 @@ def is_loopback(host: str) -> bool:
 
 
 _RULES: Final[tuple[Callable[[Config], Iterator[Found]], ...]] = (
-    _hosts_once, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions, _fronts, _forward_auth, _zones,
+    _hosts_once, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions, _fronts, _forward_auth,
+    _audit, _zones,
 )  # fmt: skip

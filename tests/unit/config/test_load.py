@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from gateway.audit.writer import SYNC_SECONDS
 from gateway.config import Config, InvalidConfigError, load_config
-from gateway.config.model import Sections
+from gateway.config.model import Audit, Sections
 from gateway.config.reader import hints_of, is_secret
 from gateway.domain.route import App, Route
 from gateway.kernel.secret import Secret
@@ -86,11 +87,24 @@ def test_paths_count_from_the_files_folder(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
+def test_keys_may_be_made_at_the_first_start(tmp_path: Path) -> None:
+    path = write_config(tmp_path, changed('"audit.pem"', '"new/audit.pem"\nsync_seconds = 0'))
+    (tmp_path / "assertion.pem").unlink()
+    config = load_config(path, {})
+    assert config.audit.key_file == tmp_path / "new/audit.pem"
+    assert config.audit.sync_seconds == pytest.approx(0.0)
+
+
+def test_the_default_of_the_log_is_the_writers() -> None:
+    assert Audit(dir=Path(), key_file=Path()).sync_seconds == SYNC_SECONDS
+
+
 def test_a_whole_route(tmp_path: Path) -> None:
     text = changed(
         'id = "ehr.home"\nmethods = ["GET"]\npath = "/"\naction = "read"\n',
         'id = "ehr.vitals"\nmethods = ["GET", "POST"]\npath = "/patients/{patient}/x/**"\naction = "export"\n'
-        'sensitivity = "high"\nsync = true\nwebsocket = true\nallow_parameters = true\npatient = "patient"\n[apps.headers]\nX-Remote-User = "login"\n',
+        'sensitivity = "high"\nsync = true\nwebsocket = true\nallow_parameters = true\npatient = "patient"\n'
+        '[apps.headers]\nX-Remote-User = "login"\n',
     )
     app = load(tmp_path, text).to_apps()[0]
     assert app.routes == (
@@ -230,8 +244,8 @@ def test_control_characters_in_a_key_do_not_reach_the_terminal(tmp_path: Path) -
         ("port = 8443", "port = 1\npublic_scheme = 1", '`server.public_scheme` should be "https" or "http", not the number 1.'),
         ("port = 8443", 'port = 1\nhost = "gw"', '`server.host` should be an address of this machine, not "gw".'),
         ('["127.0.0.1/32"]', '"127.0.0.1/32"', '`server.trusted_fronts` should be a list, not the text "127.0.0.1/32".'),
-        ('["127.0.0.1/32"]', '["0.0.0.0/0"]', '`server.trusted_fronts[1]` "0.0.0.0/0" trusts every address there is.'),
-        ('["127.0.0.1/32"]', '["::/0"]', '`server.trusted_fronts[1]` "::/0" trusts every address there is.'),
+        ('["127.0.0.1/32"]', '["0.0.0.0/0"]', '`server.trusted_fronts[1]` "0.0.0.0/0" trusts nearly everybody.'),
+        ('["127.0.0.1/32"]', '["::/0"]', '`server.trusted_fronts[1]` "::/0" trusts nearly everybody.'),
         ('["127.0.0.1/32"]', '["10.1.2.3/8"]', '"10.1.2.3/8" has address bits beyond its prefix. Write "10.0.0.0/8" if'),
         ('["127.0.0.1/32"]', '["front"]', 'should be an address range, not "front". Write it like "10.20.0.0/16".'),
         ('"portal.hospital.example"', '"Portal.hospital.example"', 'should be in lower case, not "Portal.hospital.example".'),
@@ -248,6 +262,9 @@ def test_control_characters_in_a_key_do_not_reach_the_terminal(tmp_path: Path) -
         ('"https://id.other.example"', '"https://id.other.example?x=1"', "`identity.issuer` should be"),
         ('"https://id.other.example"', '"https://user@id.other.example"', "`identity.issuer` should be"),
         ('"https://id.other.example"', '"http://id.other.example"', "an identity provider is not asked without TLS"),
+        ('"audit.pem"', '"audit.pem"\nsync_seconds = 0.026', "`audit.sync_seconds` should be from 0.0 to 0.025, not 0.026."),
+        ('"audit.pem"', '"audit.pem"\nsync_seconds = nan', "`audit.sync_seconds` should be from 0.0 to 0.025, not nan."),
+        ('"audit.pem"', '"audit.pem"\nsync_seconds = "0"', '`audit.sync_seconds` should be a number, not the text "0".'),
         ('dir = "policies"', 'dir = "polices"', "`policies.dir` names no folder: "),
         ('dir = "policies"', 'dir = ""', "`policies.dir` should be a path, not an empty text."),
         ('dir = "policies"', 'dir = "policies"\ntimezone = "Asia/Tokio"', '`policies.timezone` "Asia/Tokio" is no time zone'),
@@ -312,9 +329,9 @@ def test_a_missing_key_is_located_at_its_table(tmp_path: Path) -> None:
 
 
 def test_all_problems_come_together_in_the_order_of_the_file(tmp_path: Path) -> None:
-    text = changed("port = 8443", 'port = "x"').replace('action = "read"', 'action = "look"').replace('"audit.pem"', '"none.pem"')
+    text = changed("port = 8443", 'port = "x"').replace('action = "read"', 'action = "look"').replace('"policies"', '"none"')
     assert [line for line, _ in problems(tmp_path, text)] == sorted(
-        line_of(text, part) for part in ('port = "x"', '"none.pem"', 'action = "look"')
+        line_of(text, part) for part in ('port = "x"', '"none"', 'action = "look"')
     )
 
 

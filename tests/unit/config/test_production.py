@@ -1,13 +1,18 @@
 """What `gateway serve` does not start with."""
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gateway.config import DEMO_APPLICATION_ID, DEMO_MARK, Config, check_production, load_config
+from gateway.audit.keys import create_key, load_key
+from gateway.config import Config, check_production, load_config
+from gateway.config.demo_mark import mark_database, mark_folder, mark_key
+from gateway.config.production import DEMO_MARK
 from gateway.kernel.errors import ConfigError
+from gateway.rp.keys import FileSigner
 from tests.support.configuration import MINIMAL, private, write_config
 
 SERVER = '[server]\nport = 8443\ntrusted_fronts = ["127.0.0.1/32"]\n'
@@ -122,7 +127,10 @@ def test_a_provider_without_tls(tmp_path: Path) -> None:
 def test_a_key_of_the_demo(tmp_path: Path, name: str) -> None:
     config = loaded(tmp_path, server(TLS))
     assert check_production(config) == []
-    private(tmp_path / name, f"{DEMO_MARK.decode().upper()}: not a secret\n-----BEGIN PRIVATE KEY-----\n")
+    mark_key(tmp_path / name)
+    mark_key(tmp_path / name)  # once more changes nothing
+    assert (tmp_path / name).read_bytes().count(DEMO_MARK) == 1
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
     [problem] = check_production(config)
     assert problem.what == f"{tmp_path / name} was made by the demo, so everybody could have it"
     assert problem.where.startswith(f"{tmp_path}/gateway.toml:")
@@ -143,23 +151,48 @@ def test_signing_keys_of_the_demos_provider(tmp_path: Path) -> None:
     assert problem.what == f"{tmp_path}/idp/idp-keys.json was made by the demo, so everybody could have it"
 
 
-def database(path: Path, application_id: int) -> None:
+def test_a_marked_key_still_loads(tmp_path: Path) -> None:
+    FileSigner.load(tmp_path / "assertion.pem", create=True)
+    create_key(tmp_path / "audit.pem")
+    for name in ("assertion.pem", "audit.pem"):
+        mark_key(tmp_path / name)
+    assert FileSigner.load(tmp_path / "assertion.pem", create=False).jwks()
+    assert load_key(tmp_path / "audit.pem") is not None
+
+
+@pytest.mark.parametrize("folder", [".", "idp", "audit"])
+def test_whatever_lies_in_the_demos_folder(tmp_path: Path, folder: str) -> None:
+    config = loaded(tmp_path, EMBEDDED)
+    for name in ("idp", "audit"):
+        (tmp_path / name).mkdir(mode=0o700)
+    assert check_production(config) == []
+    mark_folder(tmp_path / folder)
+    marked = (tmp_path / folder).resolve()
+    found = [problem.what for problem in check_production(config)]
+    named = [tmp_path / name for name in ("assertion.pem", "audit.pem", "devices.sqlite3", "audit", "idp")]
+    assert found == [f"{path} lies in the demo's folder {marked}" for path in named if path.is_relative_to(marked)]
+    assert found
+
+
+def database(path: Path, *, demo: bool) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA application_id = {application_id}")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE people (id TEXT)")
-    connection.close()
+        if demo:
+            mark_database(path)  # while the store has it open
     path.chmod(0o600)
 
 
 @pytest.mark.parametrize("name", ["idp/idp.sqlite3", "devices.sqlite3"])
 def test_people_and_devices_of_the_demo(tmp_path: Path, name: str) -> None:
     config = loaded(tmp_path, EMBEDDED)
-    database(tmp_path / name, 1)
+    database(tmp_path / name, demo=False)
     assert check_production(config) == []
-    database_again = tmp_path / name
-    database_again.unlink()
-    database(database_again, DEMO_APPLICATION_ID)
+    mark_database(tmp_path / name)
+    assert len(check_production(config)) == 1
+    (tmp_path / name).unlink()
+    database(tmp_path / name, demo=True)
     [problem] = check_production(config)
     assert problem.what == f"{tmp_path / name} holds the demo's people or devices"
 
@@ -167,8 +200,8 @@ def test_people_and_devices_of_the_demo(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (lambda folder: database(folder / "devices.sqlite3", 0), "devices.sqlite3"),
-        (lambda folder: database(folder / "idp/idp.sqlite3", 0), "idp/idp.sqlite3"),
+        (lambda folder: database(folder / "devices.sqlite3", demo=False), "devices.sqlite3"),
+        (lambda folder: database(folder / "idp/idp.sqlite3", demo=False), "idp/idp.sqlite3"),
         (lambda folder: (folder / "idp").mkdir(), "idp"),
         (lambda folder: (folder / "audit").mkdir(), "audit"),
     ],

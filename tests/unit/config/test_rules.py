@@ -359,5 +359,15 @@ def test_client_certificates_do_not_pass_a_front(tmp_path: Path) -> None:
     check(tmp_path, text, "trusted_fronts", "behind a front the client's certificate does not reach this listener")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("key_file", "audit/key.pem"), ("anchor", "audit/anchor"), ("anchor", "x/../audit/a/b")]
+)
+def test_what_protects_the_log_lies_in_the_log(tmp_path: Path, key: str, value: str) -> None:
+    line = f'{key} = "{value}"'
+    text = MINIMAL.replace('key_file = "audit.pem"', line if key == "key_file" else f'key_file = "audit.pem"\n{line}')
+    check(tmp_path, text, key, f"{tmp_path}/audit/")
+    assert told(tmp_path, text)[0].endswith("lies in the log's own folder. Who can change the log could change it too: move it.")
+
+
 def test_rules_report_together(tmp_path: Path) -> None:
     assert len(told(tmp_path, MINIMAL + route("imaging.x", methods="[]") + '[sessions]\nbackend = "redis"\n')) == 3
