@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import jinja2
 import msgspec
@@ -180,8 +181,8 @@ class Site:
             return response
         except web.HTTPNotFound:
             return self.problem(request, 404, "not_found")
-        except web.HTTPException:
-            raise  # redirects of our own
+        except (web.HTTPException, ConnectionResetError):
+            raise  # redirects of our own; a client that left
         except Exception as error:
             if request.get(STREAMING):
                 raise  # the reply has begun: aiohttp cuts the connection, so that the other side sees a broken reply
@@ -217,3 +218,16 @@ def client_address(request: web.Request) -> str:
         return str(ip_address(request.headers.get("X-Forwarded-For", "").strip()))
     except ValueError:
         return ""
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """Return the fields of a plain HTML form (URL-encoded UTF-8, each name once, at most 50); PageError 400 for anything else."""
+    body = await request.read()
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, encoding="utf-8", errors="strict", max_num_fields=50)
+    except ValueError as error:
+        raise PageError(400, "form") from error
+    form = dict(pairs)
+    if len(form) != len(pairs) or request.content_type != "application/x-www-form-urlencoded":
+        raise PageError(400, "form")
+    return form
