@@ -42,11 +42,18 @@ Exit status: 0 done, 1 the answer is no (see the command), 2 what was given can'
 """
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of descriptions and examples, and gives command names room."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose help keeps the examples' lines and whose errors are one line."""
+    """An argument parser whose errors are one line."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
-        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        options.setdefault("formatter_class", _Help)
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed through as they come
 
     def error(self, message: str) -> NoReturn:

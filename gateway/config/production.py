@@ -28,12 +28,10 @@ _SCANNED_BYTES: Final = 65_536
 
 
 def check_production(config: Config) -> list[ConfigError]:
-    """Return every reason not to start in production, each with `file:line` and what to do; an empty list when there is none."""
-    return [
-        problem
-        for check in (_demo, _transport, _sessions, _identity, _folders, _keys, _databases, _state_modes)
-        for problem in check(config)
-    ]
+    """Return every reason not to start in production, each with `file:line` and what to do, in the order of the file."""
+    checks = (_demo, _transport, _sessions, _identity, _folders, _keys, _databases, _state_modes)
+    problems = [problem for check in checks for problem in check(config)]
+    return sorted(problems, key=lambda problem: int(problem.where.rpartition(":")[2]))
 
 
 def _demo(config: Config) -> Iterator[ConfigError]:
