@@ -108,7 +108,13 @@ class Presenter:
             )
         if request.method in {"GET", "HEAD"}:
             return Reply(status=302, headers=[("Location", link), ("Cache-Control", "no-store")], body=b"")
-        values: dict[str, object] = {"reason": str(decision.reason), "link": link, "decision": decision.id, "action": request.target, "form": form}
+        values: dict[str, object] = {
+            "reason": str(decision.reason),
+            "link": link,
+            "decision": decision.id,
+            "action": request.target,
+            "form": form,
+        }
         return self._page(401, "challenge.html", language, request, values, [("WWW-Authenticate", "GatewaySession")])
 
     def _deny(self, decision: Deny, language: Language, form: Sequence[tuple[str, str]] | None) -> Reply:

@@ -125,7 +125,11 @@ async def callback(exchange: Exchange) -> web.Response:
     if session.device_evidence == "cookie":
         device = await parts.devices.get(session.device_id or "")
         if device is not None and device.key_jwk:
-            return exchange.redirect(f"/.gateway/device/prove?flow={await parts.flows.begin(state.flow)}")
+            # What the flow was for has been done; only the way back is left of it.
+            back = (
+                state.flow if state.flow.purpose == "register_device" else msgspec.structs.replace(state.flow, purpose="sign_in")
+            )
+            return exchange.redirect(f"/.gateway/device/prove?flow={await parts.flows.begin(back)}")
     if state.flow.purpose == "register_device":
         return exchange.redirect(f"/.gateway/device?flow={await parts.flows.begin(state.flow)}")
     return await arrive(exchange, session, state.flow)
