@@ -4,7 +4,7 @@
 CREATE TABLE user (
     id           TEXT PRIMARY KEY,
     name         TEXT NOT NULL,
-    roles        TEXT NOT NULL CHECK (json_valid(roles)),
+    roles        TEXT NOT NULL,  -- JSON array
     organization TEXT NOT NULL,
     department   TEXT NOT NULL,
     active       INTEGER NOT NULL CHECK (active IN (0, 1)),
@@ -71,7 +71,7 @@ CREATE TABLE session (
     id           TEXT PRIMARY KEY,
     token_hash   TEXT NOT NULL UNIQUE,
     user_id      TEXT NOT NULL REFERENCES user (id) ON DELETE CASCADE,
-    events       TEXT NOT NULL CHECK (json_valid(events)),
+    events       TEXT NOT NULL,  -- JSON array
     created_at   INTEGER NOT NULL,
     last_seen_at INTEGER NOT NULL,
     address      TEXT NOT NULL
