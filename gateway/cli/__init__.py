@@ -29,6 +29,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "audit": ("gateway.cli.audit", "verify and export the log"),
     "version": ("gateway.cli.version", "say which version this is"),
 }
+_DESCRIPTION: Final = """\
+Zero-trust access gateway with My Number Card identity proofing for hospital record systems.
+
+commands:
+""" + "\n".join(f"  {name:14}{line}" for name, (_, line) in COMMANDS.items())
 _EPILOG: Final = """\
 examples:
   gateway demo                               try everything; then open http://portal.localhost:8080
@@ -42,18 +47,11 @@ Exit status: 0 done, 1 the answer is no (see the command), 2 what was given can'
 """
 
 
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of descriptions and examples, and gives command names room."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30)
-
-
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose help keeps its lines and whose errors are one line."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
-        options.setdefault("formatter_class", _Help)
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*arguments, **options)  # type: ignore[arg-type]  # passed through as they come
 
     def error(self, message: str) -> NoReturn:
@@ -84,15 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(given: Sequence[str]) -> Parser:
-    parser = Parser(
-        prog="gateway",
-        description="Zero-trust access gateway with My Number Card identity proofing for hospital record systems.",
-        epilog=_EPILOG,
-    )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name, (module, help_line) in COMMANDS.items():
+    parser = Parser(prog="gateway", usage="gateway COMMAND [OPTIONS]", description=_DESCRIPTION, epilog=_EPILOG)
+    # The commands stand in the description: argparse would list them with less room than their names need.
+    commands = parser.add_subparsers(prog="gateway", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    for name, (module, _) in COMMANDS.items():
         if name in given[:1]:
             importlib.import_module(module).add_parser(commands)
         else:
-            commands.add_parser(name, help=help_line)
+            commands.add_parser(name)
     return parser

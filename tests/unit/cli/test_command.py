@@ -39,7 +39,7 @@ def test_help_lists_every_command_and_shows_examples() -> None:
     done = run("--help", COLUMNS="100")
     assert done.returncode == 0
     for name, (_, line) in COMMANDS.items():
-        assert re.search(rf"^    {name} +{re.escape(line)}$", done.stdout, re.MULTILINE), name
+        assert re.search(rf"^  {name} +{re.escape(line)}$", done.stdout, re.MULTILINE), name
     assert "examples:\n  gateway demo " in done.stdout
     assert done.stderr == ""
 
