@@ -1,0 +1,244 @@
+"""The whole identity provider on a real socket, and a browser of few words to use it with."""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from html.parser import HTMLParser
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import aiohttp
+import pyotp
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.test_utils import unused_port
+from joserfc import jwt
+from joserfc.jwk import KeySet
+from yarl import URL
+
+from gateway.kernel.clock import Clock, ManualClock
+from gateway.kernel.secret import Secret
+from idp.app import IdentityProvider, open_provider
+from idp.model import Event, User
+from idp.proofing.port import ProofingBackend
+from idp.proofing.simulated import simulated_backend
+from idp.settings import Client, IdpSettings
+from idp.web.account import account_client
+from idp.web.options import PageOptions
+from idp.web.pages import setup_pages
+
+PORTAL = "http://portal.localhost:1"
+CALLBACK = f"{PORTAL}/.gateway/callback"
+SECRET = "client-secret-of-the-tests-0123456789"
+PASSWORD = "kawasemi-4821-hotaru"
+TOTP = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+class Events:
+    """An event sink that remembers, and that can be broken."""
+
+    def __init__(self) -> None:
+        self.all: list[Event] = []
+        self.fail: Exception | None = None
+
+    async def record(self, event: Event) -> None:
+        if self.fail is not None:
+            raise self.fail
+        self.all.append(event)
+
+    def names(self) -> list[str]:
+        return [event.name for event in self.all]
+
+    def last(self, name: str) -> Event:
+        return [event for event in self.all if event.name == name][-1]
+
+
+class IdpSite:
+    """A running provider. Its clock stands still unless it is moved."""
+
+    def __init__(self, issuer: str, provider: IdentityProvider, clock: Clock, events: Events) -> None:
+        self.issuer = issuer
+        self.provider = provider
+        self.store = provider.store
+        self.clock = clock
+        self.events = events
+
+    async def person(self, login: str = "dr.sato", name: str = "佐藤 恵", *, totp: bool = True, **more: Any) -> User:
+        return await self.provider.seed_user(
+            login=login, name=name, roles=more.pop("roles", ("physician",)), organization="demo-hospital",
+            password=Secret(PASSWORD), totp_secret=Secret(TOTP) if totp else None, **more,
+        )  # fmt: skip
+
+    def code(self, steps: int = 0) -> str:
+        """The one-time code of now, or of some steps later."""
+        return pyotp.TOTP(TOTP).generate_otp(int(self.clock.now()) // 30 + steps)
+
+    def later(self, seconds: float) -> None:
+        assert isinstance(self.clock, ManualClock)
+        self.clock.advance(seconds)
+
+    async def settled(self) -> list[str]:
+        return [f"{event.name} {event.detail}" for event in self.events.all]
+
+
+@asynccontextmanager
+async def idp_site(
+    folder: Path, *, clock: Clock | None = None, backend: ProofingBackend | None = None, **options: Any
+) -> AsyncIterator[IdpSite]:
+    clock = clock or ManualClock()
+    port = unused_port()
+    issuer = f"http://id.localhost:{port}"
+    events = Events()
+    settings = IdpSettings(
+        issuer=issuer, data_dir=folder / "idp",
+        clients=(
+            Client.registered("gateway", Secret(SECRET), redirect_uris=(CALLBACK,), post_logout_redirect_uris=(f"{PORTAL}/out",)),
+            account_client(issuer),
+        ),
+    )  # fmt: skip
+    chosen = PageOptions(portal=PORTAL, proofing=backend or simulated_backend(clock, demo_mode=True), **options)
+    provider = await open_provider(
+        settings, clock=clock, events=events, pages=partial(setup_pages, options=chosen),
+        address_of=lambda request: request.headers.get("X-Test-Address", "192.0.2.1"),
+    )  # fmt: skip
+    runner = web.AppRunner(provider.app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield IdpSite(issuer, provider, clock, events)
+    finally:
+        await runner.cleanup()
+        await provider.close()
+
+
+class _Loopback(AbstractResolver):
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=2, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        return None
+
+
+class _Forms(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: list[tuple[str, dict[str, str]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.forms.append((found.get("action", ""), {}))
+        elif tag == "input" and self.forms and "name" in found:
+            self.forms[-1][1][found["name"]] = found.get("value", "")
+
+
+class Reply:
+    """A page or redirect, read to its end."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], text: str, url: str) -> None:
+        self.status = status
+        self.headers = headers
+        self.text = text
+        self.url = url
+        self.forms = _Forms()
+        self.forms.feed(text)
+
+    @property
+    def location(self) -> str:
+        return self.headers.get("Location", "")
+
+    def form(self, action: str) -> dict[str, str]:
+        return next(fields for name, fields in self.forms.forms if name == action)
+
+    @property
+    def actions(self) -> list[str]:
+        return [name for name, _ in self.forms.forms]
+
+
+class Browser:
+    """Cookies, same-origin headers, forms. It follows redirects within the provider and stops at the client's."""
+
+    def __init__(self, site: IdpSite, *, address: str = "192.0.2.1", language: str = "ja") -> None:
+        self.site = site
+        self.verifier = ""
+        self.headers = {"X-Test-Address": address, "Accept-Language": language}
+        self.session = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(treat_as_secure_origin=[URL(site.issuer)]),
+            connector=aiohttp.TCPConnector(resolver=_Loopback()),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.session.close()
+
+    def cookie(self, name: str) -> str:
+        found = self.session.cookie_jar.filter_cookies(URL(self.site.issuer)).get(name)
+        return found.value if found is not None else ""
+
+    async def get(self, path: str, **headers: str) -> Reply:
+        return await self._follow("GET", path, None, headers)
+
+    async def post(self, path: str, fields: Mapping[str, str] | None = None, **headers: str) -> Reply:
+        return await self._follow("POST", path, fields or {}, {"Origin": self.site.issuer, **headers})
+
+    async def authorize(self, **changes: str) -> Reply:
+        """Start a sign-in as the gateway does."""
+        self.verifier = secrets.token_urlsafe(32)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(self.verifier.encode()).digest()).rstrip(b"=").decode()
+        asked = {
+            "response_type": "code", "client_id": "gateway", "redirect_uri": CALLBACK, "scope": "openid profile",
+            "state": "state-of-the-test", "nonce": "nonce-of-the-test", "code_challenge": challenge,
+            "code_challenge_method": "S256", **changes,
+        }  # fmt: skip
+        return await self.get(f"/authorize?{urlencode(asked)}")
+
+    async def submit(self, page: Reply, action: str, **fields: str) -> Reply:
+        """Fill in a form of a page and send it."""
+        return await self.post(action, page.form(action) | fields)
+
+    async def sign_in(self, login: str = "dr.sato", **changes: str) -> Reply:
+        """Sign in with password and one-time code; return the redirect to the client."""
+        page = await self.authorize(**changes)
+        page = await self.submit(page, "/login/password", login=login, password=PASSWORD)
+        return await self.submit(page, "/login/code", code=self.site.code())
+
+    async def tokens(self, redirect: Reply) -> dict[str, Any]:
+        """Exchange the code of a redirect, verify the ID token against the published keys, return its claims."""
+        answer = dict(parse_qsl(urlsplit(redirect.location).query))
+        assert answer["iss"] == self.site.issuer
+        assert answer["state"] == "state-of-the-test"
+        fields = {
+            "grant_type": "authorization_code",
+            "code": answer["code"],
+            "redirect_uri": CALLBACK,
+            "code_verifier": self.verifier,
+        }
+        basic = aiohttp.BasicAuth("gateway", SECRET).encode()
+        async with self.session.post(f"{self.site.issuer}/token", data=fields, headers={"Authorization": basic}) as reply:
+            body = await reply.json()
+            assert reply.status == 200, body
+        async with self.session.get(f"{self.site.issuer}/jwks.json") as reply:
+            keys = KeySet.import_key_set(await reply.json())
+        claims = dict(jwt.decode(body["id_token"], keys, algorithms=["ES256"]).claims)
+        assert claims["nonce"] == "nonce-of-the-test"
+        return claims | {"_id_token": body["id_token"]}
+
+    async def _follow(self, method: str, path: str, fields: Mapping[str, str] | None, headers: Mapping[str, str]) -> Reply:
+        url = path if path.startswith("http") else f"{self.site.issuer}{path}"
+        for _ in range(10):
+            async with self.session.request(
+                method, URL(url, encoded=True), data=fields, headers={**self.headers, **headers}, allow_redirects=False
+            ) as answer:
+                reply = Reply(answer.status, answer.headers, await answer.text(), url)
+            if reply.status not in {301, 302, 303, 307, 308} or not reply.location.startswith(("/", self.site.issuer)):
+                return reply
+            url = reply.location if reply.location.startswith("http") else f"{self.site.issuer}{reply.location}"
+            method, fields = "GET", None
+        raise AssertionError(f"redirected in circles at {url}")
