@@ -15,7 +15,7 @@ from gateway.domain.reason import RefuseReason
 from gateway.domain.refusal import Refusal
 from gateway.domain.target import parse_target
 
-__all__ = ["Headers", "Limits", "RawRequest", "Refusal", "Request", "parse_host", "parse_request"]
+__all__ = ["DEFAULT_LIMITS", "Headers", "Limits", "RawRequest", "Refusal", "Request", "parse_host", "parse_request"]
 
 Headers = tuple[tuple[str, str], ...]
 """Field lines in order, as received. Values are UTF-8 text; what is not UTF-8 arrives as lone surrogates and is refused."""
@@ -68,6 +68,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """All names and values together."""
 
 
+DEFAULT_LIMITS: Final = Limits()
+
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}")
 _REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE", "TRACK", "PRI"})
 """Tunnels, reflections of the request, and the HTTP/2 preface: never for an application behind a gateway."""
@@ -88,7 +90,7 @@ _MAX_PORT: Final = 65_535
 _WEBSOCKET_KEY_BYTES: Final = 16
 
 
-def parse_request(raw: RawRequest, limits: Limits) -> Request | Refusal:
+def parse_request(raw: RawRequest, limits: Limits = DEFAULT_LIMITS) -> Request | Refusal:
     """Return the canonical request, or why there is none. Never raises, never changes what it passes on.
 
     It does not check routes, sessions, cross-site use (`gateway.domain.site`), or the HTTP version, and it removes no header.

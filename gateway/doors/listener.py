@@ -1,0 +1,307 @@
+"""The HTTP/1.1 server under the doors: aiohttp's, with its gaps closed.
+
+- What aiohttp's parser refuses (two Host fields, two framings, a malformed head) never reaches a handler there. Here it is turned
+  into a `Refusal` and handed to the door, so that it leaves a record like any other, and is answered by the one mapper.
+- aiohttp puts no limit on the time that a request's head may take. Here a head that was begun and is not finished in time is
+  refused (HEADERS_TOO_SLOW), and a connection on which nothing is ever said is closed.
+- After a refused head nothing that follows on the connection is read as a request. The connection stays half open for a moment,
+  so that a client that is still sending gets the reply instead of a reset.
+- A body that stops being well-formed in the middle fails the handler that reads it (in aiohttp it waits for ever).
+
+The parser is the C one: the pure-Python one has framing flaws of its own (CVE-2026-111750), so its absence is a start-up error.
+"""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMethod, BadStatusLine, HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
+from aiohttp.streams import StreamReader
+
+from gateway.domain.reason import RefuseReason
+from gateway.domain.request import DEFAULT_LIMITS, Limits, RawRequest, Refusal
+from gateway.domain.target import parse_target
+from gateway.doors.connection import describe
+from gateway.doors.reply import WireResponse
+from gateway.kernel.errors import ConfigError
+
+_REQUEST_LINE: Final = re.compile(rb"([A-Z-]{1,32}) ([!-~]{1,8000}) HTTP/1\.[01]\r?\n")
+_SNIFFED: Final = 8_192
+
+
+class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a client's head and time a listener takes. Times are seconds."""
+
+    head: Limits = DEFAULT_LIMITS
+    field_length: int = 16_384
+    """Name and value of one field line."""
+    head_seconds: float = 10.0
+    """From the first byte of a head to its end; also from the connection to the first byte, and for the TLS handshake."""
+    idle_seconds: float = 60.0
+    """Between two requests of one connection."""
+    linger_seconds: float = 2.0
+    """How long a refused connection may still send before it is closed."""
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+RefusedHandler = Callable[[RawRequest, Refusal], Awaitable[WireResponse]]
+"""Records a refused head and returns the reply. Must not raise."""
+FailedHandler = Callable[[web.BaseRequest, BaseException], WireResponse]
+"""Returns the reply to a request whose handler raised."""
+
+
+def assert_parser() -> None:
+    """Raise ConfigError unless aiohttp parses requests with its C extension."""
+    if HttpRequestParser.__module__ != "aiohttp._http_parser":
+        raise ConfigError(
+            "aiohttp runs without its C extension",
+            todo="Install a binary wheel of aiohttp, and unset AIOHTTP_NO_EXTENSIONS.",
+        )
+
+
+class BrokenBodyError(Exception):
+    """The request's body is not well-formed from some point on."""
+
+
+class GatewayProtocol(web.RequestHandler):
+    """One client connection."""
+
+    __slots__ = ("_deaf", "_gone", "_head", "_head_timer", "_late", "_listener", "on_lost")
+
+    def __init__(self, manager: "Listener", **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._listener = manager
+        self._head = b""
+        """The beginning of a head that is not complete, for the record of its refusal."""
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._late: asyncio.Task[None] | None = None
+        self._deaf = False
+        self._gone = asyncio.Event()
+        self.on_lost: Callable[[], None] | None = None
+        """Called once when the client is gone, while somebody works for it."""
+
+    # ---- connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the first head, but not for ever."""
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Wake up whoever works for this client."""
+        self._stop_timer()
+        self._gone.set()
+        if self.on_lost is not None:
+            self.on_lost()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, and watch what comes of it."""
+        if self._deaf:
+            return
+        if self._payload_parser is not None:  # a WebSocket's bytes
+            super().data_received(data)
+            return
+        expecting = self._expects_head()
+        if expecting:
+            self._head = (self._head + data)[:_SNIFFED]
+        count = self._request_count
+        super().data_received(data)
+        if self._request_count > count:
+            self._stop_timer()
+            if isinstance(self._messages[-1][0] if self._messages else None, RawRequestMessage):
+                self._head = b""
+            elif self._current_request is not None and not self._current_request.content.is_eof():
+                # The parser has given up on the body that a handler is reading, and tells nobody else.
+                self._current_request.content.set_exception(BrokenBodyError("malformed request body"))
+        elif expecting and data and self._head_timer is None:
+            self._start_timer()
+
+    # ---- heads that never become requests
+
+    def _expects_head(self) -> bool:
+        """Whether the next byte belongs to a new head: nobody works on a request, and no body is being read to its end."""
+        waiting = self._waiter is not None and not self._waiter.done()
+        return self._current_request is None and not self._messages and (waiting or self._request_count == 0)
+
+    def _start_timer(self) -> None:
+        self._head_timer = self._loop.call_later(self._listener.limits.head_seconds, self._too_late)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_late(self) -> None:
+        self._head_timer = None
+        if self.transport is None or not self._expects_head():
+            return
+        if not self._head:
+            self.force_close()  # a connection opened in advance and not used: no request, no record
+            return
+        self._deaf = True
+        self._late = self._loop.create_task(self._refuse_late())
+
+    async def _refuse_late(self) -> None:
+        refusal = Refusal(reason=RefuseReason.HEADERS_TOO_SLOW, detail="the request's head was not complete in time")
+        response = await self._listener.on_refused(self.raw_of_head(), refusal)
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(response.whole())
+            await self.linger()
+        self.force_close()
+
+    def raw_of_head(self) -> RawRequest:
+        """What is known of a head that did not parse: the request line, if it is one."""
+        found = _REQUEST_LINE.match(self._head)
+        method, target = (found[1].decode("ascii"), found[2].decode("ascii")) if found else ("", "")
+        return RawRequest(method=method, target=target, headers=(), connection=describe(self.transport))
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not parse (status 400), or what a handler raised."""
+        if isinstance(exc, HttpProcessingError) and status == 400:  # noqa: PLR2004  aiohttp's word for "did not parse"
+            self._deaf = True
+            raw = self.raw_of_head()
+            return _RefusedHead(self, raw, refusal_of(exc, raw, self._listener.limits))
+        response = self._listener.on_failed(request, exc or RuntimeError(message or "unknown"))
+        if request.writer.output_size > 0:
+            # Part of another response is out; a second head after it would be read as its body, or as the next response.
+            self.force_close()
+            raise ConnectionError("the response had begun")
+        return response
+
+    async def refuse_head(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
+        """Let the door record the refusal and say what to reply."""
+        return await self._listener.on_refused(raw, refusal)
+
+    async def linger(self, seconds: float | None = None) -> None:
+        """Having answered a client that may still be sending: read on without looking, for a moment."""
+        self._deaf = True
+        transport = self.transport
+        if transport is None:
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        try:
+            async with asyncio.timeout(self._listener.limits.linger_seconds if seconds is None else seconds):
+                await self._gone.wait()
+        except TimeoutError:
+            return
+
+
+class _RefusedHead(WireResponse):
+    """The reply to a head that did not parse: recorded when it is about to be sent."""
+
+    def __init__(self, protocol: GatewayProtocol, raw: RawRequest, refusal: Refusal) -> None:
+        super().__init__(status=400, headers=[], close=True)
+        self._protocol = protocol
+        self._raw = raw
+        self._refusal = refusal
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Record, then send all of the reply."""
+        response = await self._protocol.refuse_head(self._raw, self._refusal)
+        await request.writer.write(response.whole())
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Give the client time to read it."""
+        await self._protocol.linger()
+
+
+def refusal_of(error: HttpProcessingError, raw: RawRequest, limits: ListenerLimits) -> Refusal:
+    """Say in our words why aiohttp's parser refused. Its own message quotes what was sent, so it is never passed on."""
+    if isinstance(error, LineTooLong):
+        if error.args[1] == limits.head.target_length:
+            return Refusal(reason=RefuseReason.TARGET_TOO_LONG, detail="the target is too long")
+        return Refusal(reason=RefuseReason.HEADERS_TOO_LARGE, detail="a header field is too long")
+    if isinstance(error, BadHttpMethod):
+        return Refusal(reason=RefuseReason.METHOD, detail="the first word is no method")
+    if isinstance(error, InvalidURLError):
+        return _refused_target(raw, limits)
+    if isinstance(error, BadStatusLine):
+        return Refusal(reason=RefuseReason.FRAMING, detail="the request line is not of HTTP/1.1")
+    if isinstance(error, InvalidHeader):
+        return Refusal(reason=RefuseReason.HEADER_MALFORMED, detail="a malformed header field")
+    return Refusal(**_BY_MESSAGE.get(error.message, _OTHER))
+
+
+def _refused_target(raw: RawRequest, limits: ListenerLimits) -> Refusal:
+    if raw.target:
+        found = parse_target(raw.target, max_length=limits.head.target_length, max_segments=limits.head.segments)
+        if isinstance(found, Refusal):
+            return found
+    return Refusal(reason=RefuseReason.TARGET_BYTES, detail="the target is malformed")
+
+
+_OTHER: Final[dict[str, Any]] = {"reason": RefuseReason.FRAMING, "detail": "the request's head or its framing is malformed"}
+_BY_MESSAGE: Final[dict[str, dict[str, Any]]] = {
+    "Missing 'Host' header in request.": {"reason": RefuseReason.HOST_MISSING, "detail": "no Host field"},
+    "Duplicate 'Host' header found.": {"reason": RefuseReason.HOST_DUPLICATE, "detail": "more than one Host field"},
+    "Too many headers received": {"reason": RefuseReason.HEADERS_TOO_LARGE, "detail": "too many header fields"},
+}
+"""aiohttp tells these apart by text only; an unknown text is FRAMING, which refuses just as well."""
+
+
+class Listener(web.Server):
+    """Makes connections of one door. Use `listen` to bind it."""
+
+    def __init__(self, handler: Handler, *, on_refused: RefusedHandler, on_failed: FailedHandler, limits: ListenerLimits) -> None:
+        """Raises ConfigError without the C parser. Call it inside the event loop."""
+        assert_parser()
+        if limits.field_length == limits.head.target_length:
+            raise ConfigError("field_length equals target_length: what was too long could not be told apart")
+        super().__init__(handler, request_factory=_make_request)
+        self.limits: Final = limits
+        self.on_refused: Final = on_refused
+        self.on_failed: Final = on_failed
+        self._bound: list[asyncio.Server] = []
+        self._options: Final[dict[str, Any]] = {
+            "keepalive_timeout": limits.idle_seconds,
+            "max_line_size": limits.head.target_length,
+            "max_field_size": limits.field_length,
+            "max_headers": limits.head.header_count,
+            "auto_decompress": False,
+            "access_log": None,
+        }
+
+    def __call__(self) -> GatewayProtocol:
+        """Make the protocol of a new connection."""
+        return GatewayProtocol(self, loop=asyncio.get_running_loop(), **self._options)
+
+    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
+        """Bind a TCP listener and return its port (the one that was chosen, when `port` is 0)."""
+        server = await asyncio.get_running_loop().create_server(
+            self, host, port, ssl=tls, ssl_handshake_timeout=self.limits.head_seconds if tls else None, backlog=1024
+        )
+        self._bound.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def listen_unix(self, path: str) -> None:
+        """Bind a unix socket."""
+        self._bound.append(await asyncio.get_running_loop().create_unix_server(self, path))
+
+    async def close(self, grace_seconds: float) -> None:
+        """Accept nothing more, let requests finish for `grace_seconds`, then end them."""
+        for server in self._bound:
+            server.close()
+        self.pre_shutdown()
+        await self.shutdown(grace_seconds)
+
+
+def _make_request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: "asyncio.Task[None]",
+) -> web.Request:
+    # A `web.Request`, so that an embedded aiohttp application can be handed the request as it is.
+    return web.Request(message, payload, protocol, writer, task, asyncio.get_running_loop())

@@ -1,0 +1,314 @@
+"""The embedded proxy door: every request is made canonical or refused, then handed to who answers for its host.
+
+1. What does not parse, is ambiguous or comes from another site is refused, with a record.
+2. The client's copies of protected headers are removed, before anybody decides anything.
+3. The identity provider's host goes to its application; the portal's host, and `/.gateway/` on every application's, to our pages.
+4. Everything else is decided. Allow: the exchange with the application. Anything else: the one mapper's reply.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from aiohttp import web
+
+from gateway.domain.connection import Connection
+from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
+from gateway.domain.headers import strip_client
+from gateway.domain.reason import RefuseReason, UnavailableReason, UpstreamProblem
+from gateway.domain.request import RawRequest, Refusal, Request, parse_request
+from gateway.domain.route import RESERVED_SEGMENT, App
+from gateway.domain.site import cross_site
+from gateway.doors.connection import connection_of, record_server_names
+from gateway.doors.contract import Pages, Pipeline, Present
+from gateway.doors.listener import BrokenBodyError, Listener, ListenerLimits
+from gateway.doors.proxy.exchange import ClientBodyError, Exchange
+from gateway.doors.proxy.tunnel import TunnelExchange
+from gateway.doors.proxy.upstream import Upstream, UpstreamLimits
+from gateway.doors.reply import WireResponse, from_reply
+from gateway.doors.trust import Peers, behind_front
+from gateway.kernel.clock import Clock
+from gateway.kernel.errors import ConfigError
+from gateway.kernel.ids import new_id
+
+logger = logging.getLogger(__name__)
+
+DOOR: Final = "proxy"
+MAX_FORM: Final = 65_536
+"""A form that was being sent when the answer was no is given back on the page, up to this size."""
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+class ProxyLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes and times."""
+
+    listener: ListenerLimits = ListenerLimits()
+    upstream: UpstreamLimits = UpstreamLimits()
+    body_seconds: float = 60.0
+    """The longest silence in the middle of a client's body."""
+
+
+class ProxyDoor:
+    """The proxy. `listen` as often as there are addresses, and `close` once."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        present: Present,
+        portal: Pages,
+        portal_host: str,
+        apps: Sequence[App],
+        clock: Clock,
+        public_scheme: str,
+        public_port: int | None,
+        idp: tuple[str, web.Application] | None,
+        fronts: Peers | None,
+        upstream_tls: ssl.SSLContext | None,
+        limits: ProxyLimits,
+    ) -> None:
+        self._pipeline = pipeline
+        self._present = present
+        self._portal = portal
+        self._portal_host = portal_host
+        self._apps: Final = {app.id: app for app in apps}
+        self._app_hosts: Final = frozenset(app.host for app in apps)
+        self._clock = clock
+        self._scheme = public_scheme
+        self._port = public_port
+        self._idp_host: Final = idp[0] if idp else ""
+        self._idp_runner: Final = web.AppRunner(idp[1], access_log=None) if idp else None
+        self._fronts = fronts or Peers(())
+        self._limits = limits
+        self._upstreams: Final = {
+            app.id: Upstream(app.upstream, limits=limits.upstream, clock=clock, tls=upstream_tls) for app in apps
+        }
+        self._exchanges: set[Exchange] = set()
+        self._listener: Listener | None = None
+
+    # ---- life
+
+    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
+        """Serve on an address; returns the port (the one chosen, for 0). With `tls` the context's SNI is recorded.
+
+        Raises ConfigError when aiohttp's C parser is missing, OSError when the address is taken.
+        """
+        if self._listener is None:
+            self._listener = Listener(
+                self._handle, on_refused=self._head_refused, on_failed=self._failed, limits=self._limits.listener
+            )
+            if self._idp_runner is not None:
+                await self._idp_runner.setup()
+        if tls is not None:
+            record_server_names(tls)
+        bound = await self._listener.listen(host, port, tls=tls)
+        if self._port is None:
+            self._port = bound
+        return bound
+
+    async def close(self, grace_seconds: float = 5.0) -> None:
+        """Accept nothing more; let short requests finish within `grace_seconds`; say goodbye to streams. Safe to call twice."""
+        if self._listener is not None:
+            ending = asyncio.get_running_loop().call_later(grace_seconds / 2, self._end_exchanges)
+            await self._listener.close(grace_seconds)
+            ending.cancel()
+            self._end_exchanges()
+            self._listener = None
+        for upstream in self._upstreams.values():
+            await upstream.close()
+        if self._idp_runner is not None and self._idp_runner.server is not None:
+            await self._idp_runner.cleanup()
+
+    def _end_exchanges(self) -> None:
+        for exchange in list(self._exchanges):
+            exchange.end(UpstreamProblem.SHUTDOWN)
+
+    def authority(self, host: str) -> str:
+        """The authority that browsers know a host of ours by: never what a client wrote in its Host field."""
+        if self._port is None or self._port == _DEFAULT_PORTS[self._scheme]:
+            return host
+        return f"{host}:{self._port}"
+
+    # ---- one request
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        raw = RawRequest(
+            method=http.method,
+            target=http.raw_path,
+            headers=tuple(http.headers.items()),
+            connection=connection_of(http),
+        )
+        try:
+            return await self._answer(http, raw)
+        except ConnectionError:
+            return WireResponse(status=503, headers=[], close=True)  # the client is gone: this reaches nobody
+        except ClientBodyError:
+            refusal = Refusal(reason=RefuseReason.FRAMING, detail="the body is malformed")
+            return await self._refuse(raw, refusal)
+
+    async def _answer(self, http: web.BaseRequest, raw: RawRequest) -> web.StreamResponse:
+        connection = behind_front(raw.connection, raw.headers, self._fronts)
+        if isinstance(connection, Refusal):
+            return await self._refuse(raw, connection)
+        raw = msgspec.structs.replace(raw, connection=connection)
+        if http.version < (1, 1) and any(name.lower() == "transfer-encoding" for name, _ in raw.headers):
+            return await self._refuse(raw, Refusal(reason=RefuseReason.FRAMING, detail="a transfer coding in HTTP/1.0"))
+        parsed = parse_request(raw, self._limits.listener.head)
+        if isinstance(parsed, Refusal):
+            return await self._refuse(raw, parsed)
+        request = msgspec.structs.replace(parsed, headers=strip_client(parsed.headers, self._pipeline.protected_names()))
+        why = cross_site(parsed, f"{self._scheme}://{self.authority(request.host)}")
+        if why is not None:
+            return await self._refuse(raw, Refusal(reason=RefuseReason.CROSS_SITE, detail=why), request)
+        own = request.host == self._portal_host or (
+            request.host in self._app_hosts and len(request.segments) > 1 and request.segments[0] == RESERVED_SEGMENT
+        )
+        if not own and request.host != self._idp_host:
+            return await self._to_app(http, raw, request)
+        if request.websocket:
+            return await self._refuse(raw, Refusal(reason=RefuseReason.UPGRADE, detail="no WebSocket here"), request)
+        await self._say_continue(http, request)
+        if own:
+            return _named(await self._portal(request, _cleaned(http, request, self._scheme)))
+        return await self._to_idp(http, request)
+
+    async def _to_app(self, http: web.BaseRequest, raw: RawRequest, request: Request) -> web.StreamResponse:
+        decision = await self._pipeline.decide(request, DOOR)
+        if not isinstance(decision, Allow):
+            return await self._no(http, raw, request, decision)
+        kind = TunnelExchange if request.websocket else Exchange
+        exchange = kind(
+            http=http,
+            allow=decision,
+            upstream=self._upstreams[decision.route.app],
+            authority=self.authority(request.host),
+            pipeline=self._pipeline,
+            present=self._present,
+            limits=self._limits.upstream,
+            body_seconds=self._limits.body_seconds,
+            clock=self._clock,
+        )
+        self._exchanges.add(exchange)
+        try:
+            return await exchange.run()
+        finally:
+            self._exchanges.discard(exchange)
+
+    async def _to_idp(self, http: web.BaseRequest, request: Request) -> web.StreamResponse:
+        server = self._idp_runner.server if self._idp_runner is not None else None
+        if server is None:
+            raise RuntimeError("the identity provider is not running")
+        inner = _cleaned(http, request, self._scheme)
+        try:
+            response = await server.request_handler(inner)
+        except web.HTTPException as answer:
+            response = answer
+        _named(response)
+        # Prepared with the request that the application saw, so that its own signals run.
+        await response.prepare(inner)
+        await response.write_eof()
+        return response
+
+    async def _no(self, http: web.BaseRequest, raw: RawRequest, request: Request, decision: Decision) -> web.StreamResponse:
+        form = await self._small_form(http, request) if isinstance(decision, Challenge | Deny) else None
+        reply = self._present.reply(decision, request=request, raw=raw, form=form)
+        # After a refusal, or a "no" to an upgrade, nothing that follows on the connection is believed to be a request.
+        return from_reply(reply, close=isinstance(decision, Refuse) or request.websocket)
+
+    async def _small_form(self, http: web.BaseRequest, request: Request) -> list[tuple[str, str]] | None:
+        """The form that a person was sending, so that the page can give it back; None when it is none, or too large."""
+        length = request.header("content-length") or ""
+        kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded" or not length.isdecimal() or int(length) > MAX_FORM:
+            return None
+        await self._say_continue(http, request)
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                body = await http.content.read()
+            return parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=200)
+        except BrokenBodyError as error:
+            raise ClientBodyError("the client's body is malformed") from error
+        except (OSError, ValueError):  # it stopped coming, or is no form after all: the page does without
+            return None
+
+    @staticmethod
+    async def _say_continue(http: web.BaseRequest, request: Request) -> None:
+        if request.header("expect") is not None and http.version >= (1, 1):
+            await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    # ---- refusals
+
+    async def _refuse(self, raw: RawRequest, refusal: Refusal, request: Request | None = None) -> WireResponse:
+        decision = await self._pipeline.refuse(raw, refusal, DOOR)
+        return from_reply(self._present.reply(decision, request=request, raw=raw), close=True)
+
+    async def _head_refused(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
+        return await self._refuse(raw, refusal)
+
+    def _failed(self, http: web.BaseRequest, error: BaseException) -> WireResponse:
+        """The reply to a request on which our own code failed: nothing is let through, nothing is told but a number."""
+        decision = Unavailable(id=new_id("dec"), reason=UnavailableReason.INTERNAL)
+        logger.error("request failed, reference %s", decision.id, exc_info=error)
+        raw = RawRequest(method=http.method, target=http.raw_path, headers=(), connection=Connection(peer_address=""))
+        return from_reply(self._present.reply(decision, request=None, raw=raw), close=True)
+
+
+def _cleaned(http: web.BaseRequest, request: Request, scheme: str) -> web.BaseRequest:
+    """The request for an application in this process: without the client's protected headers, and with the facts that we know."""
+    headers = [(name, value) for name, value in request.headers if name.lower() != "expect"]
+    return http.clone(headers=headers, scheme=scheme, remote=request.connection.peer_address)
+
+
+def _named(response: web.StreamResponse) -> web.StreamResponse:
+    """Keep aiohttp from telling the world its version."""
+    if not response.prepared:
+        response.headers.setdefault("Server", "gateway")
+    return response
+
+
+def create_proxy(
+    *,
+    pipeline: Pipeline,
+    present: Present,
+    portal: Pages,
+    portal_host: str,
+    apps: Sequence[App],
+    clock: Clock,
+    public_scheme: str = "https",
+    public_port: int | None = None,
+    idp: tuple[str, web.Application] | None = None,
+    fronts: Peers | None = None,
+    upstream_tls: ssl.SSLContext | None = None,
+    limits: ProxyLimits | None = None,
+) -> ProxyDoor:
+    """Make the proxy door; nothing listens yet.
+
+    `public_scheme` and `public_port` are what stands in people's address bar (None: the port of the first `listen`). `idp` is the
+    embedded identity provider's host and application, which starts and stops with the door. `fronts` are the peers whose
+    X-Forwarded-For and -Proto count; none by default. `upstream_tls` verifies `https` applications.
+
+    Raises ConfigError for an unknown scheme or two owners of one host.
+    """
+    if public_scheme not in _DEFAULT_PORTS:
+        raise ConfigError(f'"{public_scheme}" is no scheme that browsers open', todo="Write http or https.")
+    hosts = [portal_host, *([idp[0]] if idp else []), *(app.host for app in apps)]
+    if len(set(hosts)) < len(hosts):
+        raise ConfigError("two parts of the gateway want the same host", todo="Give each its own host name.")
+    return ProxyDoor(
+        pipeline=pipeline,
+        present=present,
+        portal=portal,
+        portal_host=portal_host,
+        apps=apps,
+        clock=clock,
+        public_scheme=public_scheme,
+        public_port=public_port,
+        idp=idp,
+        fronts=fronts,
+        upstream_tls=upstream_tls,
+        limits=limits or ProxyLimits(),
+    )
