@@ -6,7 +6,7 @@ as they stand. Each names the one before by number and SHA-256 of its line, so t
 
 import hashlib
 import re
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -23,21 +23,28 @@ FIRST_PREVIOUS: Final = "0" * 64
 _LINE = re.compile(rb'\{"body":(\{[^\n]*\}),"signature":"([0-9a-f]{128})"\}')
 
 
+Kind = Literal["open", "time", "segment", "close"]
+"""Why a checkpoint was signed: a writer began; a second had passed; a segment ended; a writer ended.
+
+Between `close` and `open` nobody writes: a record there was added by somebody else, and a crash is no excuse for it.
+"""
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a checkpoint. Hashes are lower-case hex."""
 
     at: str
     """RFC 3339 UTC."""
-    closes: bool
-    """The last of its segment: `peaks` then lets the log go on without reading older segments."""
     head: str
     """Hash of the last record; of the manifest when there is none."""
     key: str
     """SHA-256 of the raw public key."""
+    kind: Kind
     log: str
     number: int
     """From 0, over all segments."""
     peaks: tuple[str, ...]
+    """Of a `segment` checkpoint, which is the last of its segment: the log can go on without reading older ones. Else empty."""
     previous: str
     """SHA-256 of the line of checkpoint `number - 1`; zeros for the first."""
     root: str
@@ -67,17 +74,17 @@ class Signer:
         self._number = number
         self._previous = previous
 
-    def sign(self, snapshot: Snapshot, at: str, *, closes: bool = False) -> bytes:
+    def sign(self, snapshot: Snapshot, at: str, kind: Kind) -> bytes:
         """Return the next checkpoint's line, with its line feed."""
         body = canonical_json(
             Checkpoint(
                 at=at,
-                closes=closes,
                 head=snapshot.head,
                 key=self._key_id,
+                kind=kind,
                 log=self._log,
                 number=self._number,
-                peaks=tuple(peak.hex() for peak in snapshot.tree.peaks) if closes else (),
+                peaks=tuple(peak.hex() for peak in snapshot.tree.peaks) if kind == "segment" else (),
                 previous=self._previous,
                 root=snapshot.tree.root().hex(),
                 size=snapshot.size,

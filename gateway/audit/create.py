@@ -70,7 +70,7 @@ def create_log(folder: Path, *, key_file: Path, anchor: Path | None, clock: Cloc
     key = load_key(key_file) or create_key(key_file)
     log = new_id("log")
     manifest = canonical_json(Manifest(format=FORMAT, key=raw_public(key.public_key()).hex(), log=log)) + b"\n"
-    checkpoint = Signer(key, log).sign(Snapshot(tree=Tree(), head=genesis(manifest)), rfc3339(clock.now()))
+    checkpoint = Signer(key, log).sign(Snapshot(tree=Tree(), head=genesis(manifest)), rfc3339(clock.now()), "open")
     files.replace(folder / files.PUBLIC_KEY, public_pem(key.public_key()))
     files.replace(folder / files.checkpoints_name(1), checkpoint)
     files.replace(first, b"")

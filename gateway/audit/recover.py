@@ -125,7 +125,7 @@ def _load(folder: Path, lock: int, key_file: Path, anchor: Path | None, keep_rec
     torn_checkpoint = newest.torn if isinstance(newest, _Newest) else newest
     if last > 1:
         closing = _newest_checkpoint(folder, last - 1, public)
-        if not isinstance(closing, _Newest) or not closing.body.closes or closing.torn is not None:
+        if not isinstance(closing, _Newest) or closing.body.kind != "segment" or closing.torn is not None:
             raise AuditError(
                 "does not end with the checkpoint that closes it",
                 where=_path(folder, files.checkpoints_name(last - 1)),
@@ -179,7 +179,7 @@ def _last_segment(folder: Path, public: Ed25519PublicKey) -> int:
         raise AuditError(f"segments are missing: there are {numbers or 'none'}", where=str(folder), todo=KEEP)
     last = numbers[-1]
     newest = _newest_checkpoint(folder, last, public) if (folder / files.checkpoints_name(last)).exists() else None
-    if isinstance(newest, _Newest) and newest.body.closes:
+    if isinstance(newest, _Newest) and newest.body.kind == "segment":
         last += 1
     names = [folder / files.records_name(last), folder / files.checkpoints_name(last)]
     if not all(name.exists() for name in names):

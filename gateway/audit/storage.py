@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from gateway.audit import files
-from gateway.audit.checkpoint import Snapshot
+from gateway.audit.checkpoint import Kind, Snapshot
 from gateway.audit.create import write_anchor
 from gateway.audit.encoding import rfc3339
 from gateway.audit.files import Disk
@@ -66,11 +66,12 @@ class Storage:
         with self._guard:
             self._disk.sync(self._records)
 
-    def checkpoint(self, snapshot: Snapshot) -> None:
+    def checkpoint(self, snapshot: Snapshot, kind: Kind) -> None:
         """Sign a state whose records are synced, and copy the checkpoint to the anchor."""
         with self._guard:
-            if snapshot.size > self._signed:  # else the checkpoint that closed a segment came first, and covers it
-                self._checkpoint(snapshot, closes=False)
+            if kind == "time" and snapshot.size <= self._signed:
+                return  # the checkpoint that ended a segment came first, and covers it
+            self._checkpoint(snapshot, kind)
 
     def rotate(self, snapshot: Snapshot) -> None:
         """End the segment and begin the next.
@@ -80,7 +81,7 @@ class Storage:
         """
         with self._guard:
             self._disk.sync(self._records)
-            self._checkpoint(snapshot, closes=True)
+            self._checkpoint(snapshot, "segment")
             number = self._segment + 1
             records = files.create(self._folder / files.records_name(number))
             checkpoints = files.create(self._folder / files.checkpoints_name(number))
@@ -95,8 +96,8 @@ class Storage:
             for fd in (self._records, self._checkpoints, self._writer_lock):
                 os.close(fd)
 
-    def _checkpoint(self, snapshot: Snapshot, *, closes: bool) -> None:
-        line = self._signer.sign(snapshot, rfc3339(self._clock.now()), closes=closes)
+    def _checkpoint(self, snapshot: Snapshot, kind: Kind) -> None:
+        line = self._signer.sign(snapshot, rfc3339(self._clock.now()), kind)
         files.write_all(self._disk, self._checkpoints, line)
         self._disk.sync(self._checkpoints)
         self._signed = snapshot.size

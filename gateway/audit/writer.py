@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.audit.checkpoint import Snapshot
+from gateway.audit.checkpoint import Kind, Snapshot
 from gateway.audit.encoding import encode_record, rfc3339, seal
 from gateway.audit.feed import Feed, Listener
 from gateway.audit.files import Disk, OsDisk
@@ -43,31 +43,31 @@ class _Job(msgspec.Struct, frozen=True, kw_only=True):
     """What the syncing thread does next: sync, and perhaps sign, and perhaps end."""
 
     snapshot: Snapshot
-    sign: bool
-    last: bool = False
+    sign: Kind | None
+
+    @property
+    def last(self) -> bool:
+        """Nothing comes after it."""
+        return self.sign == "close"
 
 
 class DiskAuditLog:
     """The port `AuditLog` on a folder of append-only segments. Belongs to the event loop that opened it."""
 
-    def __init__(
-        self, opened: Opened, *, disk: Disk, clock: Clock, segment_bytes: int, sync_seconds: float, checkpoint_seconds: float
-    ) -> None:
+    def __init__(self, opened: Opened, storage: Storage, *, sync_seconds: float, checkpoint_seconds: float) -> None:
         """Use `open`."""
         self._loop = asyncio.get_running_loop()
         self._owner = threading.get_ident()
-        self._clock = clock
         self._sync_seconds = sync_seconds
         self._checkpoint_seconds = checkpoint_seconds
-        self._storage = Storage(opened, disk=disk, clock=clock, segment_bytes=segment_bytes)
+        self._storage = storage
         self._feed = Feed(known=opened.recent)
         self._folder = opened.folder
         self._log_id = opened.log
         self._public = public_pem(opened.public)
         self._tree = opened.state.tree
         self._head = opened.state.head
-        self._synced = 0
-        self._signed = opened.signed
+        self._synced = self._signed = opened.state.size
         self._next_sign = self._loop.time()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._sync_timer: asyncio.Handle | None = None
@@ -101,14 +101,16 @@ class DiskAuditLog:
         """
         clock = clock or SystemClock()
         opened = open_log(folder, key_file=key_file, anchor=anchor, clock=clock)
-        log = cls(
-            opened,
-            disk=disk or OsDisk(),
-            clock=clock,
-            segment_bytes=segment_bytes,
-            sync_seconds=sync_seconds,
-            checkpoint_seconds=checkpoint_seconds,
-        )
+        storage = Storage(opened, disk=disk or OsDisk(), clock=clock, segment_bytes=segment_bytes)
+        try:
+            storage.sync()
+            storage.checkpoint(opened.state, "open")
+        except OSError as error:
+            storage.close()
+            raise AuditError(
+                f"the log can't be written ({error.strerror or error})", where=str(folder), todo="Make room or repair the disk"
+            ) from error
+        log = cls(opened, storage, sync_seconds=sync_seconds, checkpoint_seconds=checkpoint_seconds)
         try:
             for finding in opened.findings:
                 _log.warning("the log was not closed cleanly: %s %s", finding.target, finding.detail)
@@ -195,7 +197,7 @@ class DiskAuditLog:
             for timer in (self._sync_timer, self._sign_timer):
                 if timer is not None:
                     timer.cancel()
-            self._jobs.put(_Job(snapshot=self._snapshot(), sign=self._tree.size > self._signed, last=True))
+            self._jobs.put(_Job(snapshot=self._snapshot(), sign="close"))
         await asyncio.shield(self._closed)
         if self._broken is not None:
             raise again(self._broken)
@@ -245,7 +247,7 @@ class DiskAuditLog:
             return
         self._busy = True
         sign = self._tree.size > self._signed and self._loop.time() >= self._next_sign
-        self._jobs.put(_Job(snapshot=self._snapshot(), sign=sign))
+        self._jobs.put(_Job(snapshot=self._snapshot(), sign="time" if sign else None))
 
     def _sign_now(self) -> None:
         self._sign_timer = None
@@ -308,8 +310,8 @@ class DiskAuditLog:
                 if self._broken is None and not failed:
                     self._storage.sync()
                     self._tell(self._on_synced, job.snapshot.size)
-                    if job.sign:
-                        self._storage.checkpoint(job.snapshot)
+                    if job.sign is not None:
+                        self._storage.checkpoint(job.snapshot, job.sign)
             except Exception as error:  # noqa: BLE001  any failure here means that the disk's state is unknown
                 failed = True
                 self._tell(self._break, error)
