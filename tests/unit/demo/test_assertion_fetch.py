@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Handler
 
 from gateway.demo.assertion import FRESH_SECONDS, RETRY_SECONDS, STALE_SECONDS, AssertionVerifier, KeysUnavailable, fetch_jwks
 from gateway.kernel.assertion import NotVerified
@@ -111,9 +112,9 @@ async def elsewhere(_request: web.Request) -> web.Response:
     return web.json_response({"keys": []})
 
 
-async def serve(handler: object) -> TestServer:
+async def serve(handler: Handler) -> TestServer:
     app = web.Application()
-    app.router.add_get("/.gateway/jwks.json", handler)  # type: ignore[arg-type]  each test's handler is one
+    app.router.add_get("/.gateway/jwks.json", handler)
     app.router.add_get("/elsewhere", elsewhere)
     server = TestServer(app)
     await server.start_server()
@@ -153,7 +154,7 @@ async def endless(request: web.Request) -> web.StreamResponse:
 @pytest.mark.parametrize(
     ("handler", "said"), [(redirecting, "answered 302"), (failing, "answered 500"), (endless, "larger than 64 KiB")]
 )
-async def test_a_portal_that_answers_wrongly(handler: object, said: str) -> None:
+async def test_a_portal_that_answers_wrongly(handler: Handler, said: str) -> None:
     server = await serve(handler)
     with pytest.raises(KeysUnavailable, match=re.escape(said)):
         await fetch_jwks(f"http://127.0.0.1:{server.port}/.gateway/jwks.json")
