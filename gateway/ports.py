@@ -136,6 +136,10 @@ class DeviceRegistry(Protocol):
         """Apply a change atomically; the stored version is the old one plus one. None when unknown."""
         ...
 
+    def seen(self, device_id: str, now: float) -> None:
+        """Note that a device was seen. Written lazily, without a new version, unannounced, and nobody waits for it."""
+        ...
+
     async def list(self) -> list[Device]:
         """Return all devices, newest first."""
         ...

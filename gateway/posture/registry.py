@@ -1,0 +1,260 @@
+"""The ledger of devices in SQLite, with an index in memory for the request path.
+
+A lookup is one `PRAGMA data_version` and a dictionary access, so that what another process writes to the same file (a command
+line, say) counts at the next lookup; its changes are announced then, not before. Meant for one gateway process a file: several
+nodes need a shared database. Writes run on a thread of their own, and are on disk (`synchronous=FULL`) when they return.
+"""
+
+import asyncio
+import builtins
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from gateway.domain.posture import Device
+from gateway.kernel.canonical import canonical_json
+from gateway.kernel.errors import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+WHERE: Final = "device_registry"
+SCHEMA_VERSION: Final = 1
+SEEN_SECONDS: Final = 3600
+"""How old a device's `last_seen_at` may become before it is written again."""
+_READ_BUSY_SECONDS: Final = 0.2
+"""The event loop waits for another process this long at most; with WAL it normally never does."""
+_WRITE_BUSY_SECONDS: Final = 2.0
+_NEXT: Final = "(SELECT coalesce(max(sequence), 0) + 1 FROM device)"
+_INSERT: Final = f"INSERT INTO device (id, cookie_hash, certificate_sha256, sequence, body) VALUES (?, ?, ?, {_NEXT}, ?)"  # noqa: S608  of constants
+_UPDATE: Final = f"UPDATE device SET cookie_hash=?, certificate_sha256=?, sequence={_NEXT}, body=? WHERE id=?"  # noqa: S608  of constants
+_decode = msgspec.json.Decoder(Device).decode
+_T = TypeVar("_T")
+
+
+class SqliteDevices:
+    """`DeviceRegistry` in one SQLite file (WAL)."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the ledger, readable by its owner only. StoreUnavailable when it can't be used."""
+        self._path = path
+        self._listeners: builtins.list[Callable[[str], None]] = []
+        self._devices: dict[str, Device] = {}
+        self._cookies: dict[str, str] = {}
+        self._certificates: dict[str, str] = {}
+        self._seen: dict[str, float] = {}
+        self._sequence = 0
+        self._data_version = -1
+        with contextlib.ExitStack() as opened:
+            with self._errors():
+                # Made here, so that not even for a moment others may read it.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self._writer = opened.enter_context(contextlib.closing(_connect(path, _WRITE_BUSY_SECONDS)))
+                self._prepare()
+                self._reader = opened.enter_context(contextlib.closing(_connect(path, _READ_BUSY_SECONDS)))
+            self._refresh()
+            self._close_files = opened.pop_all().close
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="devices")
+
+    # ------------------------------------------------------------------ looking up
+
+    async def get(self, device_id: str) -> Device | None:
+        """Return a device by id, blocked ones included."""
+        self._refresh()
+        return self._devices.get(device_id)
+
+    async def by_certificate(self, sha256: str) -> Device | None:
+        """Return the device that registered this certificate (hex SHA-256 of its DER)."""
+        self._refresh()
+        return self._devices.get(self._certificates.get(sha256, ""))
+
+    async def by_cookie(self, cookie_hash: str) -> Device | None:
+        """Return the device whose device cookie hashes to this."""
+        self._refresh()
+        return self._devices.get(self._cookies.get(cookie_hash, ""))
+
+    async def list(self) -> builtins.list[Device]:
+        """Return all devices, newest first."""
+        self._refresh()
+        return sorted(self._devices.values(), key=lambda device: (-device.registered_at, device.id))
+
+    def on_change(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(device_id)` on the event loop after each change. It must not raise, nor block."""
+        self._listeners.append(listener)
+
+    # ------------------------------------------------------------------ writing
+
+    async def add(self, device: Device) -> None:
+        """Store a new device; ValueError when its id, cookie or certificate is taken."""
+        if not device.id:
+            raise ValueError("a device needs an id")
+        await self._finished(self._submit(lambda: self._insert(device)))
+
+    async def update(self, device_id: str, change: Callable[[Device], Device]) -> Device | None:
+        """Apply a change atomically; the stored version is the old one plus one. None when unknown.
+
+        `change` runs on the writing thread, so it must be pure. ValueError when it renames the device, or takes a cookie or
+        certificate that another has; then, and when `change` raises, nothing is stored.
+        """
+        self._refresh()
+        if device_id not in self._devices:
+            return None
+        return await self._finished(self._submit(lambda: self._change(device_id, change)))
+
+    def seen(self, device_id: str, now: float) -> None:
+        """Note that a device was seen; written soon, at most once an hour, without a new version and unannounced.
+
+        Nothing is decided by it, so a failure to write is logged and nobody waits.
+        """
+        device = self._devices.get(device_id)
+        if device is None or now - max(device.last_seen_at, self._seen.get(device_id, 0)) < SEEN_SECONDS:
+            return
+        self._seen[device_id] = now
+        self._submit(lambda: self._touch(device_id, int(now))).add_done_callback(_log_failure)
+
+    async def close(self) -> None:
+        """Finish what is being written and close the file. May be called again."""
+        await asyncio.to_thread(self._executor.shutdown)
+        self._close_files()
+
+    def _submit(self, step: Callable[[], _T]) -> Future[_T]:
+        loop = asyncio.get_running_loop()
+        try:
+            working = self._executor.submit(step)
+        except RuntimeError as error:
+            raise StoreUnavailable("the device registry is closed", where=WHERE) from error
+        # The index follows, and listeners hear of it, even when the caller is cancelled in the middle.
+        working.add_done_callback(lambda done: None if done.cancelled() else loop.call_soon_threadsafe(self._follow))
+        return working
+
+    async def _finished(self, working: Future[_T]) -> _T:
+        with self._errors():
+            result = await asyncio.wrap_future(working)
+        self._refresh()
+        return result
+
+    def _follow(self) -> None:
+        try:
+            self._refresh()
+        except StoreUnavailable as error:
+            # The next lookup raises it again, to somebody who can answer for it.
+            logger.warning("%s", error)
+
+    # ------------------------------------------------------------------ on the writing thread
+
+    def _prepare(self) -> None:
+        if self._writer.execute("PRAGMA journal_mode=WAL").fetchone() != ("wal",):
+            raise StoreUnavailable(f"{self._path} can't use a write-ahead log", where=WHERE, todo="Put it on a local file system")
+        self._writer.execute("PRAGMA synchronous=FULL")
+        with self._transaction():
+            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                self._writer.execute(files("gateway.posture").joinpath("schema.sql").read_text("utf-8"))
+                self._writer.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                todo = "Start the version of the gateway that wrote it"
+                raise StoreUnavailable(f"{self._path} has schema {version}, not {SCHEMA_VERSION}", where=WHERE, todo=todo)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._writer.execute("ROLLBACK")
+            raise
+        self._writer.execute("COMMIT")
+
+    def _insert(self, device: Device) -> None:
+        with self._transaction():
+            if self._writer.execute("SELECT 1 FROM device WHERE id=?", (device.id,)).fetchone():
+                raise ValueError(f"device {device.id} exists already")
+            self._check_means(device)
+            means = (device.cookie_hash or None, device.certificate_sha256 or None)
+            self._writer.execute(_INSERT, (device.id, *means, canonical_json(device).decode()))
+
+    def _change(self, device_id: str, change: Callable[[Device], Device]) -> Device | None:
+        with self._transaction():
+            old = self._stored(device_id)
+            if old is None:
+                return None
+            new = msgspec.structs.replace(change(old), version=old.version + 1)
+            if new.id != device_id:
+                raise ValueError(f"device {device_id}: a change can't rename it")
+            self._check_means(new)
+            self._store(new)
+            return new
+
+    def _touch(self, device_id: str, now: int) -> None:
+        with self._transaction():
+            old = self._stored(device_id)
+            if old is not None and old.last_seen_at < now:
+                self._store(msgspec.structs.replace(old, last_seen_at=now))
+
+    def _stored(self, device_id: str) -> Device | None:
+        row = self._writer.execute("SELECT body FROM device WHERE id=?", (device_id,)).fetchone()
+        return _decode(row[0]) if row is not None else None
+
+    def _store(self, device: Device) -> None:
+        means = (device.cookie_hash or None, device.certificate_sha256 or None)
+        self._writer.execute(_UPDATE, (*means, canonical_json(device).decode(), device.id))
+
+    def _check_means(self, device: Device) -> None:
+        for column, value in (("cookie_hash", device.cookie_hash), ("certificate_sha256", device.certificate_sha256)):
+            taken = self._writer.execute(f"SELECT id FROM device WHERE {column}=? AND id<>?", (value, device.id)).fetchone()  # noqa: S608  of constants
+            if taken is not None and value:
+                raise ValueError(f"device {device.id}: its {column.split('_')[0]} belongs to device {taken[0]}")
+
+    # ------------------------------------------------------------------ the index
+
+    def _refresh(self) -> None:
+        """Take in what was committed since the last look, by whichever process."""
+        with self._errors():
+            data_version = self._reader.execute("PRAGMA data_version").fetchone()[0]
+            if data_version == self._data_version:
+                return
+            query = "SELECT sequence, body FROM device WHERE sequence > ? ORDER BY sequence"
+            rows = [(row[0], _decode(row[1])) for row in self._reader.execute(query, (self._sequence,))]
+        changed = []
+        for sequence, device in rows:
+            old = self._devices.get(device.id)
+            if old is not None:
+                self._cookies.pop(old.cookie_hash, None)
+                self._certificates.pop(old.certificate_sha256, None)
+            self._devices[device.id] = device
+            self._sequence = sequence
+            if old is None or old.version != device.version:
+                changed.append(device.id)
+        for _, device in rows:
+            if device.cookie_hash:
+                self._cookies[device.cookie_hash] = device.id
+            if device.certificate_sha256:
+                self._certificates[device.certificate_sha256] = device.id
+        self._data_version = data_version
+        for device_id in changed:
+            for listener in self._listeners:
+                listener(device_id)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, msgspec.DecodeError) as error:
+            what = f"the device registry {self._path.name} can't be used"
+            raise StoreUnavailable(what, where=WHERE, todo=f"{self._path} ({type(error).__name__}: {error})") from error
+
+
+def _connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+
+
+def _log_failure(done: Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        logger.warning("when a device was last seen could not be written: %s", error)
