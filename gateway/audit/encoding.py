@@ -35,10 +35,11 @@ _CUT_BELOW: Final = MAX_TEXT
 
 # What reads wrongly on a screen: DEL and C1 controls, soft hyphen, bidirectional controls, zero-width and other invisible
 # characters, line and paragraph separators, non-characters, tag characters. Variation selectors stay: Japanese names need them.
-UNSAFE: Final = re.compile(
+_UNSAFE: Final = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
 )
-"""Characters that are never in the log as such. (C0 controls are escaped by JSON itself.)"""
+# C0 controls are escaped by JSON itself.
+_INVISIBLE: Final = re.compile(f"[\x00-\x1f]|{_UNSAFE.pattern}")
 
 _LINE = re.compile(rb'\{"hash":"([0-9a-f]{64})","index":(0|[1-9][0-9]{0,17}),"previous":"([0-9a-f]{64})","record":(\{.*\})\}')
 _HASH_END: Final = len('{"hash":"') + 64 + len('",')
@@ -71,13 +72,22 @@ def encode_record(record: Record) -> bytes:
         raise AuditError(f"a record can't be written as JSON ({error})", where=record.id) from error
     if len(encoded) > _CUT_BELOW:
         encoded = canonical_json(_tidy(msgspec.to_builtins(record), 0))
-    if _may_be_unsafe(encoded):
-        text = encoded.decode()
-        if UNSAFE.search(text):
-            encoded = UNSAFE.sub(_escape, text).encode()
+    encoded = safe_json(encoded)
     if len(encoded) > MAX_LINE - 256:
         raise AuditError(f"a record of {len(encoded):,} bytes is over the limit of {MAX_LINE:,}", where=record.id)
     return encoded
+
+
+def safe_json(encoded: bytes) -> bytes:
+    """Return JSON with every unsafe character as an escape: the same value, safe to show."""
+    if not _may_be_unsafe(encoded):
+        return encoded
+    return _UNSAFE.sub(_escape, encoded.decode()).encode()
+
+
+def visible(text: str) -> str:
+    """Return a text in which control, bidirectional and invisible characters are shown as `\\uXXXX`: one line, safe on a screen."""
+    return _INVISIBLE.sub(_escape, text)
 
 
 def seal(index: int, previous: str, record: bytes) -> tuple[bytes, bytes]:

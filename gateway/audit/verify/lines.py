@@ -17,6 +17,7 @@ LONGEST: Final = 1 << 20
 _RECORD = re.compile(rb'\{"hash":"([0-9a-f]{64})",("index":(0|[1-9]\d{0,17}),"previous":"([0-9a-f]{64})","record":(\{.*\})\})')
 _CHECKPOINT = re.compile(rb'\{"body":(\{.*\}),"signature":"([0-9a-f]{128})"\}')
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z")
+_LOG = re.compile(r"log_[0-9a-f]{32}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _BODY: Final = {
     "at": str,
@@ -43,9 +44,9 @@ class RecordLine(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def at(self) -> str:
-        """When the record says that it was."""
+        """When the record says that it was; empty when it says nothing that is a time."""
         at = self.record.get("at")
-        return at[:40] if isinstance(at, str) else ""
+        return at if isinstance(at, str) and _TIME.fullmatch(at) else ""
 
 
 class CheckpointLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +95,8 @@ def read_checkpoint(line: bytes, key: Ed25519PublicKey) -> CheckpointLine | None
     body = _object(match[1])
     if body is None or body.keys() != _BODY.keys() or any(type(body[name]) is not kind for name, kind in _BODY.items()):
         return None
+    if not _TIME.fullmatch(body["at"]) or not _LOG.fullmatch(body["log"]):
+        return None
     return CheckpointLine(**body, digest=sha256(line).hexdigest())
 
 
@@ -103,7 +106,7 @@ def read_manifest(content: bytes) -> tuple[str, str] | None:
     if found is None or found.keys() != {"format", "key", "log"} or found["format"] != "zt-gateway-audit/1":
         return None
     log, key = found["log"], found["key"]
-    if not isinstance(log, str) or not isinstance(key, str) or not _HEX64.fullmatch(key):
+    if not isinstance(log, str) or not isinstance(key, str) or not _LOG.fullmatch(log) or not _HEX64.fullmatch(key):
         return None
     return log, key
 

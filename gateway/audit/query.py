@@ -1,0 +1,200 @@
+"""Asking the log: which records, joined with how they ended and when the person signed in.
+
+Two passes over the files in constant memory: the first verifies and collects what is joined into a temporary SQLite database
+(ids, times and counts; no names, no patients; it is deleted by the operating system), the second yields the rows.
+"""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from gateway.audit.reader import LogFolder
+from gateway.audit.verify import Report
+from gateway.audit.verify.lines import seconds
+
+Integrity = Literal["signed", "unsigned", "not_verified"]
+"""`signed`: verified and covered by a checkpoint; `unsigned`: verified, newer than the newest checkpoint; `not_verified`: the log
+is not whole, so nothing can be said of any record."""
+
+JAPAN: Final = timezone(timedelta(hours=9))
+
+_BATCH: Final = 2000
+_OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records to take; None takes all. They are combined with "and"."""
+
+    since: float | None = None
+    """Epoch seconds; records of this moment are taken."""
+    until: float | None = None
+    """Epoch seconds; records of this moment are not."""
+    person: str | None = None
+    """Subject, login or name of whoever acted, or the account that an event was about. Case does not matter."""
+    patient: str | None = None
+    app: str | None = None
+    outcome: str | None = None
+
+    def take(self, record: dict[str, Any]) -> bool:
+        """Say whether a record is wanted. A time that can't be read is never filtered out."""
+        at = seconds(str(record.get("at"))) if self.since is not None or self.until is not None else None
+        if at is not None and ((self.since is not None and at < self.since) or (self.until is not None and at >= self.until)):
+            return False
+        for wanted, key in ((self.patient, "patient"), (self.app, "app"), (self.outcome, "outcome")):
+            if wanted is not None and record.get(key) != wanted:
+                return False
+        return self.person is None or self._is_person(record, self.person.casefold())
+
+    @staticmethod
+    def _is_person(record: dict[str, Any], wanted: str) -> bool:
+        actor = record.get("actor")
+        names = [actor.get(key) for key in ("subject", "login", "name")] if isinstance(actor, dict) else []
+        return any(isinstance(name, str) and name.casefold() == wanted for name in (*names, record.get("target")))
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision with its completion, one event, or a completion whose decision this log does not hold."""
+
+    index: int
+    hash: str
+    integrity: Integrity
+    record: dict[str, Any]
+    completion: dict[str, Any] | None
+    signed_in_at: str
+    """When the session of this record began, from its sign-in event; empty when this log does not hold that."""
+
+
+class Query:
+    """A log at one moment, verified and ready to be asked."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        anchor: Path | None = None,
+        public_key: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Verify the log. Raises AuditError when there is none or it can't be read; a log that is not whole can be asked, too."""
+        self._folder = LogFolder(folder, anchor=anchor, public_key=public_key)
+        # Console requests run each step in some worker thread, one after the other.
+        self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        try:
+            self._db.executescript(
+                """
+                PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
+                CREATE TABLE decision (id TEXT PRIMARY KEY) WITHOUT ROWID;
+                CREATE TABLE completion (id TEXT PRIMARY KEY, at_index INTEGER, content BLOB) WITHOUT ROWID;
+                CREATE TABLE signin (session TEXT PRIMARY KEY, at TEXT) WITHOUT ROWID;
+                """
+            )
+            self._decisions: list[tuple[str]] = []
+            self._completions: list[tuple[str, int, bytes]] = []
+            self._signins: list[tuple[str, str]] = []
+            self.report: Report = self._folder.verify(on_record=self._collect, progress=progress)
+            self._flush()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Forget what was collected."""
+        self._db.close()
+
+    def rows(self, filters: Filters, progress: Callable[[int], None] | None = None) -> Iterator[Row]:
+        """Yield what is wanted, in the order of the log. `progress(records read)` is called now and then."""
+        for count, (index, digest, record) in enumerate(self._folder.records()):
+            if progress is not None and count % _BATCH == 0:
+                progress(count)
+            completion = None
+            if record.get("type") == "completion":
+                if self._joined(index, record):
+                    continue
+            elif record.get("type") == "decision":
+                completion = self._completion(record)
+            if filters.take(record):
+                yield Row(
+                    index=index,
+                    hash=digest,
+                    integrity=self._integrity(index),
+                    record=record,
+                    completion=completion,
+                    signed_in_at=self._signed_in_at(record),
+                )
+
+    def _collect(self, index: int, record: dict[str, Any]) -> None:
+        kind, name = record.get("type"), str(record.get("id"))
+        if kind == "decision" and record.get("outcome") == "allow":
+            self._decisions.append((name,))
+        elif kind == "completion":
+            self._completions.append((name, index, msgspec.json.encode(record)))
+        elif kind == "event" and record.get("event") == "signin.succeeded":
+            self._signins.append((_session(record), str(record.get("at"))))
+        if len(self._decisions) + len(self._completions) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        # The first of several counts: a record that repeats an id stays a row of its own.
+        self._db.executemany("INSERT OR IGNORE INTO decision VALUES (?)", self._decisions)
+        self._db.executemany("INSERT OR IGNORE INTO completion VALUES (?, ?, ?)", self._completions)
+        self._db.executemany("INSERT OR IGNORE INTO signin VALUES (?, ?)", self._signins)
+        self._decisions, self._completions, self._signins = [], [], []
+
+    def _joined(self, index: int, record: dict[str, Any]) -> bool:
+        """Say whether a completion stands on its decision's row."""
+        name = str(record.get("id"))
+        found = self._db.execute(
+            "SELECT at_index FROM completion JOIN decision USING (id) WHERE completion.id = ?", (name,)
+        ).fetchone()
+        return found is not None and found[0] == index
+
+    def _completion(self, record: dict[str, Any]) -> dict[str, Any] | None:
+        if record.get("outcome") != "allow":
+            return None
+        found = self._db.execute("SELECT content FROM completion WHERE id = ?", (str(record.get("id")),)).fetchone()
+        return msgspec.json.decode(found[0], type=dict[str, Any]) if found is not None else None
+
+    def _signed_in_at(self, record: dict[str, Any]) -> str:
+        session = _session(record)
+        found = self._db.execute("SELECT at FROM signin WHERE session = ?", (session,)).fetchone() if session else None
+        return str(found[0]) if found is not None else ""
+
+    def _integrity(self, index: int) -> Integrity:
+        if not self.report.whole:
+            return "not_verified"
+        return "signed" if index < self.report.signed else "unsigned"
+
+
+def _session(record: dict[str, Any]) -> str:
+    actor = record.get("actor")
+    return str(actor.get("session", "")) if isinstance(actor, dict) else ""
+
+
+def parse_offset(text: str) -> timezone:
+    """Return the zone of `+09:00` or `Z`. Raises ValueError."""
+    if text == "Z":
+        return UTC
+    match = _OFFSET.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no offset from UTC; write +09:00 or Z")
+    offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+    return timezone(offset if match[1] == "+" else -offset)
+
+
+def parse_moment(text: str, zone: timezone, *, end: bool = False) -> float:
+    """Return epoch seconds of a date (its beginning, or its end with `end`) or a time, in `zone` unless it names its own.
+
+    Raises ValueError.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no date or time; write 2027-01-31 or 2027-01-31T09:30") from error
+    if len(text) == len("2027-01-31") and end:
+        moment += timedelta(days=1)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()
