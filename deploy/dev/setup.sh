@@ -49,15 +49,16 @@ usable_venv() {
 make_venv() {
     find_python
     if [ -z "$python" ]; then
-        sh deploy/dev/packages.sh python3 python3-venv || fail "Python 3.11 or newer is needed; install it and run this again"
+        say "Python 3.11 or newer is needed"
+        sh deploy/dev/packages.sh python3 python3-venv || exit 1
         find_python
-        [ -n "$python" ] || fail "Python 3.11 or newer is needed, and this system has none: install it and run this again"
+        [ -n "$python" ] || fail "this system's Python is older: install 3.11 or newer, and run this again"
     fi
     rm -rf .venv
     if ! has_venv "$python" && ! command -v virtualenv >/dev/null 2>&1; then
         # Debian's python3 comes without these modules.
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-        sh deploy/dev/packages.sh "python$version-venv" || fail "$python can't make virtual environments: install python$version-venv"
+        sh deploy/dev/packages.sh "python$version-venv" || exit 1
     fi
     say "making .venv with $("$python" --version)"
     if has_venv "$python"; then

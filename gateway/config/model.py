@@ -94,6 +94,8 @@ class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True):
     """Whether this process serves it: then there is an [idp] section, and the issuer is a host of ours."""
     client_id: str = "gateway"
     client_secret: Secret
+    ca_file: ExistingFile | None = None
+    """PEM of the CA that the provider's certificate is checked with, where it is not a public one."""
     roles_claim: Claim = "roles"
     """The claim of the ID token that lists a person's roles."""
     account_url: Url | None = None
@@ -114,6 +116,8 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
 
     backend: Literal["memory", "redis"] = "memory"
     redis_url: Secret | None = None
+    seal_key: Secret | None = None
+    """32 random bytes or more as text; sessions lie encrypted and authenticated with it in Redis. The same on every node."""
     """`redis://`, `rediss://` (TLS) or `unix://` URL; it may hold a password."""
     idle_seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
     absolute_seconds: Annotated[int, msgspec.Meta(ge=300, le=86_400)] = 36_000

@@ -204,6 +204,12 @@ def _sessions(config: Config) -> Iterator[Found]:
             'the backend "redis" needs a URL',
             'Add redis_url_file = "FILE" or redis_url_env = "VARIABLE".',
         )
+    if sessions.backend == "redis" and sessions.seal_key is None:
+        yield (
+            ("sessions", "backend"),
+            'the backend "redis" needs a key that sessions are encrypted with',
+            'Add seal_key_file = "FILE" or seal_key_env = "VARIABLE": python3 -c "import secrets; print(secrets.token_urlsafe(32))".',
+        )
     if sessions.backend == "memory" and sessions.redis_url is not None:
         yield url_key, 'a Redis URL is given, but the backend is "memory"', 'Write backend = "redis", or remove the URL.'
     if sessions.redis_url is not None and not _REDIS_URL.fullmatch(sessions.redis_url.reveal()):

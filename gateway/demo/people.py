@@ -64,19 +64,28 @@ _WORDS: Final = (
 
 def load_secrets(path: Path) -> dict[str, Secrets]:
     """Read every person's secrets, making those that are missing. The file is for its owner only."""
-    known: dict[str, Secrets] = {}
-    if path.exists():
-        try:
-            known = msgspec.json.decode(path.read_bytes(), type=dict[str, Secrets])
-        except msgspec.DecodeError as error:
-            raise ConfigError(
-                "the demo's secrets can't be read", where=str(path), todo="Delete the file or use another --data-dir"
-            ) from error
+    known = known_secrets(path) if path.exists() else {}
     for person in PEOPLE:
         known.setdefault(person.login, Secrets(password=_passphrase(), totp_secret=pyotp.random_base32()))
     path.touch(mode=0o600, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(known)))
     return known
+
+
+def known_secrets(path: Path) -> dict[str, Secrets]:
+    """Read the secrets of a demo that has run before. ConfigError when there are none."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Secrets])
+    except OSError as error:
+        raise ConfigError(
+            f"the demo's people can't be read ({error.strerror})",
+            where=str(path),
+            todo="Start `gateway demo` first, with the same --data-dir.",
+        ) from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(
+            "the demo's people can't be read", where=str(path), todo="Delete the file, or use another --data-dir."
+        ) from error
 
 
 def code_now(secret: str, now: float) -> str:

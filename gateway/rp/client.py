@@ -119,11 +119,8 @@ class OidcClient:
         found: dict[str, str] = {}
         for name in _ENDPOINTS:
             url = document.get(name)
-            if (
-                not isinstance(url, str)
-                or not url.startswith("https://")
-                and not (self._allow_http and url.startswith("http://"))
-            ):
+            schemes = ("https://", "http://") if self._allow_http else ("https://",)
+            if not isinstance(url, str) or not url.startswith(schemes):
                 raise ProtocolError(f"{name} is missing or not https", where="discovery")
             found[name] = url
         return found
