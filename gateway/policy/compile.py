@@ -33,6 +33,7 @@ _LEASE: Final = re.compile(r"([0-9])s")
 _VALIDATOR_PREFIX: Final = re.compile(r"^for policy `policy0`, ")
 _VALIDATOR_ACTION: Final = re.compile(r' in context for Action::"[a-z]+"')
 _NO_ACTION: Final = "unable to find an applicable action"
+_NAMED: Final = re.compile(r"`([^`]+)`")
 _EOF: Final = "unexpected end of input"
 
 
@@ -174,9 +175,11 @@ def _parse(source: PolicySource) -> pst.Template:
         parsed = cedarpy.PolicySet.from_str(source.cedar()).to_pst()
     except ValueError as error:
         todo = "README.md in the policies folder shows how a policy is written"
-        raise BundleError(printable(str(error)), where=f"{source.file}:{_offending_line(source)}", todo=todo) from None
+        raise BundleError(
+            printable(str(error)), where=f"{source.file}:{_offending_line(source, str(error))}", todo=todo
+        ) from None
     if parsed.templates:
-        line = source.line_of("?")
+        line = next((token.line for token in source.tokens if token.text.startswith("?")), source.line)
         raise BundleError(
             "templates (?principal, ?resource) permit nothing here", where=f"{source.file}:{line}", todo="Write the name instead"
         )
@@ -185,10 +188,11 @@ def _parse(source: PolicySource) -> pst.Template:
     return next(iter(parsed.static_policies.values()))
 
 
-def _offending_line(source: PolicySource) -> int:
+def _offending_line(source: PolicySource, message: str) -> int:
     """Find the line of a syntax error, which Cedar does not tell: the shortest beginning whose error is not that it ends.
 
-    Errors that are not of grammar (an unknown function) are only found once the policy is whole: then its first line.
+    Errors that are not of grammar (an unknown function) are only found once the policy is whole: then the only token of that
+    text, or the policy's first line.
     """
     low, high = 1, len(source.tokens)
     while low < high:
@@ -199,7 +203,11 @@ def _offending_line(source: PolicySource) -> int:
         except ValueError as error:
             ends = _EOF in str(error)
         low, high = (middle + 1, high) if ends else (low, middle)
-    return source.line if low == len(source.tokens) else source.tokens[low - 1].line
+    if low < len(source.tokens):
+        return source.tokens[low - 1].line
+    named = _NAMED.search(message)
+    lines = [token.line for token in source.tokens if named and token.text == named[1]]
+    return lines[0] if len(lines) == 1 else source.line
 
 
 def _validate(source: PolicySource) -> Iterator[BundleError]:

@@ -28,16 +28,14 @@ def lint(template: pst.Template) -> Iterator[tuple[str, str, str]]:
 
     Finds: a comparison of a closed attribute with a word outside its set; `has` with an
     attribute that does not exist; a name or text that mixes scripts or isn't in its
-    plain (NFKC) form, so that two that look alike differ; a permit without any scope or condition; templates.
+    plain (NFKC) form, so that two that look alike differ; a permit without any scope or condition.
     It does not know which roles, apps and routes exist: cases show that.
     """
     scopes = (template.principal, template.action, template.resource)
     if template.effect == "permit" and not template.clauses and all(isinstance(scope, pst.ScopeAny) for scope in scopes):
         yield "this permits everything to everyone", "Name a principal, an action, a resource or a condition", ""
     for node in _walk((*scopes, *template.clauses)):
-        if isinstance(node, pst.Slot):
-            yield "templates (?principal, ?resource) permit nothing here", "Write the name instead", "?"
-        elif isinstance(node, pst.StringLit | pst.EntityUid):
+        if isinstance(node, pst.StringLit | pst.EntityUid):
             text = node.value if isinstance(node, pst.StringLit) else node.id
             yield from _look_alikes(text)
         elif isinstance(node, pst.HasAttr):

@@ -24,7 +24,7 @@ MAX_TOKENS: Final = 5_000
 
 _TOKEN: Final = re.compile(
     r"""(?P<space>[ \t\r\n]+)|(?P<comment>//[^\n]*)|(?P<string>"(?:\\.|[^"\\])*")
-    |(?P<word>[A-Za-z_][A-Za-z0-9_]*)|(?P<number>[0-9]+)|(?P<mark>::|==|!=|<=|>=|&&|\|\||[-@.,;:()\[\]{}<>+*!?=])""",
+    |(?P<word>\??[A-Za-z_][A-Za-z0-9_]*)|(?P<number>[0-9]+)|(?P<mark>::|==|!=|<=|>=|&&|\|\||[-@.,;:()\[\]{}<>+*!?=])""",
     re.VERBOSE | re.DOTALL,
 )
 _UNUSUAL: Final = re.compile(r"[^\x20-\x7e\n\t]")

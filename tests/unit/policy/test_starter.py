@@ -1,0 +1,66 @@
+"""The policies that come with the gateway."""
+
+import itertools
+from collections import Counter
+
+import msgspec
+
+from gateway.policy.bundle import load_bundle
+from gateway.policy.case_files import parse_cases
+from gateway.policy.cases import run_cases
+from gateway.policy.evaluate import Bundle
+from gateway.policy.folder import read_folder
+from gateway.policy.holder import PolicyHolder
+from gateway.policy.remedy import STEPS
+from tests.support.policy import STARTER
+
+CASES = parse_cases(read_folder(STARTER).cases, str(STARTER))
+
+
+def test_they_load_and_their_cases_hold() -> None:
+    holder = PolicyHolder.open(STARTER)
+    assert len(holder.current.policies) >= 10
+    report = run_cases(holder.current, CASES)
+    assert (report.failures, report.uncovered) == ((), ())
+    assert report.passed == len(CASES) >= 40
+
+
+def test_every_enforced_policy_is_shown_to_matter() -> None:
+    """Without any one of them, some case fails: none is dead, none is untested."""
+    made = load_bundle(STARTER)
+    for left_out in made.policies:
+        rest = Bundle(version="x", policies=[one for one in made.policies if one is not left_out])
+        assert run_cases(rest, CASES).failures, f"no case notices that {left_out.id} is missing"
+
+
+def test_every_condition_is_shown_to_matter() -> None:
+    made = load_bundle(STARTER)
+    for one in made.policies:
+        clauses = one.cedar.split("{", 1)[1].rsplit("}", 1)[0].split("&&")
+        for index, clause in enumerate(clauses):
+            if " has " in clause or "evidence_strength" in clause or "registered" in clause:
+                continue  # `has` alone can't be left out; a registered, compliant device always shows some evidence
+            weaker = " && ".join(text for position, text in enumerate(clauses) if position != index) or "true"
+            cedar = f"{one.cedar.split('{', 1)[0]} {{ {weaker} }} ;"
+            changed = [other if other is not one else msgspec.structs.replace(one, cedar=cedar) for other in made.policies]
+            assert run_cases(Bundle(version="x", policies=changed), CASES).failures, f"no case needs {clause.strip()} of {one.id}"
+
+
+def test_every_remedy_is_offered_by_a_case() -> None:
+    offered = Counter(itertools.chain.from_iterable(case.expect.remedy or () for case in CASES))
+    assert set(offered) == set(STEPS)
+
+
+def test_both_answers_and_an_error_are_shown() -> None:
+    outcomes = Counter(case.expect.outcome for case in CASES)
+    assert min(outcomes["allow"], outcomes["deny"]) >= 15
+    assert any(case.expect.errors for case in CASES)
+
+
+def test_the_report_only_policy_is_the_only_one() -> None:
+    assert [one.id for one in load_bundle(STARTER).policies if one.report_only] == ["personal-device-outside"]
+
+
+def test_nothing_is_leased() -> None:
+    """Every request is decided by the gateway itself until somebody asks for less."""
+    assert {one.lease_seconds for one in load_bundle(STARTER).policies} == {0}
