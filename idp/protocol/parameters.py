@@ -47,5 +47,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_query(uri: str, parameters: Iterable[tuple[str, str]]) -> str:
-    """Return a registered redirect URI with parameters added to its query (RFC 6749 §4.1.2)."""
-    return f"{uri}{'&' if '?' in uri else '?'}{urlencode([(name, value) for name, value in parameters if value])}"
+    """Return a registered redirect URI with parameters added to its query (RFC 6749 §4.1.2). Empty ones are left out."""
+    query = urlencode([(name, value) for name, value in parameters if value])
+    return f"{uri}{'&' if '?' in uri else '?'}{query}" if query else uri
