@@ -265,8 +265,8 @@ class AccountPages:
         codes = await self._credentials.recovery(holder.user.id)
         proofing = await self._parts.store.proofing.latest(holder.user.id)
         response = self._renderer.page(
-            request, "account.html", status, error=error, wait=wait, saved=saved, user=holder.user, account=holder.account,
-            fresh=holder.fresh, keys=_oldest_first(await self._credentials.fido2(holder.user.id)),
+            request, "account.html", status, here="/account", error=error, wait=wait, saved=saved, user=holder.user,
+            account=holder.account, fresh=holder.fresh, keys=_oldest_first(await self._credentials.fido2(holder.user.id)),
             generator=await self._credentials.totp(holder.user.id), codes_left=len(codes.hashes) if codes else 0,
             proofing=proofing, proofing_over=proofing is not None and not proofing.in_force(self._checks.now()),
             confirms_with=holder.confirms_with, minutes=self._options.fresh_seconds // 60,

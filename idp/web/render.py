@@ -45,16 +45,21 @@ class Renderer:
         self._headers = page_headers(options.portal, *options.form_origins)
         self._secure = secure
 
-    def page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
-        """Return a page in the request's language, and remember the language when it was just chosen."""
+    def page(self, request: web.Request, template: str, status: int = 200, *, here: str = "", **values: Any) -> web.Response:
+        """Return a page in the request's language, and remember the language when it was just chosen.
+
+        `here` is where the answer to a form can be looked at again (in another language); empty: nowhere.
+        """
         language = language_of(request)
 
         def text(key: str, **places: object) -> str:
             return self._catalogue.text(language, key, **places)
 
         other: Language = "en" if language == "ja" else "ja"
-        # Only what was got can be got again in another language; the answer to a form can't. The query alone: no path comes back.
+        # Only what was got can be got again in another language. The query alone, so that no path comes back into the page.
         switch = "?" + request.rel_url.update_query(lang=other).raw_query_string if request.method == "GET" else ""
+        if here and not switch:
+            switch = f"{here}{'&' if '?' in here else '?'}lang={other}"
         body = self._environment.get_template(template).render(
             t=text, lang=language, other=other, switch=switch, portal=self._options.portal, demo=self._options.demo, **values
         )

@@ -84,7 +84,7 @@ class SignIn:
         }  # fmt: skip
         if step == "proofing":
             values |= self._proofing.offer(visit.user)
-        response = self._renderer.page(request, f"{step}.html", status, **values)
+        response = self._renderer.page(request, f"{step}.html", status, here=_here(transaction), **values)
         if wait is not None:
             response.headers["Retry-After"] = str(wait.seconds)
         return response
@@ -275,7 +275,11 @@ class SignIn:
 
     def _again(self, visit: Visit) -> web.Response:
         """Send the browser to look at what is due now (so that reloading a page never posts again)."""
-        return web.Response(status=303, headers={"Location": f"/login?tx={visit.transaction.id}", "Cache-Control": "no-store"})
+        return web.Response(status=303, headers={"Location": _here(visit.transaction), "Cache-Control": "no-store"})
+
+
+def _here(transaction: LoginTransaction) -> str:
+    return f"/login?tx={transaction.id}"
 
 
 def _binding(visit: Visit) -> str:
