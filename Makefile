@@ -1,5 +1,6 @@
 # Two commands matter: `make demo` and `make test`. Both prepare what they need.
-.PHONY: setup setup-test demo test lint types unit clean help
+.PHONY: help setup setup-test demo test lint types unit lock clean
+.NOTPARALLEL:
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ —/'
@@ -10,21 +11,24 @@ setup:           ## prepare .venv for running
 setup-test:      ## prepare .venv, servers and the browser for the tests
 	@sh deploy/dev/setup.sh test
 
-demo: setup      ## run the whole product on this machine, with synthetic patients
+demo: setup      ## run the whole product on this machine, with synthetic patients (options: ARGS="--port 8080")
 	@.venv/bin/gateway demo $(ARGS)
 
 test: setup-test lint types unit  ## everything that must be true
 
-lint:
+lint:            ## style and import rules
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 
-types:
+types:           ## mypy, strict
 	.venv/bin/mypy
 
-unit:
+unit:            ## the tests alone (options: PYTEST_ARGS="tests/unit -k route")
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
-clean:           ## remove what setup and the demo made
-	rm -rf .venv .gateway-demo test-artefacts build *.egg-info
+lock:            ## renew deploy/locks/ from pyproject.toml
+	@sh deploy/dev/lock.sh
+
+clean:           ## remove what setup, the tests and the demo made
+	rm -rf .venv .gateway-demo test-artefacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -23,7 +23,7 @@ umask 022
 
 # A stamp holds what .venv was made from, its place included: a folder that was moved or copied has to be set up again.
 state() { { printf '%s\n' "$root" && cat "deploy/locks/$1.txt" pyproject.toml; } | sha256sum | cut -d ' ' -f 1; }
-ready() { [ -x .venv/bin/gateway ] && [ "$(cat ".venv/.ready-$1" 2>/dev/null)" = "$(state "$1")" ]; }
+ready() { [ -x .venv/bin/gateway ] && .venv/bin/python -c "" 2>/dev/null && [ "$(cat ".venv/.ready-$1" 2>/dev/null)" = "$(state "$1")" ]; }
 
 suits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 has_venv() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
