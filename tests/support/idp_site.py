@@ -32,8 +32,6 @@ from idp.web.account import account_client
 from idp.web.options import PageOptions
 from idp.web.pages import setup_pages
 
-PORTAL = "http://portal.localhost:1"
-CALLBACK = f"{PORTAL}/.gateway/callback"
 SECRET = "client-secret-of-the-tests-0123456789"
 PASSWORD = "kawasemi-4821-hotaru"
 TOTP = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -61,8 +59,10 @@ class Events:
 class IdpSite:
     """A running provider. Its clock stands still unless it is moved."""
 
-    def __init__(self, issuer: str, provider: IdentityProvider, clock: Clock, events: Events) -> None:
+    def __init__(self, issuer: str, portal: str, provider: IdentityProvider, clock: Clock, events: Events) -> None:
         self.issuer = issuer
+        self.portal = portal
+        self.callback = f"{portal}/.gateway/callback"
         self.provider = provider
         self.store = provider.store
         self.clock = clock
@@ -91,29 +91,46 @@ async def idp_site(
     folder: Path, *, clock: Clock | None = None, backend: ProofingBackend | None = None, **options: Any
 ) -> AsyncIterator[IdpSite]:
     clock = clock or ManualClock()
-    port = unused_port()
-    issuer = f"http://id.localhost:{port}"
+    port, portal_port = unused_port(), unused_port()
+    issuer, portal = f"http://id.localhost:{port}", f"http://portal.localhost:{portal_port}"
     events = Events()
     settings = IdpSettings(
         issuer=issuer, data_dir=folder / "idp",
         clients=(
-            Client.registered("gateway", Secret(SECRET), redirect_uris=(CALLBACK,), post_logout_redirect_uris=(f"{PORTAL}/out",)),
+            Client.registered(
+                "gateway", Secret(SECRET), redirect_uris=(f"{portal}/.gateway/callback",),
+                post_logout_redirect_uris=(f"{portal}/out",),
+            ),
             account_client(issuer),
         ),
     )  # fmt: skip
-    chosen = PageOptions(portal=PORTAL, proofing=backend or simulated_backend(clock, demo_mode=True), **options)
+    chosen = PageOptions(portal=portal, proofing=backend or simulated_backend(clock, demo_mode=True), **options)
     provider = await open_provider(
         settings, clock=clock, events=events, pages=partial(setup_pages, options=chosen),
         address_of=lambda request: request.headers.get("X-Test-Address", "192.0.2.1"),
     )  # fmt: skip
-    runner = web.AppRunner(provider.app)
+    runner, client = web.AppRunner(provider.app), web.AppRunner(_client())
     await runner.setup()
+    await client.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        yield IdpSite(issuer, provider, clock, events)
+        await web.TCPSite(client, "127.0.0.1", portal_port).start()
+        yield IdpSite(issuer, portal, provider, clock, events)
     finally:
         await runner.cleanup()
+        await client.cleanup()
         await provider.close()
+
+
+def _client() -> web.Application:
+    """Return a stand-in for the portal, so that a browser has somewhere to arrive."""
+
+    async def arrived(request: web.Request) -> web.Response:
+        return web.Response(text=f"portal {request.path}")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", arrived)
+    return app
 
 
 class _Loopback(AbstractResolver):
@@ -193,7 +210,7 @@ class Browser:
         self.verifier = secrets.token_urlsafe(32)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(self.verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {
-            "response_type": "code", "client_id": "gateway", "redirect_uri": CALLBACK, "scope": "openid profile",
+            "response_type": "code", "client_id": "gateway", "redirect_uri": self.site.callback, "scope": "openid profile",
             "state": "state-of-the-test", "nonce": "nonce-of-the-test", "code_challenge": challenge,
             "code_challenge_method": "S256", **changes,
         }  # fmt: skip
@@ -217,7 +234,7 @@ class Browser:
         fields = {
             "grant_type": "authorization_code",
             "code": answer["code"],
-            "redirect_uri": CALLBACK,
+            "redirect_uri": self.site.callback,
             "code_verifier": self.verifier,
         }
         basic = aiohttp.BasicAuth("gateway", SECRET).encode()
