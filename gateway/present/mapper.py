@@ -162,7 +162,8 @@ class Presenter:
         values: dict[str, object],
         more: list[tuple[str, str]],
     ) -> Reply:
-        switch = request.path if request.method == "GET" and not request.has_query else ""
+        # A form that is kept on the page would be lost by loading it again in another language.
+        switch = f"/.gateway/language?rd={quote(request.target, safe='')}&lang=" if request.method == "GET" else ""
         body = self._pages.render(template, language, switch=switch, **values)
         headers = [*page_headers(), ("Content-Type", "text/html; charset=utf-8"), *more]
         return Reply(status=status, headers=headers, body=body)

@@ -26,6 +26,7 @@ ANY_HOST: Final[dict[tuple[str, str], Handler]] = {
     ("GET", "/.gateway/remedy"): signin.begin_remedy,
     ("GET", "/.gateway/handoff"): signin.receive_handoff,
     ("GET", "/.gateway/done"): signin.done,
+    ("GET", "/.gateway/language"): signin.language,
     ("POST", "/.gateway/sign-out"): signout.sign_out,
 }
 PORTAL_ONLY: Final[dict[tuple[str, str], Handler]] = {

@@ -34,10 +34,12 @@ async def show(exchange: Exchange) -> web.Response:
 
 async def _form(exchange: Exchange, flow: Flow, *, status: int, error: str = "", label: str = "") -> web.Response:
     challenge, message = await _challenge(exchange, "enrol")
+    name = await exchange.parts.flows.begin(flow)
     return exchange.page(
         "device.html",
         status,
-        flow=await exchange.parts.flows.begin(flow),
+        flow=name,
+        switch=f"/.gateway/device?flow={name}&lang=",
         challenge=challenge,
         message=message,
         error=error,

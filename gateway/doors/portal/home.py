@@ -29,7 +29,7 @@ async def home(exchange: Exchange) -> web.Response:
     known_roles = {"physician", "nurse", "pharmacist", "clerk", "vendor", "security_officer", "auditor"}
     return exchange.page(
         "home.html",
-        switch="/",
+        switch="/?lang=",
         identity=handle.session.identity,
         roles=[
             parts.pages.text(exchange.language, f"portal.role.{role}") if role in known_roles else role

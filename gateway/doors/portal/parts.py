@@ -156,6 +156,11 @@ class Exchange:
         age = "" if max_age is None else f"; Max-Age={max_age}"
         self.cookies.append(f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{age}")
 
+    def keep_language(self) -> None:
+        """Remember the language where the address says one. Not a secret, so without our prefix: the apps may read it."""
+        if self.one("lang") == self.language:
+            self.cookies.append(f"{LANGUAGE_COOKIE}={self.language}; Path=/; SameSite=Lax; Max-Age={YEAR_SECONDS}")
+
     def set_session(self, token: Secret) -> None:
         """Give this host its handle."""
         self.set_cookie(SESSION_COOKIE, token.reveal())
@@ -176,9 +181,7 @@ class Exchange:
         reply = web.Response(status=status, body=body, content_type="text/html", charset="utf-8")
         for name, value in page_headers(*form_origins):
             reply.headers[name] = value
-        chosen = self.one("lang")
-        if chosen == self.language:
-            self.cookies.append(f"{LANGUAGE_COOKIE}={chosen}; Path=/; SameSite=Lax; Max-Age={YEAR_SECONDS}")
+        self.keep_language()
         return self.finish(reply)
 
     def redirect(self, location: str) -> web.Response:

@@ -46,12 +46,14 @@ async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.R
         await exchange.event("return.refused", "failure", detail={"rd": wanted or ""})
         return exchange.stop("flow.return", 400, retry="/")
     flow = Flow(host=host, path=path, purpose=purpose, binding=hash_token(exchange.binding()), generation=generation)
-    return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={await exchange.parts.flows.begin(flow)}")
+    name = await exchange.parts.flows.begin(flow)
+    return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={name}&lang={exchange.language}")
 
 
 async def go(exchange: Exchange) -> web.Response:
     """At the portal: see what is missing, and start that."""
     parts = exchange.parts
+    exchange.keep_language()
     flow = await parts.flows.look(exchange.one("flow") or "")
     if flow is None:
         return exchange.stop("flow.expired", 400, retry=f"{parts.portal}/")
@@ -227,6 +229,16 @@ async def receive_handoff(exchange: Exchange) -> web.Response:
         await exchange.event("session.revoked", "success", session=before.session, detail={"why": "new sign-in"})
     exchange.set_session(token)
     return exchange.redirect(handoff.flow.path)
+
+
+async def language(exchange: Exchange) -> web.Response:
+    """Remember the language that a person chose on one of our pages at this host, and go back to it."""
+    wanted = exchange.returning_to(exchange.one("rd") or "/")
+    if wanted is None:
+        await exchange.event("return.refused", "failure", detail={"rd": exchange.one("rd") or ""})
+        return exchange.stop("flow.return", 400, retry="/")
+    exchange.keep_language()
+    return exchange.redirect(wanted)
 
 
 async def done(exchange: Exchange) -> web.Response:

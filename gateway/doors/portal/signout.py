@@ -33,4 +33,4 @@ async def sign_out(exchange: Exchange) -> web.Response:
 async def signed_out(exchange: Exchange) -> web.Response:
     """Say that it is over."""
     exchange.forget_session()
-    return exchange.page("signed_out.html", switch="/.gateway/signed-out")
+    return exchange.page("signed_out.html", switch="/.gateway/signed-out?lang=")
