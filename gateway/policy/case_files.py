@@ -126,6 +126,8 @@ class _Bases:
                 if not _NAME.fullmatch(name):
                     raise self.place.error(f"{name!a} is not a name", "Use a-z, 0-9, dot, hyphen and underscore", start=start)
                 if kind == "base":
+                    if not isinstance(_table(self.place, table, inside, start).get("extends", ""), str):
+                        raise self.place.error("extends must be one name", 'Write extends = "..."', "extends", start)
                     _check_facts(self.place, _table(self.place, table, inside, start), inside, start, ("extends",))
                 else:
                     _unknown(self.place, _table(self.place, table, inside, start), TargetFacts.__struct_fields__, inside, start)

@@ -169,11 +169,10 @@ def _together(enforced: Answer, marked: Answer) -> ReportOnly:
     """What both sets of policies would answer as one: a forbid of either wins, a permit of either does, an error denies."""
     forbidden = enforced.forbidden or marked.forbidden
     errors = enforced.errors + marked.errors
-    return ReportOnly(
-        allowed=(enforced.allowed or marked.allowed) and not forbidden and not errors,
-        policies=marked.policies if marked.forbidden or not enforced.forbidden else (),
-        errors=marked.errors,
-    )
+    allowed = (enforced.allowed or marked.allowed) and not forbidden and not errors
+    # Permits determine nothing where something else forbids or errs.
+    policies = marked.policies if marked.forbidden or allowed else ()
+    return ReportOnly(allowed=allowed, policies=policies, errors=marked.errors)
 
 
 def facts_of_record(recorded: dict[str, Any]) -> Facts:

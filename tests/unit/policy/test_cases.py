@@ -122,6 +122,8 @@ def test_what_can_not_be_read_is_said_with_its_line(text: str, error: str) -> No
         (BASES.replace(b"[base.anyone]", b'[base.anyone]\nextends = "anybody"'), "there is no base 'anybody'"),
         (BASES.replace(b'route = "ehr.chart"\n', b""), "Object missing required field `route` - at `$.target`"),
         (b"base = 1", "base must be a table"),
+        (BASES + b'[base.x]\nextends = ["anyone"]\n', "bases.toml:17: extends must be one name"),
+        (BASES + b"[base]\nx = 1\n", "base.x must be a table"),
     ],
 )
 def test_bases_that_can_not_be_read_are_said(bases: bytes, error: str) -> None:

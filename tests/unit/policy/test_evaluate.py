@@ -131,6 +131,12 @@ def test_a_report_only_policy_that_errs_is_reported_and_changes_nothing() -> Non
     assert answer.report_only.errors[0].startswith("trial: ")
 
 
+def test_a_report_only_permit_does_not_outweigh_an_enforced_error() -> None:
+    answer = bundle(policy("broken", OVERFLOW), policy("trial", more='@mode("report-only")\n')).evaluate(facts())
+    assert answer.report_only is not None
+    assert (answer.report_only.allowed, answer.report_only.policies) == (False, ())
+
+
 def test_hypotheses_are_about_one_person_and_target() -> None:
     made = bundle(policy(when="context.network.tls"))
     assert made.allowed([facts(), facts(network={"tls": False})]) == [True, False]

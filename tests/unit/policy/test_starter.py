@@ -1,6 +1,7 @@
 """The policies that come with the gateway."""
 
 import itertools
+import re
 from collections import Counter
 
 import msgspec
@@ -12,7 +13,8 @@ from gateway.policy.evaluate import Bundle
 from gateway.policy.folder import read_folder
 from gateway.policy.holder import PolicyHolder
 from gateway.policy.remedy import STEPS
-from tests.support.policy import STARTER
+from gateway.policy.schema import known_attributes
+from tests.support.policy import STARTER, bundle, policy
 
 CASES = parse_cases(read_folder(STARTER).cases, str(STARTER))
 
@@ -64,3 +66,26 @@ def test_the_report_only_policy_is_the_only_one() -> None:
 def test_nothing_is_leased() -> None:
     """Every request is decided by the gateway itself until somebody asks for less."""
     assert {one.lease_seconds for one in load_bundle(STARTER).policies} == {0}
+
+
+def test_the_readme_lists_everything_that_policies_can_read_with_an_example_that_is_one() -> None:
+    table = (STARTER / "README.md").read_text("utf-8").split("## What policies can read")[1].split("## ")[0]
+    rows = re.findall(r"^\| `([^`]+)` .*\| `([^`]+)` \|$", table, re.MULTILINE)
+    listed = {what for what, _ in rows}
+    parts = {name for path in known_attributes() if len(path) == 2 for name in path[1:]}
+    attributes = {".".join((*path, name)) for path, names in known_attributes().items() for name in names if name not in parts}
+    assert {what for what in listed if "." in what and " in " not in what} == attributes
+    assert len(rows) == len(attributes) + 6, "and principal, role, organisation, action, resource, app"
+    for what, example in rows:
+        assert what.split(" in ")[0] in example
+        bundle(policy(when=example, scope="principal, action, resource"))
+
+
+def test_the_policy_in_the_readme_is_the_one_in_force() -> None:
+    shown = re.search(r"```cedar\n(.*?)```", (STARTER / "README.md").read_text("utf-8"), re.DOTALL)
+    assert shown is not None
+    (one,) = bundle(shown[1]).policies
+    assert one.report_only is False
+    made = load_bundle(STARTER).policy(one.id)
+    assert made is not None
+    assert (one.title_ja, one.title_en, one.effect) == (made.title_ja, made.title_en, made.effect)
