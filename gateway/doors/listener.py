@@ -32,6 +32,7 @@ from gateway.doors.reply import WireResponse
 from gateway.kernel.errors import ConfigError
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Z-]{1,32}) ([!-~]{1,8000}) HTTP/1\.[01]\r?\n")
+_DUPLICATE: Final = re.compile(r"Duplicate '([A-Za-z-]{1,32})' header found\.")
 _SNIFFED: Final = 8_192
 
 
@@ -230,7 +231,7 @@ def refusal_of(error: HttpProcessingError, raw: RawRequest, limits: ListenerLimi
         return Refusal(reason=RefuseReason.FRAMING, detail="the request line is not of HTTP/1.1")
     if isinstance(error, InvalidHeader):
         return Refusal(reason=RefuseReason.HEADER_MALFORMED, detail="a malformed header field")
-    return Refusal(**_BY_MESSAGE.get(error.message, _OTHER))
+    return _refused_message(error.message)
 
 
 def _refused_target(raw: RawRequest, limits: ListenerLimits) -> Refusal:
@@ -241,13 +242,18 @@ def _refused_target(raw: RawRequest, limits: ListenerLimits) -> Refusal:
     return Refusal(reason=RefuseReason.TARGET_BYTES, detail="the target is malformed")
 
 
-_OTHER: Final[dict[str, Any]] = {"reason": RefuseReason.FRAMING, "detail": "the request's head or its framing is malformed"}
-_BY_MESSAGE: Final[dict[str, dict[str, Any]]] = {
-    "Missing 'Host' header in request.": {"reason": RefuseReason.HOST_MISSING, "detail": "no Host field"},
-    "Duplicate 'Host' header found.": {"reason": RefuseReason.HOST_DUPLICATE, "detail": "more than one Host field"},
-    "Too many headers received": {"reason": RefuseReason.HEADERS_TOO_LARGE, "detail": "too many header fields"},
-}
-"""aiohttp tells these apart by text only; an unknown text is FRAMING, which refuses just as well."""
+def _refused_message(text: str) -> Refusal:
+    # aiohttp tells these apart by text only; an unknown text is FRAMING, which refuses just as well.
+    if text == "Missing 'Host' header in request.":
+        return Refusal(reason=RefuseReason.HOST_MISSING, detail="no Host field")
+    if text == "Too many headers received":
+        return Refusal(reason=RefuseReason.HEADERS_TOO_LARGE, detail="too many header fields")
+    twice = _DUPLICATE.fullmatch(text)
+    if twice is not None and twice[1] == "Host":
+        return Refusal(reason=RefuseReason.HOST_DUPLICATE, detail="more than one Host field")
+    if twice is not None and twice[1] not in {"Content-Length", "Transfer-Encoding"}:
+        return Refusal(reason=RefuseReason.HEADER_MALFORMED, detail=f"more than one {twice[1].lower()} field")
+    return Refusal(reason=RefuseReason.FRAMING, detail="the request's head or its framing is malformed")
 
 
 class Listener(web.Server):
