@@ -15,7 +15,8 @@ def canonical(identifier: str) -> str:
     `ＤＲ.Sato ` and `dr.sato` are the same account, with the same failure counter. What is longer than any name is cut, which
     makes it no name. Total: odd input gives odd output, never an error.
     """
-    folded = unicodedata.normalize("NFKC", identifier[: 4 * _LONGEST]).casefold()
+    sound = identifier[: 4 * _LONGEST].encode("utf-8", "replace").decode()  # lone surrogates become question marks
+    folded = unicodedata.normalize("NFKC", sound).casefold()
     return unicodedata.normalize("NFKC", folded).strip()[: _LONGEST + 1]
 
 

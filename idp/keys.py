@@ -97,10 +97,14 @@ def _read(path: Path) -> _File:
         seal = base64.b64decode(content.seal, validate=True)
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, binascii.Error) as error:
         raise ConfigError("the key file is damaged", where=where, todo="Restore it from a backup.") from error
-    sound = keys and len(seal) == _SEAL_BYTES and all(key.is_private and key.curve_name == "P-256" and key.kid for key in keys)
-    if not sound:
+    if not keys or len(seal) != _SEAL_BYTES or not all(_is_sound(key) for key in keys):
         raise ConfigError("the key file is not complete", where=where, todo="Restore it from a backup.")
     return content
+
+
+def _is_sound(key: ECKey) -> bool:
+    values = key.as_dict(private=False)
+    return key.is_private and (values["kty"], values["crv"]) == ("EC", "P-256") and key.kid == key.thumbprint()
 
 
 def _write(path: Path, content: _File, *, replace: bool) -> None:

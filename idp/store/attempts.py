@@ -92,7 +92,11 @@ class SqliteAttempts:
 
 def _account(connection: sqlite3.Connection, identifier: str) -> str:
     # A person has one counter, whichever name was typed; a name of nobody has one too, so that it behaves the same.
-    key = find_user_id(connection, identifier) or f"nobody:{canonical(identifier)}"
+    name = canonical(identifier)
+    key = find_user_id(connection, name)
+    if key is None:
+        known = connection.execute("SELECT id FROM user WHERE id=?", (name,)).fetchone()
+        key = str(known[0]) if known else f"nobody:{name}"
     return f"account:{_digest(key)}"
 
 
