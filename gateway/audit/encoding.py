@@ -86,7 +86,7 @@ def safe_json(encoded: bytes) -> bytes:
 
 
 def visible(text: str) -> str:
-    """Return a text in which control, bidirectional and invisible characters are shown as `\\uXXXX`: one line, safe on a screen."""
+    """Return a text whose control, bidirectional and invisible characters are shown as escapes: one line, safe on a screen."""
     return _INVISIBLE.sub(_escape, text)
 
 

@@ -181,6 +181,10 @@ def _last_segment(folder: Path, public: Ed25519PublicKey) -> int:
     newest = _newest_checkpoint(folder, last, public) if (folder / files.checkpoints_name(last)).exists() else None
     if isinstance(newest, _Newest) and newest.body.kind == "segment":
         last += 1
+    for number in range(1, last):
+        for old in (folder / files.records_name(number), folder / files.checkpoints_name(number)):
+            if not old.exists():
+                raise AuditError("is missing", where=str(old), todo=KEEP)
     names = [folder / files.records_name(last), folder / files.checkpoints_name(last)]
     if not all(name.exists() for name in names):
         if last == 1 or any(name.exists() and name.stat().st_size for name in names):

@@ -86,8 +86,8 @@ COLUMNS: Final[dict[str, Place]] = {
 """Name (key of the header text) to place. A completion without its decision fills the same columns."""
 
 _TRANSLATED: Final = {
-    "type", "event", "outcome", "action", "integrity", "reason", "remedy", "roles", "situation", "device_evidence", "device_ownership",
-    "problem",
+    "type", "event", "outcome", "action", "integrity", "reason", "remedy", "roles", "situation", "device_evidence",
+    "device_ownership", "problem",
 }  # fmt: skip
 _TIMES: Final = {"at", "signed_in_at"}
 

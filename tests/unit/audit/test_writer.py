@@ -157,7 +157,7 @@ async def test_a_restart_goes_on_where_it_ended(place: Place) -> None:
     await place.write([decision(number) for number in range(7)], segment_bytes=3_000)
     log = await place.open(segment_bytes=3_000)
     assert log.size == 7
-    assert [record for _, record in log.recent(100)] == [decision(6)] or log.recent(1) == [(6, decision(6))]
+    assert log.recent(1) == [(6, decision(6))]
     assert await log.append(decision(7)) == 7
     await log.close()
     report = place.verify()
