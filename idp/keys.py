@@ -103,8 +103,7 @@ def _read(path: Path) -> _File:
 
 
 def _is_sound(key: ECKey) -> bool:
-    values = key.as_dict(private=False)
-    return key.is_private and (values["kty"], values["crv"]) == ("EC", "P-256") and key.kid == key.thumbprint()
+    return key.is_private and key.curve_name == "P-256" and key.kid == key.thumbprint()
 
 
 def _write(path: Path, content: _File, *, replace: bool) -> None:

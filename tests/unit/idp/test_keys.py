@@ -89,7 +89,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "seal not base64": lambda text: msgspec.json.encode({**msgspec.json.decode(text), "seal": "%"}),
     "unknown member": lambda text: msgspec.json.encode({**msgspec.json.decode(text), "x": 1}),
     "another curve": lambda text: text.replace(b"P-256", b"P-384"),
-    "another kind of key": lambda text: text.replace(b'"EC"', b'"oct"'),
+    "kid of another key": lambda text: text.replace(b'"kid":"', b'"kid":"x'),
 }
 
 
