@@ -1,4 +1,4 @@
-"""The composition root: the only module that names concrete adapters and mounts the identity provider.
+"""Puts the parts together.
 
 Order of starting: the log first (what can't be recorded must not happen), the stores, the policies, the parts on top, the doors
 last. Order of stopping: the doors, open streams, completion records, the stores, the log last.
@@ -6,21 +6,16 @@ last. Order of stopping: the doors, open streams, completion records, the stores
 
 import asyncio
 import contextlib
-import functools
 import logging
-import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable
+from typing import Final
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
-
+from gateway.app.console import open_console
+from gateway.app.following import follow_policies, keep_running, lifecycle, policy_event
+from gateway.app.provider import oidc_client, open_embedded
 from gateway.audit.writer import DiskAuditLog
 from gateway.config import Config
 from gateway.domain.network import Zones
-from gateway.domain.record import Actor, EventName, EventRecord, Source
 from gateway.domain.route import RouteTable
 from gateway.doors.forward_auth import create_forward_auth
 from gateway.doors.portal import Parts, Portal
@@ -29,76 +24,25 @@ from gateway.doors.proxy import ProxyDoor, create_proxy
 from gateway.doors.tls import server_context
 from gateway.doors.trust import Peers
 from gateway.kernel.clock import Clock, SystemClock
-from gateway.kernel.errors import BundleError, ConfigError
-from gateway.kernel.ids import new_id
+from gateway.kernel.errors import ConfigError
 from gateway.pipeline import Pipeline
 from gateway.pipeline.outgoing import Outgoing
-from gateway.pipeline.records import printable, timestamp
-from gateway.policy.holder import Loaded, PolicyHolder
+from gateway.policy.holder import PolicyHolder
 from gateway.policy.remedy import Enrolment, Outcomes, Proofing
-from gateway.ports import AuditLog, OneTime, SessionStore
+from gateway.ports import OneTime, SessionStore
 from gateway.posture.observe import RegistryPosture
 from gateway.posture.registry import SqliteDevices
 from gateway.present import Presenter
 from gateway.present.pages import Pages
-from gateway.rp.client import OidcClient
 from gateway.rp.flows import Flows
 from gateway.rp.keys import FileSigner
 from gateway.sessions.memory import MemorySessions
 from gateway.sessions.one_time import MemoryOneTime, RedisOneTime
 from gateway.sessions.redis import RedisSessions
 from gateway.sessions.redis_link import RedisLink
-from idp.app import IdentityProvider, open_provider
-from idp.model import Event
-from idp.proofing.simulated import simulated_backend
-from idp.settings import Client, IdpSettings
-from idp.web.options import PageOptions
-from idp.web.pages import setup_pages
+from idp.app import IdentityProvider
 
 logger = logging.getLogger(__name__)
-
-LOOPBACK: Final = ".localhost"
-"""Names that are this machine by definition (RFC 6761 §6.3); libc's resolver does not know that everywhere."""
-
-
-class LoopbackResolver(AbstractResolver):
-    """Resolves `*.localhost` to this machine, everything else as usual."""
-
-    def __init__(self) -> None:
-        self._usual = DefaultResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        """Return addresses of a host."""
-        name = "127.0.0.1" if host == LOOPBACK[1:] or host.endswith(LOOPBACK) else host
-        return await self._usual.resolve(name, port, socket.AF_INET if name != host else family)
-
-    async def close(self) -> None:
-        """Close the usual resolver."""
-        await self._usual.close()
-
-
-class ProviderEvents:
-    """Writes the identity provider's events into the log, and ends our sessions of people who were shut out."""
-
-    def __init__(self, log: AuditLog, sessions: SessionStore) -> None:
-        self._log = log
-        self._sessions = sessions
-
-    async def record(self, event: Event) -> None:
-        """Implement `idp.ports.EventSink`."""
-        await self._log.append(
-            EventRecord(
-                id=new_id("evt"),
-                at=timestamp(event.at),
-                event=event.name,
-                outcome=event.outcome,
-                actor=Actor(subject=event.subject, login=printable(event.login, 128), session=event.session),
-                source=Source(address=event.address, door="idp"),
-                detail={key: printable(value, 256) for key, value in event.detail.items()},
-            )
-        )
-        if event.name == "session.revoked" and event.detail.get("reason") == "deactivated":
-            await self._sessions.revoke_subject(event.subject)
 
 
 class Gateway:
@@ -132,8 +76,8 @@ async def open_gateway(config: Config, clock: Clock | None = None) -> AsyncItera
             sync_seconds=config.audit.sync_seconds / 2,
         )
         stack.push_async_callback(log.close)
-        await _lifecycle(log, clock, "gateway.started", {"config": str(config.file)})
-        stack.push_async_callback(_lifecycle, log, clock, "gateway.stopped", {})
+        await lifecycle(log, clock, "gateway.started", {"config": str(config.file)})
+        stack.push_async_callback(lifecycle, log, clock, "gateway.stopped", {})
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         parts = await _assemble(config, clock, log, failed, stack)
         yield parts
@@ -147,11 +91,24 @@ async def _assemble(
     stack.push_async_callback(devices.close)
     posture = RegistryPosture(devices, clock=clock)
     holder = PolicyHolder.open(config.policies.dir)
-    await _policy_event(log, clock, "policy.loaded", holder.current.version)
+    await policy_event(log, clock, "policy.loaded", holder.current.version)
     signer = FileSigner.load(config.portal.assertion_key_file, create=False)
     portal = config.origin(config.portal.host)
 
     apps = list(config.to_apps())
+    if config.console is not None:
+        console = await open_console(
+            config,
+            config.console.host,
+            clock=clock,
+            log=log,
+            sessions=sessions,
+            devices=devices,
+            holder=holder,
+            signer=signer,
+            stack=stack,
+        )
+        apps.append(console)
 
     pipeline = Pipeline(
         routes=RouteTable(apps),
@@ -169,30 +126,16 @@ async def _assemble(
     pipeline.streams.start()
     stack.push_async_callback(pipeline.streams.stop)
     devices.on_change(lambda _: pipeline.streams.look_again())
-    _keep_running(_follow_policies(holder, log, clock, pipeline), failed, stack)
+    keep_running(follow_policies(holder, log, clock, pipeline), failed, stack)
 
     pages = Pages(portal=portal, simulated=config.demo)
     presenter = Presenter(pages, apps)
-    http = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=_client_context(config)),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-    )
-    stack.push_async_callback(http.close)
-    provider = await _provider(config, clock, log, sessions, stack)
+    provider = await open_embedded(config, clock, log, sessions, stack)
     portal_parts = Parts(
         sessions=sessions,
         one_time=one_time,
         flows=Flows(one_time),
-        provider=OidcClient(
-            http=http,
-            issuer=config.identity.issuer,
-            client_id=config.identity.client_id,
-            client_secret=config.identity.client_secret,
-            redirect_uri=f"{portal}/.gateway/callback",
-            clock=clock,
-            allow_http=config.server.public_scheme == "http",
-        ),
+        provider=await oidc_client(config, clock, stack),
         devices=devices,
         posture=posture,
         log=log,
@@ -241,46 +184,6 @@ async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncE
     return sessions, RedisOneTime(link)
 
 
-async def _provider(
-    config: Config, clock: Clock, log: AuditLog, sessions: SessionStore, stack: contextlib.AsyncExitStack
-) -> IdentityProvider | None:
-    if config.idp is None:
-        return None
-    portal = config.origin(config.portal.host)
-    settings = IdpSettings(
-        issuer=config.identity.issuer,
-        clients=(
-            Client.registered(
-                config.identity.client_id,
-                config.identity.client_secret,
-                redirect_uris=(f"{portal}/.gateway/callback",),
-                post_logout_redirect_uris=(f"{portal}/.gateway/signed-out",),
-            ),
-        ),
-        data_dir=config.idp.data_dir,
-        session_idle_seconds=config.sessions.idle_seconds,
-        session_seconds=config.sessions.absolute_seconds,
-    )
-    backend = simulated_backend(clock, demo_mode=config.demo) if config.idp.proofing == "simulated" else None
-    hosts = [app.host for app in config.apps] + ([config.console.host] if config.console is not None else [])
-    options = PageOptions(
-        portal=portal,
-        proofing=backend,
-        form_origins=tuple(config.origin(host) for host in hosts),
-        zone=str(config.policies.timezone),
-        demo=config.demo,
-    )
-    provider = await open_provider(
-        settings,
-        clock=clock,
-        events=ProviderEvents(log, sessions),
-        pages=functools.partial(setup_pages, options=options),
-        address_of=lambda request: request.remote or "",
-    )
-    stack.push_async_callback(provider.close)
-    return provider
-
-
 async def _listen(config: Config, proxy: ProxyDoor) -> None:
     tls = config.server.tls
     context = None
@@ -312,67 +215,9 @@ async def _forward_auth(config: Config, pipeline: Pipeline, presenter: Presenter
         await door.listen(settings.host, settings.port)
 
 
-async def _follow_policies(holder: PolicyHolder, log: AuditLog, clock: Clock, pipeline: Pipeline) -> None:
-    async def loaded(outcome: Loaded) -> None:
-        await _policy_event(log, clock, "policy.loaded", outcome.bundle.version, replaced=outcome.replaced)
-        pipeline.streams.look_again()
-
-    async def rejected(error: BundleError) -> None:
-        logger.error("the changed policies are not taken over: %s", error)
-        await _policy_event(log, clock, "policy.rejected", holder.current.version, why=str(error))
-
-    await holder.watch(loaded, rejected)
-
-
-def _keep_running(work: Coroutine[Any, Any, None], failed: "asyncio.Future[None]", stack: contextlib.AsyncExitStack) -> None:
-    """Run `work` until the gateway stops; its unexpected end ends the process."""
-    task = asyncio.get_running_loop().create_task(work)
-
-    def ended(done: "asyncio.Task[None]") -> None:
-        error = None if done.cancelled() else done.exception()
-        if error is not None and not failed.done():
-            failed.set_exception(error)
-
-    async def stop() -> None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-    task.add_done_callback(ended)
-    stack.push_async_callback(stop)
-
-
-async def _policy_event(log: AuditLog, clock: Clock, event: EventName, version: str, **detail: str) -> None:
-    await log.append(
-        EventRecord(
-            id=new_id("evt"),
-            at=timestamp(clock.now()),
-            event=event,
-            outcome="failure" if event == "policy.rejected" else "success",
-            actor=Actor(),
-            target=version,
-            detail={key: printable(value, 512) for key, value in detail.items()},
-        )
-    )
-
-
-async def _lifecycle(log: AuditLog, clock: Clock, event: EventName, detail: dict[str, str]) -> None:
-    record = EventRecord(
-        id=new_id("evt"), at=timestamp(clock.now()), event=event, outcome="success", actor=Actor(), detail=detail
-    )
-    await log.synced(await log.append(record))
-
-
 def _outcomes(config: Config) -> Outcomes:
     return Outcomes(
         # With officer approval the step still leads somewhere: to the page that says that an officer is asked.
         enrolment=Enrolment(),
         proofing=Proofing(method=config.idp.proofing) if config.idp is not None and config.idp.proofing != "none" else None,
     )
-
-
-def _client_context(config: Config) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if config.identity.ca_file is not None:
-        context.load_verify_locations(cafile=config.identity.ca_file)
-    return context
