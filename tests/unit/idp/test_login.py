@@ -19,7 +19,8 @@ def tx(**changes: Any) -> LoginTransaction:
 
 
 def sato(**changes: Any) -> Account:
-    return Account(**({"user_id": "usr_sato", "password": True, "totp": True} | changes))
+    base: dict[str, Any] = {"user_id": "usr_sato", "password": True, "totp": True}
+    return Account(**(base | changes))
 
 
 def proof(kind: AuthKind, user_id: str = "usr_sato") -> Proof:
@@ -79,7 +80,7 @@ def test_a_step_up_asks_the_hinted_person_for_a_touch_and_nothing_else() -> None
     assert step(walk(asked, sato(keys=2), "fido2"), sato(keys=2)) == "done"
     for kind in ("pwd", "otp", "recovery"):
         with pytest.raises(NotNow, match="order"):
-            login.accept(asked, sato(keys=2, recovery=True), proof(kind))  # type: ignore[arg-type]  # kinds, as text
+            login.accept(asked, sato(keys=2, recovery=True), proof(kind))
 
 
 def test_a_person_without_a_key_registers_one_after_a_fresh_second_factor() -> None:
@@ -144,7 +145,7 @@ def test_a_second_person_can_not_finish_what_a_first_began() -> None:
     suzuki = Account(user_id="usr_suzuki", password=True, totp=True, keys=1)
     for kind in ("otp", "fido2", "pwd"):
         with pytest.raises(NotNow, match="other_person"):
-            login.accept(begun, suzuki, proof(kind, "usr_suzuki"))  # type: ignore[arg-type]  # kinds, as text
+            login.accept(begun, suzuki, proof(kind, "usr_suzuki"))
 
 
 def test_a_deactivated_or_unknown_person_is_refused() -> None:
