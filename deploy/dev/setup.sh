@@ -71,7 +71,8 @@ make_venv() {
 # Runs pip with its words in a file; shows how far it is, and its last words when it fails.
 quiet_pip() {
     log=.venv/setup.log
-    if ! .venv/bin/python -m pip --disable-pip-version-check --no-input "$@" >"$log" 2>&1; then
+    printf '\n$ pip %s\n' "$*" >>"$log"
+    if ! .venv/bin/python -m pip --disable-pip-version-check --no-input "$@" >>"$log" 2>&1; then
         tail -n 15 "$log" >&2
         fail "pip failed; all of its output is in $root/$log"
     fi
@@ -91,6 +92,7 @@ else
     lock=deploy/locks/$wanted.txt
     count=$(grep -c '^[a-z]' "$lock")
     say "installing $count Python packages, as locked in $lock"
+    : >.venv/setup.log
     watch_pip "$count" &
     watcher=$!
     trap 'kill $watcher 2>/dev/null' EXIT

@@ -71,7 +71,7 @@ def _listener(config: Config) -> str:
         parts.append("no TLS")
     if server.trusted_fronts:
         parts.append(f"behind {', '.join(server.trusted_fronts)}")
-    return ", ".join([*parts, f"{server.workers} worker" + ("s" if server.workers > 1 else "")])
+    return ", ".join(parts)
 
 
 def _forward_auth(config: Config) -> str:

@@ -67,8 +67,6 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     host: ListenAddress = "127.0.0.1"
     port: Port
-    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    """Processes. More than one needs the redis backend of sessions."""
     public_scheme: Literal["https", "http"] = "https"
     """What stands in people's address bar. `http` is for the demo on loopback."""
     public_port: Port | None = None
@@ -82,8 +80,8 @@ class Portal(msgspec.Struct, frozen=True, kw_only=True):
     """The host where people sign in and out, step up and register devices."""
 
     host: HostName
-    assertion_key_file: KeyFile
-    """PEM private key (EC P-256) that signs what apps are told about people; made when missing."""
+    assertion_key_file: PrivateFile
+    """PEM private key (EC P-256) that signs what apps are told about people."""
 
 
 class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,9 +114,9 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
 
     backend: Literal["memory", "redis"] = "memory"
     redis_url: Secret | None = None
-    seal_key: Secret | None = None
-    """32 random bytes or more as text; sessions lie encrypted and authenticated with it in Redis. The same on every node."""
     """`redis://`, `rediss://` (TLS) or `unix://` URL; it may hold a password."""
+    seal_key: Secret | None = None
+    """32 random characters or more; sessions lie encrypted and authenticated with it in Redis. The same on every node."""
     idle_seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 900
     absolute_seconds: Annotated[int, msgspec.Meta(ge=300, le=86_400)] = 36_000
 
@@ -147,8 +145,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """PEM private key (Ed25519) that signs checkpoints; made when a log is begun."""
     anchor: StatePath | None = None
     """A copy of the newest checkpoint, outside `dir`: where the gateway's host can't rewrite it, it shows a cut-off tail."""
-    sync_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=0.025)] = 0.025
-    """A background sync begins so long after the first record that it covers; half of the 50 ms are left for the disk."""
+    sync_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=0.05)] = 0.05
+    """Longest time until a record is on disk, whatever its action; writes wait for it anyway."""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,7 +29,7 @@ _SCANNED_BYTES: Final = 65_536
 
 def check_production(config: Config) -> list[ConfigError]:
     """Return every reason not to start in production, each with `file:line` and what to do, in the order of the file."""
-    checks = (_demo, _transport, _sessions, _identity, _folders, _keys, _databases, _state_modes)
+    checks = (_demo, _transport, _sessions, _identity, _secrets, _folders, _keys, _databases, _state_modes)
     problems = [problem for check in checks for problem in check(config)]
     return sorted(problems, key=lambda problem: int(problem.where.rpartition(":")[2]))
 
@@ -78,12 +78,6 @@ def _transport(config: Config) -> Iterator[ConfigError]:
 
 def _sessions(config: Config) -> Iterator[ConfigError]:
     sessions = config.sessions
-    if sessions.backend == "memory" and config.server.workers > 1:
-        yield ConfigError(
-            f"{config.server.workers} workers can't share sessions that are kept in memory",
-            where=config.where("server", "workers"),
-            todo='Write backend = "redis" in [sessions], or workers = 1.',
-        )
     url = sessions.redis_url.reveal() if sessions.redis_url is not None else ""
     host = url.partition("://")[2].rpartition("@")[2].partition("/")[0]
     name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
@@ -102,13 +96,19 @@ def _identity(config: Config) -> Iterator[ConfigError]:
             where=config.where("identity", "issuer"),
             todo="Write an https issuer.",
         )
-    secret = config.identity.client_secret.reveal()
-    if DEMO_MARK.decode() in secret.lower():
-        yield ConfigError(
-            "the client secret is the demo's",
-            where=config.where(*config.secret_key("identity", "client_secret")),
-            todo="Make a new one and register it.",
-        )
+
+
+def _secrets(config: Config) -> Iterator[ConfigError]:
+    for section, name, secret in (
+        ("identity", "client_secret", config.identity.client_secret),
+        ("sessions", "seal_key", config.sessions.seal_key),
+    ):
+        if secret is not None and DEMO_MARK.decode() in secret.reveal().lower():
+            yield ConfigError(
+                f"the secret `{section}.{name}` is the demo's",
+                where=config.where(*config.secret_key(section, name)),
+                todo="Make a new one.",
+            )
 
 
 def _folders(config: Config) -> Iterator[ConfigError]:

@@ -13,7 +13,9 @@ from gateway.domain.headers import HOP_BY_HOP, fold
 Found = tuple[KeyPath, str, str]
 """Where, what, and what to do."""
 
-MINIMUM_CLIENT_SECRET: Final = 32
+MINIMUM_SECRET: Final = 32
+"""Characters of a secret that nobody types."""
+HOW_TO_MAKE: Final = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 RESERVED_SEGMENT: Final = ".gateway"
 """The gateway's own pages on every app's host."""
 _REDIS_URL: Final = re.compile(r"(?:redis|rediss)://\S+|unix:///\S+")
@@ -181,11 +183,11 @@ def _identity(config: Config) -> Iterator[Found]:
             f'the issuer "{issuer}" is not an origin that this server is seen under',
             f'Write "{config.origin(host)}", or correct [server] public_scheme and public_port.',
         )
-    if embedded and len(config.identity.client_secret.reveal()) < MINIMUM_CLIENT_SECRET:
+    if embedded and len(config.identity.client_secret.reveal()) < MINIMUM_SECRET:
         yield (
             config.secret_key("identity", "client_secret"),
-            f"the client secret is shorter than {MINIMUM_CLIENT_SECRET} characters",
-            "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            f"the client secret is shorter than {MINIMUM_SECRET} characters",
+            HOW_TO_MAKE,
         )
     if config.idp is not None and config.idp.proofing == "simulated" and not config.demo:
         yield (
@@ -205,10 +207,13 @@ def _sessions(config: Config) -> Iterator[Found]:
             'Add redis_url_file = "FILE" or redis_url_env = "VARIABLE".',
         )
     if sessions.backend == "redis" and sessions.seal_key is None:
+        what = 'the backend "redis" needs a key that sessions are encrypted with'
+        yield ("sessions", "backend"), what, 'Add seal_key_file = "FILE" or seal_key_env = "VARIABLE".'
+    if sessions.seal_key is not None and len(sessions.seal_key.reveal()) < MINIMUM_SECRET:
         yield (
-            ("sessions", "backend"),
-            'the backend "redis" needs a key that sessions are encrypted with',
-            'Add seal_key_file = "FILE" or seal_key_env = "VARIABLE": python3 -c "import secrets; print(secrets.token_urlsafe(32))".',
+            config.secret_key("sessions", "seal_key"),
+            f"the key of the sessions is shorter than {MINIMUM_SECRET} characters",
+            HOW_TO_MAKE,
         )
     if sessions.backend == "memory" and sessions.redis_url is not None:
         yield url_key, 'a Redis URL is given, but the backend is "memory"', 'Write backend = "redis", or remove the URL.'

@@ -1,5 +1,7 @@
 """The `gateway` command as people meet it: help, errors, exit status."""
 
+import contextlib
+import io
 import os
 import re
 import signal
@@ -13,7 +15,7 @@ import pytest
 from gateway import cli
 from gateway.cli import COMMANDS, main
 from gateway.kernel.errors import GatewayError
-from tests.support.configuration import MINIMAL, write_config
+from tests.support.configuration import MINIMAL, private, write_config
 
 ROOT = Path(__file__).parents[3]
 
@@ -51,13 +53,22 @@ def test_help_loads_no_command() -> None:
     assert not [module for module in loaded if module.startswith("gateway.cli.") or module in {"aiohttp", "msgspec", "asyncio"}]
 
 
-@pytest.mark.parametrize("name", list(COMMANDS))
-def test_every_command_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main([name, "--help"])
+def help_of(*command: str) -> str:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
     assert caught.value.code == 0
-    text = capsys.readouterr().out
-    assert re.search(rf"^examples:\n(?:  .*\n)*  .*gateway {name}", text, re.MULTILINE), text
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_examples(name: str) -> None:
+    """A group of commands has them at each of its commands."""
+    _, _, group = help_of(name).partition("\ncommands:\n")
+    commands = [(name, inner) for inner in re.findall(r"^    ([a-z-]+)  ", group, re.MULTILINE)] or [(name,)]
+    for command in commands:
+        text = help_of(*command)
+        assert re.search(rf"^examples:\n(?:  .*\n)*  .*gateway {' '.join(command)}\b", text, re.MULTILINE), text
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +154,7 @@ def test_check_config_prints_what_a_good_file_means(tmp_path: Path, capsys: pyte
         f"{path} is good.\n\n"
         "  portal        https://portal.hospital.example\n"
         "  console       https://c.hospital.example\n"
-        "  listens on    127.0.0.1:8443, no TLS, behind 127.0.0.1/32, 1 worker\n"
+        "  listens on    127.0.0.1:8443, no TLS, behind 127.0.0.1/32\n"
         "  forward-auth  off\n"
         "  identity      https://id.other.example (external)\n"
         "  sessions      memory, end after 900 s without use, 36000 s at most\n"
@@ -158,15 +169,17 @@ def test_check_config_prints_what_a_good_file_means(tmp_path: Path, capsys: pyte
 
 def test_check_config_shows_tls_doors_and_the_embedded_provider(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tls = '[server.tls]\ncertificate_file = "audit.pem"\nkey_file = "audit.pem"\nclient_ca_file = "audit.pem"'
-    text = MINIMAL.replace('trusted_fronts = ["127.0.0.1/32"]', f'host = "::"\nworkers = 2\n{tls}')
+    text = MINIMAL.replace('trusted_fronts = ["127.0.0.1/32"]', f'host = "::"\n{tls}')
     text = text.replace('"https://id.other.example"', '"https://id.hospital.example"\nembedded = true')
-    text += '[idp]\ndata_dir = "idp"\n[sessions]\nbackend = "redis"\nredis_url_file = "client-secret"\n'
+    text += (
+        '[idp]\ndata_dir = "idp"\n[sessions]\nbackend = "redis"\nredis_url_file = "redis-url"\nseal_key_file = "client-secret"\n'
+    )
     text += '[forward_auth]\nsocket = "door.sock"\ntrusted_uids = [33]\n'
+    private(tmp_path / "redis-url", "unix:///run/redis/redis-server.sock?db=0")
     path = write_config(tmp_path, text)
-    (tmp_path / "client-secret").write_text("unix:///run/redis/redis-server.sock?db=0")
     assert main(["check-config", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "  listens on    [::]:8443, TLS (high), asks for client certificates, 2 workers\n" in out
+    assert "  listens on    [::]:8443, TLS (high), asks for client certificates\n" in out
     assert f"  forward-auth  {tmp_path}/door.sock, for user ids 33\n" in out
     assert "  identity      https://id.hospital.example (embedded, proofing: none)\n" in out
     assert "unix:" not in out

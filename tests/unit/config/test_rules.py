@@ -22,6 +22,9 @@ title_en = "Imaging"
 """
 
 
+SEAL = 'seal_key_file = "client-secret"'
+
+
 def route(identifier: str = "ehr.x", *, methods: str = '["GET"]', path: str = "/x", more: str = "") -> str:
     return f'[[apps.routes]]\nid = "{identifier}"\nmethods = {methods}\npath = "{path}"\naction = "read"\n{more}\n'
 
@@ -286,9 +289,15 @@ def test_a_provider_without_tls_on_this_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "key", "what"),
     [
-        ('backend = "redis"', "backend", 'the backend "redis" needs a URL. Add redis_url_file'),
+        (f'backend = "redis"\n{SEAL}', "backend", 'the backend "redis" needs a URL. Add redis_url_file'),
+        (
+            'backend = "redis"\nredis_url_file = "redis-url"',
+            "backend",
+            'the backend "redis" needs a key that sessions are encrypted with.',
+        ),
+        ('seal_key_file = "short"', "seal_key_file", "the key of the sessions is shorter than 32 characters. Make one with: "),
         ('redis_url_file = "redis-url"', "redis_url_file", 'a Redis URL is given, but the backend is "memory"'),
-        ('backend = "redis"\nredis_url_file = "short"', "redis_url_file", "the Redis URL has no form that is known"),
+        (f'backend = "redis"\nredis_url_file = "short"\n{SEAL}', "redis_url_file", "the Redis URL has no form that is known"),
         ("idle_seconds = 901\nabsolute_seconds = 900", "absolute_seconds", "a session would end before it could be idle"),
     ],
 )
@@ -298,7 +307,7 @@ def test_sessions_that_can_not_be(tmp_path: Path, section: str, key: str, what: 
 
 def test_sessions_in_redis(tmp_path: Path) -> None:
     private(tmp_path / "redis-url", "unix:///run/redis.sock")
-    accepted(tmp_path, f'{MINIMAL}[sessions]\nbackend = "redis"\nredis_url_file = "redis-url"\n')
+    accepted(tmp_path, f'{MINIMAL}[sessions]\nbackend = "redis"\nredis_url_file = "redis-url"\n{SEAL}\n')
 
 
 @pytest.mark.parametrize(
@@ -370,4 +379,4 @@ def test_what_protects_the_log_lies_in_the_log(tmp_path: Path, key: str, value: 
 
 
 def test_rules_report_together(tmp_path: Path) -> None:
-    assert len(told(tmp_path, MINIMAL + route("imaging.x", methods="[]") + '[sessions]\nbackend = "redis"\n')) == 3
+    assert len(told(tmp_path, MINIMAL + route("imaging.x", methods="[]") + '[sessions]\nbackend = "redis"\n')) == 4
