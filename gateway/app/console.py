@@ -1,0 +1,78 @@
+"""The console as an app behind the gateway: its own listener on loopback, reached through the proxy like any other."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+from aiohttp import web
+
+from gateway.audit.export import export_csv, export_jsonl
+from gateway.audit.query import Filters
+from gateway.audit.writer import DiskAuditLog
+from gateway.config import Config
+from gateway.console.app import create_console
+from gateway.console.parts import ConsoleParts, Format, InForce
+from gateway.console.routes import APP_ID, console_app
+from gateway.domain.route import App
+from gateway.kernel.assertion import Verifier
+from gateway.kernel.clock import Clock
+from gateway.kernel.i18n import Language
+from gateway.kernel.web.site import Front
+from gateway.policy.holder import PolicyHolder
+from gateway.ports import AssertionSigner, DeviceRegistry, SessionStore
+
+LOOPBACK = "127.0.0.1"
+
+
+async def open_console(
+    config: Config,
+    host: str,
+    *,
+    clock: Clock,
+    log: DiskAuditLog,
+    sessions: SessionStore,
+    devices: DeviceRegistry,
+    holder: PolicyHolder,
+    signer: AssertionSigner,
+    stack: contextlib.AsyncExitStack,
+) -> App:
+    """Serve the console on a loopback port of the system's choice; return it as an app of the gateway.
+
+    Whoever else is on this machine may reach that port too, and gets 401: only the assertion is believed.
+    """
+    portal = config.origin(config.portal.host)
+    loaded = {holder.current.version: clock.now()}
+
+    def in_force() -> InForce:
+        bundle = holder.current
+        return InForce(
+            version=bundle.version,
+            loaded_at=loaded.setdefault(bundle.version, clock.now()),
+            policies=bundle.policies,
+            rejected=str(holder.rejected or ""),
+        )
+
+    def export(form: Format, filters: Filters, language: Language) -> Iterator[bytes]:
+        anchor = config.audit.anchor
+        if form == "csv":
+            return export_csv(config.audit.dir, filters, language=language, anchor=anchor)
+        return export_jsonl(config.audit.dir, filters, anchor=anchor)
+
+    parts = ConsoleParts(
+        front=Front(origin=config.origin(host), portal=portal, form_origins=(portal, config.identity.issuer)),
+        verify=Verifier(signer.jwks, issuer=portal, audience=APP_ID, clock=clock),
+        clock=clock,
+        sessions=sessions,
+        devices=devices,
+        audit=log,
+        feed=log,
+        policies=in_force,
+        export=export,
+        simulated=config.demo,
+    )
+    runner = web.AppRunner(create_console(parts), access_log=None, shutdown_timeout=2)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    bound = socket.create_server((LOOPBACK, 0))
+    await web.SockSite(runner, bound).start()
+    return console_app(host, f"http://{LOOPBACK}:{bound.getsockname()[1]}")

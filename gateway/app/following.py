@@ -1,0 +1,73 @@
+"""What goes on beside the requests: policies that change, and the log of the gateway's own life."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from gateway.domain.record import Actor, EventName, EventRecord
+from gateway.kernel.clock import Clock
+from gateway.kernel.errors import BundleError
+from gateway.kernel.ids import new_id
+from gateway.pipeline import Pipeline
+from gateway.pipeline.records import printable, timestamp
+from gateway.policy.holder import Loaded, PolicyHolder
+from gateway.ports import AuditLog
+
+logger = logging.getLogger(__name__)
+
+
+async def follow_policies(holder: PolicyHolder, log: AuditLog, clock: Clock, pipeline: Pipeline) -> None:
+    """Take over changed policies while the gateway runs, with an event for each change and each refusal."""
+
+    async def loaded(outcome: Loaded) -> None:
+        await policy_event(log, clock, "policy.loaded", outcome.bundle.version, replaced=outcome.replaced)
+        pipeline.streams.look_again()
+
+    async def rejected(error: BundleError) -> None:
+        logger.error("the changed policies are not taken over: %s", error)
+        await policy_event(log, clock, "policy.rejected", holder.current.version, why=str(error))
+
+    await holder.watch(loaded, rejected)
+
+
+def keep_running(work: Coroutine[Any, Any, None], failed: "asyncio.Future[None]", stack: contextlib.AsyncExitStack) -> None:
+    """Run `work` until the gateway stops; its unexpected end ends the process."""
+    task = asyncio.get_running_loop().create_task(work)
+
+    def ended(done: "asyncio.Task[None]") -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None and not failed.done():
+            failed.set_exception(error)
+
+    async def stop() -> None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    task.add_done_callback(ended)
+    stack.push_async_callback(stop)
+
+
+async def policy_event(log: AuditLog, clock: Clock, event: EventName, version: str, **detail: str) -> None:
+    """Record what happened to the policies; `version` is the one in force afterwards."""
+    await log.append(
+        EventRecord(
+            id=new_id("evt"),
+            at=timestamp(clock.now()),
+            event=event,
+            outcome="failure" if event == "policy.rejected" else "success",
+            actor=Actor(),
+            target=version,
+            detail={key: printable(value, 512) for key, value in detail.items()},
+        )
+    )
+
+
+async def lifecycle(log: AuditLog, clock: Clock, event: EventName, detail: dict[str, str]) -> None:
+    """Record that the gateway started or stopped, and wait for the disk."""
+    record = EventRecord(
+        id=new_id("evt"), at=timestamp(clock.now()), event=event, outcome="success", actor=Actor(), detail=detail
+    )
+    await log.synced(await log.append(record))

@@ -1,0 +1,135 @@
+"""The identity provider: the embedded one, and how the gateway reaches whichever it is."""
+
+import contextlib
+import functools
+import socket
+import ssl
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+
+from gateway.config import Config
+from gateway.domain.record import Actor, EventRecord, Source
+from gateway.kernel.clock import Clock
+from gateway.kernel.ids import new_id
+from gateway.pipeline.records import printable, timestamp
+from gateway.ports import AuditLog, SessionStore
+from gateway.rp.client import OidcClient
+from idp.app import IdentityProvider, open_provider
+from idp.model import Event
+from idp.proofing.simulated import simulated_backend
+from idp.settings import Client, IdpSettings
+from idp.web.options import PageOptions
+from idp.web.pages import setup_pages
+
+LOOPBACK: Final = ".localhost"
+"""Names that are this machine by definition (RFC 6761 §6.3); libc's resolver does not know that everywhere."""
+
+
+class LoopbackResolver(AbstractResolver):
+    """Resolves `*.localhost` to this machine, everything else as usual."""
+
+    def __init__(self) -> None:
+        self._usual = DefaultResolver()
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        """Return addresses of a host."""
+        name = "127.0.0.1" if host == LOOPBACK[1:] or host.endswith(LOOPBACK) else host
+        return await self._usual.resolve(name, port, socket.AF_INET if name != host else family)
+
+    async def close(self) -> None:
+        """Close the usual resolver."""
+        await self._usual.close()
+
+
+class ProviderEvents:
+    """Writes the identity provider's events into the log, and ends our sessions of people who were shut out."""
+
+    def __init__(self, log: AuditLog, sessions: SessionStore) -> None:
+        self._log = log
+        self._sessions = sessions
+
+    async def record(self, event: Event) -> None:
+        """Implement `idp.ports.EventSink`."""
+        await self._log.append(
+            EventRecord(
+                id=new_id("evt"),
+                at=timestamp(event.at),
+                event=event.name,
+                outcome=event.outcome,
+                actor=Actor(subject=event.subject, login=printable(event.login, 128), session=event.session),
+                source=Source(address=event.address, door="idp"),
+                detail={key: printable(value, 256) for key, value in event.detail.items()},
+            )
+        )
+        if event.name == "session.revoked" and event.detail.get("reason") == "deactivated":
+            await self._sessions.revoke_subject(event.subject)
+
+
+async def open_embedded(
+    config: Config, clock: Clock, log: AuditLog, sessions: SessionStore, stack: contextlib.AsyncExitStack
+) -> IdentityProvider | None:
+    """Open the embedded provider; None where another one is configured."""
+    if config.idp is None:
+        return None
+    portal = config.origin(config.portal.host)
+    settings = IdpSettings(
+        issuer=config.identity.issuer,
+        clients=(
+            Client.registered(
+                config.identity.client_id,
+                config.identity.client_secret,
+                redirect_uris=(f"{portal}/.gateway/callback",),
+                post_logout_redirect_uris=(f"{portal}/.gateway/signed-out",),
+            ),
+        ),
+        data_dir=config.idp.data_dir,
+        session_idle_seconds=config.sessions.idle_seconds,
+        session_seconds=config.sessions.absolute_seconds,
+    )
+    backend = simulated_backend(clock, demo_mode=config.demo) if config.idp.proofing == "simulated" else None
+    hosts = [app.host for app in config.apps] + ([config.console.host] if config.console is not None else [])
+    options = PageOptions(
+        portal=portal,
+        proofing=backend,
+        form_origins=tuple(config.origin(host) for host in hosts),
+        zone=str(config.policies.timezone),
+        demo=config.demo,
+    )
+    provider = await open_provider(
+        settings,
+        clock=clock,
+        events=ProviderEvents(log, sessions),
+        pages=functools.partial(setup_pages, options=options),
+        address_of=lambda request: request.remote or "",
+    )
+    stack.push_async_callback(provider.close)
+    return provider
+
+
+async def oidc_client(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> OidcClient:
+    """Make the relying party's client, with connections of its own."""
+    http = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=_client_context(config)),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+    )
+    stack.push_async_callback(http.close)
+    return OidcClient(
+        http=http,
+        issuer=config.identity.issuer,
+        client_id=config.identity.client_id,
+        client_secret=config.identity.client_secret,
+        redirect_uri=f"{config.origin(config.portal.host)}/.gateway/callback",
+        clock=clock,
+        allow_http=config.server.public_scheme == "http",
+    )
+
+
+def _client_context(config: Config) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if config.identity.ca_file is not None:
+        context.load_verify_locations(cafile=config.identity.ca_file)
+    return context
