@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import msgspec
 import pytest
 
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import ConfigError
-from idp.proofing.port import Broken, NotProofed, Person, Proofed, ProofingBackend, Started
+from idp.proofing.port import Broken, NotProofed, NotProofedReason, Person, Proofed, ProofingBackend, Started
 from idp.proofing.simulated import simulated_backend
 
 PERSON = Person(user_id="usr_sato", name="佐藤 恵", birth_date="1984-05-12", kana="サトウ メグミ")
@@ -25,7 +24,7 @@ class Bench(Protocol):
 
     def success(self) -> Mapping[str, str]: ...
 
-    def refusals(self) -> Mapping[str, Mapping[str, str]]:
+    def refusals(self) -> Mapping[NotProofedReason, Mapping[str, str]]:
         """Answers by the reason that they must be refused for."""
         ...
 
@@ -41,8 +40,8 @@ class SimulatedBench:
     def success(self) -> Mapping[str, str]:
         return {"outcome": "success"}
 
-    def refusals(self) -> Mapping[str, Mapping[str, str]]:
-        outcomes = {"wrong_person": "wrong_person", "card_expired": "expired", "cancelled": "cancel"}
+    def refusals(self) -> Mapping[NotProofedReason, Mapping[str, str]]:
+        outcomes: dict[NotProofedReason, str] = {"wrong_person": "wrong_person", "card_expired": "expired", "cancelled": "cancel"}
         return {reason: {"outcome": outcome} for reason, outcome in outcomes.items()}
 
     def outage(self) -> Mapping[str, str]:
@@ -117,11 +116,11 @@ async def test_no_result_holds_the_persons_data(bench: Bench) -> None:
     started = await begun(bench)
     outcome = await bench.backend.complete(started.state, bench.success())
     assert isinstance(outcome, Proofed)
-    kept = msgspec.json.encode(msgspec.structs.replace(outcome, person=None)).decode()  # type: ignore[arg-type]  # a Secret can't be encoded
+    kept = repr(outcome)
     for personal in (PERSON.name, PERSON.birth_date, PERSON.kana):
         assert personal is not None
         assert personal not in kept
-    assert "Secret(***)" in repr(outcome)
+    assert "Secret(***)" in kept
 
 
 @pytest.mark.parametrize("mode", [False, None, 0, "yes", 1])
