@@ -65,7 +65,9 @@ def help_of(*command: str) -> str:
 def test_every_command_has_examples(name: str) -> None:
     """A group of commands has them at each of its commands."""
     _, _, group = help_of(name).partition("\ncommands:\n")
-    commands = [(name, inner) for inner in re.findall(r"^    ([a-z-]+)  ", group, re.MULTILINE)] or [(name,)]
+    commands: list[tuple[str, ...]] = [(name, inner) for inner in re.findall(r"^    ([a-z-]+)  ", group, re.MULTILINE)] or [
+        (name,)
+    ]
     for command in commands:
         text = help_of(*command)
         assert re.search(rf"^examples:\n(?:  .*\n)*  .*gateway {' '.join(command)}\b", text, re.MULTILINE), text
