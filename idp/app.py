@@ -91,7 +91,8 @@ class IdentityProvider:
     async def deactivate_user(self, user_id: str, *, by: str) -> bool:
         """Keep a person out from now on: sessions, codes and access tokens end at once. False when there is no such person.
 
-        `by` is the login of who decided it. Sessions at relying parties are theirs to end.
+        `by` is the login of who decided it. Sessions at relying parties are theirs to end. When the event can't be written, that
+        error comes through, and the person is out all the same.
         """
         return await self._set_active(user_id, by, active=False)
 
@@ -113,16 +114,17 @@ class IdentityProvider:
         await self.store.close()
 
     async def _set_active(self, user_id: str, by: str, *, active: bool) -> bool:
-        before = await self.store.users.get(user_id)
-        if before is None:
+        after = await self.store.users.update(user_id, lambda user: msgspec.structs.replace(user, active=active))
+        if after is None:
             return False
         if not active:
-            detail = {"reason": "deactivated", "by": by}
-            now = int(self._clock.now())
+            # Told only now: who ends sessions elsewhere on this event must not leave time to sign in once more. And when the log
+            # fails, the person is out already, which is the safe side.
+            detail, now = {"reason": "deactivated", "by": by}, int(self._clock.now())
             await self._events.record(
-                Event(name="session.revoked", outcome="success", at=now, login=before.login, subject=user_id, detail=detail)
+                Event(name="session.revoked", outcome="success", at=now, login=after.login, subject=user_id, detail=detail)
             )
-        return await self.store.users.update(user_id, lambda user: msgspec.structs.replace(user, active=active)) is not None
+        return True
 
 
 async def open_provider(

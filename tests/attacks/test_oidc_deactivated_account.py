@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from gateway.kernel.errors import ProtocolError
+from gateway.kernel.errors import AuditError, ProtocolError
+from idp.model import Event
 from idp.web.cookies import BROWSER_COOKIE
 from tests.support.oidc import World, transaction_of
 
@@ -39,6 +40,28 @@ async def test_sign_in_in_progress_can_not_be_completed(oidc: World) -> None:
 async def test_deactivating_nobody_says_so(oidc: World) -> None:
     assert not await oidc.provider.deactivate_user("usr_nobody", by="sec.yamamoto")
     assert oidc.events.seen == []
+
+
+async def test_a_broken_log_keeps_nobody_in(oidc: World) -> None:
+    user, browser = await oidc.person(), oidc.browser()
+    tokens = await oidc.tokens(browser, user)
+    oidc.events.broken = True
+    with pytest.raises(AuditError):
+        await oidc.provider.deactivate_user(user.id, by="sec.yamamoto")
+    assert (await oidc.userinfo(tokens["access_token"])).status == 401
+
+
+async def test_whoever_hears_of_a_deactivation_finds_it_done(oidc: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, browser = await oidc.person(), oidc.browser()
+    await oidc.sign_in(browser, user)
+    answers: list[str] = []
+
+    async def try_again(event: Event) -> None:
+        answers.append((await browser.get("/authorize", oidc.ask(prompt="none").pairs)).answer["error"])
+
+    monkeypatch.setattr(oidc.events, "record", try_again)
+    await oidc.provider.deactivate_user(user.id, by="sec.yamamoto")
+    assert answers == ["login_required"]
 
 
 async def test_claims_are_those_of_the_moment_the_token_is_made(oidc: World) -> None:
