@@ -17,3 +17,8 @@ def visible(value: object, limit: int = 300) -> str:
     cut = text[:limit]
     shown = "".join(f"\\u{{{ord(char):x}}}" if unicodedata.category(char) in _HIDDEN else char for char in cut)
     return shown if len(text) <= limit else f"{shown}…"
+
+
+def visible_lines(text: str, limit: int = 400) -> str:
+    """Return `text` with its line breaks, each line as `visible` shows it; tabs become spaces."""
+    return "\n".join(visible(line.expandtabs(4), limit) for line in text.split("\n"))

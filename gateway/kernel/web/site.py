@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -21,7 +22,7 @@ from multidict import MultiDict
 from gateway.kernel.assertion import ASSERTION_HEADER, Claims, NotVerified, only_one
 from gateway.kernel.i18n import LANGUAGE_COOKIE, LANGUAGES, Catalogue, Language, negotiate
 from gateway.kernel.web import STYLE_PATH, page_headers
-from gateway.kernel.web.show import visible
+from gateway.kernel.web.show import visible, visible_lines
 
 Verify = Callable[[str], Awaitable[Claims]]
 """Returns the claims of an assertion or raises `NotVerified`."""
@@ -62,10 +63,17 @@ class Site:
     """Templates, texts and static files of one app, and the middleware that guards it.
 
     `folder` holds `templates/` (with `error.html`), `static/` and `text/`. `failures` says which exceptions are known states,
-    as (status, error key).
+    as (status, error key). `everywhere` is known to every template.
     """
 
-    def __init__(self, folder: Path, front: Front, verify: Verify, failures: Mapping[type[Exception], tuple[int, str]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        front: Front,
+        verify: Verify,
+        failures: Mapping[type[Exception], tuple[int, str]],
+        everywhere: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         self.front: Final = front
         self._verify = verify
         self._failures = dict(failures)
@@ -81,7 +89,9 @@ class Site:
             lstrip_blocks=True,
         )
         self._environment.filters["visible"] = visible
+        self._environment.filters["visible_lines"] = visible_lines
         self._environment.globals["static"] = lambda name: f"/static/{name}?v={self._static[name].tag}"
+        self._environment.globals.update(everywhere)
         self._headers = page_headers(front.portal, *front.form_origins)
 
     def application(self, client_max_size: int = 64 * 1024) -> web.Application:
@@ -136,11 +146,12 @@ class Site:
 
     def require_same_origin(self, request: web.Request) -> None:
         """Refuse (403) a change that another site's page could have sent. Browsers put Origin on every POST and WebSocket; a
-        client that sends none is refused too.
+        client that sends none is refused too. `Origin: null`, of a form on a page without a referrer, needs Sec-Fetch-Site.
         """
         origins = request.headers.getall("Origin", [])
-        site = request.headers.get("Sec-Fetch-Site", "same-origin")
-        if origins != [self.front.origin] or site != "same-origin":
+        site = request.headers.get("Sec-Fetch-Site")
+        ours = [self.front.origin] if site is None else [self.front.origin, "null"]
+        if len(origins) != 1 or origins[0] not in ours or site not in {None, "same-origin"}:
             raise PageError(403, "cross_site")
 
     # ------------------------------------------------------------------

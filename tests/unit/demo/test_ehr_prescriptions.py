@@ -117,12 +117,19 @@ async def test_markup_in_a_comment_stays_text(ehr: Client) -> None:
         {"Origin": ""},
         {"Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"},
         {"Origin": ORIGIN, "Sec-Fetch-Site": "same-site"},
+        {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"},
     ],
 )
 async def test_another_sites_form_is_stopped(ehr: Client, headers: dict[str, str]) -> None:
     reply = await ehr.post(PATH, data=GOOD, headers=headers)
     assert reply.status == 403
     assert "朝に血圧" not in await (await ehr.get("/patients/P1002")).text()
+
+
+async def test_a_page_without_a_referrer_may_send_its_own_form(ehr: Client) -> None:
+    headers = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
+    assert (await ehr.post(PATH, data=GOOD, headers=headers, allow_redirects=False)).status == 303
 
 
 async def test_a_form_without_an_origin_is_stopped(

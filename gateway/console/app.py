@@ -1,0 +1,139 @@
+"""The console's pages. See `create_console`."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.console.changes import Changes
+from gateway.console.export import Export
+from gateway.console.live import ROWS, LiveDecisions
+from gateway.console.parts import ConsoleParts
+from gateway.console.recording import Recorder
+from gateway.domain.posture import Device
+from gateway.domain.record import DecisionRecord
+from gateway.kernel.assertion import Claims
+from gateway.kernel.errors import AuditError, StoreUnavailable
+from gateway.kernel.web.site import CLAIMS, PageError, Site
+
+DONE: Final = {
+    "revoked": "ok",
+    "approve": "ok",
+    "block": "ok",
+    "unblock": "ok",
+    "compliance": "ok",
+    "gone": "warn",
+    "changed": "warn",
+}
+"""What `?done=` may say, and how it looks."""
+OUTCOMES: Final = ("allow", "challenge", "deny", "refuse", "unavailable")
+_STATIC: Final = "/static/"
+
+
+def create_console(parts: ConsoleParts) -> web.Application:
+    """Return the console, to be served on a loopback address behind the gateway (`gateway.console.routes` are its routes there).
+
+    Whoever comes without a good assertion gets 401; who is neither officer nor auditor by it, 403. Each view and each change is
+    an event in the log before it happens; when the log can't be written, nothing is shown and nothing is done (503).
+    """
+
+    async def verify(token: str) -> Claims:
+        return parts.verify(token)
+
+    failures: dict[type[Exception], tuple[int, str]] = {StoreUnavailable: (503, "store"), AuditError: (503, "audit")}
+    site = Site(Path(__file__).parent, parts.front, verify, failures, {"simulated": parts.simulated})
+    app = site.application()
+    recorder = Recorder(parts.audit, parts.clock)
+    console = _Console(site, parts, recorder, LiveDecisions(app, site, parts.feed, parts.zone))
+    changes = Changes(site, parts, recorder)
+    app.middlewares.append(console.overseers_only)
+    app.router.add_get("/", console.home)
+    app.router.add_get("/decisions/stream", console.stream)
+    app.router.add_get("/sessions", console.sessions)
+    app.router.add_post("/sessions/{session}/revoke", changes.revoke)
+    app.router.add_get("/devices", console.devices)
+    app.router.add_post("/devices/{device}/{change}", changes.device)
+    app.router.add_get("/policies", console.policies)
+    app.router.add_get("/export", Export(site, parts, recorder).serve)
+    return app
+
+
+class _Console:
+    """The handlers of what is only looked at."""
+
+    def __init__(self, site: Site, parts: ConsoleParts, recorder: Recorder, live: LiveDecisions) -> None:
+        self._site = site
+        self._parts = parts
+        self._recorder = recorder
+        self._live = live
+
+    @web.middleware
+    async def overseers_only(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._parts.viewer_roles.isdisjoint(request[CLAIMS].roles) and not request.path.startswith(_STATIC):
+            await self._recorder.viewed(request, outcome="failure")
+            raise PageError(403, "overseers_only")
+        return await handler(request)
+
+    async def home(self, request: web.Request) -> web.Response:
+        await self._recorder.viewed(request)
+        sessions = await self._parts.sessions.list(self._parts.clock.now())
+        devices = await self._parts.devices.list()
+        in_force = self._parts.policies()
+        apps = sorted(
+            {record.app for _, record in self._parts.feed.recent(ROWS) if isinstance(record, DecisionRecord) and record.app}
+        )
+        return self._page(
+            request,
+            "home.html",
+            sessions=len(sessions),
+            people=len({session.identity.subject for session in sessions}),
+            devices=len(devices),
+            pending=sum(device.status == "pending" for device in devices),
+            in_force=in_force,
+            outcomes=OUTCOMES,
+            apps=apps,
+            rows=ROWS,
+        )
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        await self._recorder.viewed(request)
+        return await self._live.serve(request)
+
+    async def sessions(self, request: web.Request) -> web.Response:
+        await self._recorder.viewed(request)
+        sessions = await self._parts.sessions.list(self._parts.clock.now())
+        labels = {device.id: device.label for device in await self._parts.devices.list()}
+        return self._page(request, "sessions.html", sessions=sessions, labels=labels)
+
+    async def devices(self, request: web.Request) -> web.Response:
+        await self._recorder.viewed(request)
+        devices = await self._parts.devices.list()
+        people = {
+            session.identity.subject: session.identity for session in await self._parts.sessions.list(self._parts.clock.now())
+        }
+        waiting_first = sorted(devices, key=lambda device: device.status != "pending")
+        return self._page(request, "devices.html", devices=waiting_first, people=people, evidence=_evidence)
+
+    async def policies(self, request: web.Request) -> web.Response:
+        await self._recorder.viewed(request)
+        return self._page(request, "policies.html", in_force=self._parts.policies())
+
+    def _page(self, request: web.Request, template: str, **values: Any) -> web.Response:
+        done = request.query.get("done", "")
+        return self._site.render(
+            request,
+            template,
+            done=done if done in DONE else "",
+            done_look=DONE.get(done, ""),
+            officer=not self._parts.officer_roles.isdisjoint(request[CLAIMS].roles),
+            moment=lambda at: datetime.fromtimestamp(at, self._parts.zone).strftime("%Y-%m-%d %H:%M:%S"),
+            **values,
+        )
+
+
+def _evidence(device: Device) -> list[str]:
+    """What a device can show, strongest first."""
+    known = {"certificate": device.certificate_sha256, "key": device.key_jwk, "cookie": device.cookie_hash}
+    return [kind for kind, value in known.items() if value]

@@ -1,0 +1,100 @@
+"""What a security officer changes here: ends a session, lets a device in or out. Recorded and on disk before it happens."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NoReturn, TypeVar
+
+from aiohttp import web
+
+from gateway.console.parts import ConsoleParts
+from gateway.console.recording import Recorder
+from gateway.domain.posture import Compliance, Device
+from gateway.domain.record import EventName
+from gateway.kernel.errors import StoreUnavailable
+from gateway.kernel.web.site import CLAIMS, PageError, Site, read_form
+from gateway.posture.ledger import approve, block, set_compliance, unblock
+
+T = TypeVar("T")
+Change = Callable[[Device], Device]
+_WORDS: Final[dict[str, Compliance]] = {"compliant": "compliant", "non_compliant": "non_compliant"}
+
+
+class Changes:
+    """The POST handlers. Each ends in a redirect to the list, with what happened in `?done=`."""
+
+    def __init__(self, site: Site, parts: ConsoleParts, recorder: Recorder) -> None:
+        self._site = site
+        self._parts = parts
+        self._recorder = recorder
+
+    async def revoke(self, request: web.Request) -> NoReturn:
+        """End a session."""
+        await self._officer(request)
+        session_id = request.match_info["session"]
+        session = await self._parts.sessions.get(session_id, self._parts.clock.now())
+        if session is None:
+            raise web.HTTPSeeOther("/sessions?done=gone")
+        detail = {"subject": session.identity.subject, "login": session.identity.login}
+        await self._recorder.announced(request, "session.revoked", session_id, detail)
+        ended = await self._attempt(request, "session.revoked", session_id, self._parts.sessions.revoke(session_id))
+        if not ended:
+            await self._recorder.failed(request, "session.revoked", session_id, "ended meanwhile")
+            raise web.HTTPSeeOther("/sessions?done=gone")
+        raise web.HTTPSeeOther("/sessions?done=revoked")
+
+    async def device(self, request: web.Request) -> NoReturn:
+        """Approve, block or unblock a device, or set its compliance."""
+        await self._officer(request)
+        name = request.match_info["change"]
+        event, change, detail = await self._device_change(request, name)
+        device_id = request.match_info["device"]
+        device = await self._parts.devices.get(device_id)
+        if device is None:
+            raise PageError(404, "device")
+        try:
+            after = change(device)
+        except ValueError as error:
+            raise web.HTTPSeeOther("/devices?done=changed") from error
+        detail |= {"label": device.label, "status": f"{device.status} -> {after.status}"}
+        detail |= {"compliance": f"{device.compliance} -> {after.compliance}"}
+        await self._recorder.announced(request, event, device_id, detail)
+        try:
+            done = await self._attempt(request, event, device_id, self._parts.devices.update(device_id, change))
+        except ValueError as error:
+            await self._recorder.failed(request, event, device_id, "changed meanwhile")
+            raise web.HTTPSeeOther("/devices?done=changed") from error
+        if done is None:
+            await self._recorder.failed(request, event, device_id, "gone meanwhile")
+            raise PageError(404, "device")
+        raise web.HTTPSeeOther(f"/devices?done={name}")
+
+    # ------------------------------------------------------------------
+
+    async def _officer(self, request: web.Request) -> None:
+        self._site.require_same_origin(request)
+        if self._parts.officer_roles.isdisjoint(request[CLAIMS].roles):
+            await self._recorder.viewed(request, outcome="failure")
+            raise PageError(403, "officers_only")
+
+    async def _device_change(self, request: web.Request, name: str) -> tuple[EventName, Change, dict[str, str]]:
+        now, login = self._parts.clock.now(), request[CLAIMS].login
+        if name == "approve":
+            return "device.approved", lambda device: approve(device, login=login, now=now), {}
+        if name == "block":
+            return "device.blocked", block, {}
+        if name == "unblock":
+            return "device.unblocked", lambda device: unblock(device, now=now), {}
+        if name != "compliance":
+            raise PageError(404, "not_found")
+        word = _WORDS.get((await read_form(request)).get("state", ""))
+        if word is None:
+            raise PageError(400, "form")
+        source = f"officer:{login}"
+        return "device.compliance", lambda device: set_compliance(device, compliance=word, source=source, now=now), {}
+
+    async def _attempt(self, request: web.Request, event: EventName, target: str, doing: Awaitable[T]) -> T:
+        """Wait for what was announced; when the store does not answer, say in the log that it may not have happened."""
+        try:
+            return await doing
+        except StoreUnavailable:
+            await self._recorder.failed(request, event, target, "the store did not answer")
+            raise

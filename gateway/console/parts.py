@@ -1,0 +1,78 @@
+"""What the console is built from. The composition root supplies it; the console names no adapter."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from datetime import timedelta, timezone
+from typing import Final, Literal, Protocol
+
+from gateway.audit.query import Filters
+from gateway.domain.record import Record
+from gateway.kernel.assertion import Claims
+from gateway.kernel.clock import Clock
+from gateway.kernel.i18n import Language
+from gateway.kernel.web.site import Front
+from gateway.policy.evaluate import Policy
+from gateway.ports import AuditLog, DeviceRegistry, SessionStore
+
+JAPAN: Final = timezone(timedelta(hours=9), "JST")
+
+Format = Literal["csv", "jsonl"]
+
+
+class Feed(Protocol):
+    """The newest records of the log, and each new one."""
+
+    def recent(self, count: int) -> list[tuple[int, Record]]:
+        """Return the newest `count` records with their indexes (fewer when fewer are kept), oldest first."""
+        ...
+
+    def subscribe(self, listener: Callable[[int, Record], None]) -> Callable[[], None]:
+        """Call `listener(index, record)` of each new record, in the event loop's thread; returns the unsubscriber."""
+        ...
+
+
+class Exporter(Protocol):
+    """Writes the log in a format for outside."""
+
+    def __call__(self, form: Format, filters: Filters, language: Language) -> Iterator[bytes]:
+        """Return the file's pieces, in the order of the log. It is stepped through, and closed, in worker threads, one step at a
+        time. Raises AuditError, at the call or at any step.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InForce:
+    """The policies that decide now."""
+
+    version: str
+    """Content hash of the bundle."""
+    loaded_at: float
+    """Epoch seconds."""
+    policies: tuple[Policy, ...]
+    rejected: str = ""
+    """Why newer files in the folder are not in force; empty when they are."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConsoleParts:
+    """Everything that the console needs from outside."""
+
+    front: Front
+    verify: Callable[[str], Claims]
+    """Who is behind an assertion; raises NotVerified (`gateway.kernel.assertion.Verifier`)."""
+    clock: Clock
+    sessions: SessionStore
+    devices: DeviceRegistry
+    audit: AuditLog
+    feed: Feed
+    policies: Callable[[], InForce]
+    export: Exporter
+    zone: timezone = JAPAN
+    """The hospital's time zone: of what is shown, and of dates that are typed in."""
+    viewer_roles: frozenset[str] = frozenset({"security_officer", "auditor"})
+    """Who may see anything here. The gateway's policies decide first; this second lock holds when one of them is too wide."""
+    officer_roles: frozenset[str] = frozenset({"security_officer"})
+    """Who may end sessions and change devices; the same second lock."""
+    simulated: bool = False
+    """Say on every page that this is the demo."""
