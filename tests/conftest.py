@@ -1,3 +1,3 @@
 """Fixtures that more than one part of the suite uses; each lives in `tests/support`."""
 
-pytest_plugins = ("tests.support.redis", "tests.support.oidc", "tests.support.gate")
+pytest_plugins = ("tests.support.redis", "tests.support.oidc", "tests.support.gate", "tests.support.idp_fixtures")

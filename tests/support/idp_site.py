@@ -2,8 +2,9 @@
 
 import base64
 import hashlib
+import json
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from html.parser import HTMLParser
@@ -22,19 +23,24 @@ from joserfc.jwk import KeySet
 from yarl import URL
 
 from gateway.kernel.clock import Clock, ManualClock
+from gateway.kernel.ids import new_id
 from gateway.kernel.secret import Secret
 from idp.app import IdentityProvider, open_provider
-from idp.model import Event, User
+from idp.factors.password import HashParameters, Passwords
+from idp.model import Event, PasswordCredential, TotpCredential, User
 from idp.proofing.port import ProofingBackend
 from idp.proofing.simulated import simulated_backend
 from idp.settings import Client, IdpSettings
 from idp.web.account import account_client
 from idp.web.options import PageOptions
 from idp.web.pages import setup_pages
+from tests.support.authenticator import SoftKey
 
 SECRET = "client-secret-of-the-tests-0123456789"
 PASSWORD = "kawasemi-4821-hotaru"
 TOTP = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+CHEAP = HashParameters(time_cost=1, memory_kib=1024, parallelism=1)
+HASHED = Passwords(bytes(16), CHEAP).hash(Secret(PASSWORD), bytes(16))
 
 
 class Events:
@@ -69,21 +75,25 @@ class IdpSite:
         self.events = events
 
     async def person(self, login: str = "dr.sato", name: str = "佐藤 恵", *, totp: bool = True, **more: Any) -> User:
-        return await self.provider.seed_user(
-            login=login, name=name, roles=more.pop("roles", ("physician",)), organization="demo-hospital",
-            password=Secret(PASSWORD), totp_secret=Secret(TOTP) if totp else None, **more,
-        )  # fmt: skip
+        """Add somebody whose password is PASSWORD and whose authenticator app holds TOTP."""
+        user = User(id=new_id("usr"), login=login, name=name, **({"roles": ("physician",)} | more))
+        await self.store.users.add(user)
+        now = int(self.clock.now())
+        await self.store.credentials.set_password(PasswordCredential(user_id=user.id, encoded=HASHED, changed_at=now))
+        if totp:
+            await self.store.credentials.set_totp(TotpCredential(user_id=user.id, secret=Secret(TOTP), created_at=now))
+        return user
 
     def code(self, steps: int = 0) -> str:
         """The one-time code of now, or of some steps later."""
-        return pyotp.TOTP(TOTP).generate_otp(int(self.clock.now()) // 30 + steps)
+        return self.code_of(TOTP, steps)
+
+    def code_of(self, secret: str, steps: int = 0) -> str:
+        return pyotp.TOTP(secret).generate_otp(int(self.clock.now()) // 30 + steps)
 
     def later(self, seconds: float) -> None:
         assert isinstance(self.clock, ManualClock)
         self.clock.advance(seconds)
-
-    async def settled(self) -> list[str]:
-        return [f"{event.name} {event.detail}" for event in self.events.all]
 
 
 @asynccontextmanager
@@ -104,7 +114,9 @@ async def idp_site(
             account_client(issuer),
         ),
     )  # fmt: skip
-    chosen = PageOptions(portal=portal, proofing=backend or simulated_backend(clock, demo_mode=True), **options)
+    chosen = PageOptions(
+        portal=portal, proofing=backend or simulated_backend(clock, demo_mode=True), **({"hash_parameters": CHEAP} | options)
+    )  # fmt: skip
     provider = await open_provider(
         settings, clock=clock, events=events, pages=partial(setup_pages, options=chosen),
         address_of=lambda request: request.headers.get("X-Test-Address", "192.0.2.1"),
@@ -199,11 +211,42 @@ class Browser:
         found = self.session.cookie_jar.filter_cookies(URL(self.site.issuer)).get(name)
         return found.value if found is not None else ""
 
-    async def get(self, path: str, **headers: str) -> Reply:
-        return await self._follow("GET", path, None, headers)
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
+        return await self._follow("GET", path, None, headers or {})
 
-    async def post(self, path: str, fields: Mapping[str, str] | None = None, **headers: str) -> Reply:
-        return await self._follow("POST", path, fields or {}, {"Origin": self.site.issuer, **headers})
+    async def post(
+        self,
+        path: str,
+        fields: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str | None] | None = None,
+    ) -> Reply:
+        """Send a form as a browser on the page does; a header that is None is left out."""
+        sent = {"Origin": self.site.issuer, **(headers or {})}
+        pairs = list(fields.items()) if isinstance(fields, Mapping) else list(fields)
+        return await self._follow("POST", path, pairs, {name: value for name, value in sent.items() if value is not None})
+
+    async def json(self, page: Reply, action: str) -> dict[str, Any]:
+        """Do what the page's script does first: ask for the ceremony of a form."""
+        reply = await self.post(f"{action}/begin", page.form(action))
+        assert reply.status == 200, reply.text
+        found: dict[str, Any] = json.loads(reply.text)
+        return found
+
+    async def touch(self, page: Reply, key: SoftKey, action: str = "/login/key", **wrong: Any) -> Reply:
+        """Use a key on a page."""
+        begun = await self.json(page, action)
+        answer = key.get(begun["options"], wrong.pop("origin", self.site.issuer), **wrong)
+        return await self.submit(page, action, ceremony=begun["ceremony"], response=answer)
+
+    async def register(self, page: Reply, key: SoftKey, action: str = "/login/register", **wrong: Any) -> Reply:
+        """Register a key on a page."""
+        begun = await self.json(page, action)
+        answer = key.create(begun["options"], wrong.pop("origin", self.site.issuer), **wrong)
+        return await self.submit(page, action, ceremony=begun["ceremony"], response=answer, label="名札のキー")
+
+    async def step_up(self, subject_token: str, **changes: str) -> Reply:
+        """Ask for a fresh touch of a person's key, as the gateway does."""
+        return await self.authorize(**({"acr_values": "phr", "max_age": "0", "id_token_hint": subject_token} | changes))
 
     async def authorize(self, **changes: str) -> Reply:
         """Start a sign-in as the gateway does."""
@@ -237,7 +280,7 @@ class Browser:
             "redirect_uri": self.site.callback,
             "code_verifier": self.verifier,
         }
-        basic = aiohttp.BasicAuth("gateway", SECRET).encode()
+        basic = aiohttp.encode_basic_auth("gateway", SECRET)
         async with self.session.post(f"{self.site.issuer}/token", data=fields, headers={"Authorization": basic}) as reply:
             body = await reply.json()
             assert reply.status == 200, body
@@ -247,7 +290,9 @@ class Browser:
         assert claims["nonce"] == "nonce-of-the-test"
         return claims | {"_id_token": body["id_token"]}
 
-    async def _follow(self, method: str, path: str, fields: Mapping[str, str] | None, headers: Mapping[str, str]) -> Reply:
+    async def _follow(
+        self, method: str, path: str, fields: Sequence[tuple[str, str]] | None, headers: Mapping[str, str]
+    ) -> Reply:
         url = path if path.startswith("http") else f"{self.site.issuer}{path}"
         for _ in range(10):
             async with self.session.request(
