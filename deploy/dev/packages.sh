@@ -38,11 +38,25 @@ apt() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1
 }
 
+# Names of enabled services, on one line.
+services() {
+    command -v systemctl >/dev/null 2>&1 || return 0
+    systemctl list-unit-files --type=service --state=enabled --no-legend 2>/dev/null | awk '{ printf "%s ", $1 }'
+}
+
 say "installing Debian packages: $*"
 # The lists may be old, or not there at all in an image. One unreachable source of many makes `update` fail; what counts is the install.
 apt update || say "some package lists could not be fetched; trying with those that are there"
+before=$(services)
 if ! apt install --no-install-recommends "$@"; then
     tail -n 15 "$log" >&2
     say "apt-get install failed: $*"
     exit 1
 fi
+# Packages also enable their services for the next boot; who installs for tests did not ask for that.
+for service in $(services); do
+    case " $before " in
+    *" $service "*) ;;
+    *) as_root systemctl disable --quiet "$service" >>"$log" 2>&1 || say "$service will start with the machine; disable it if you like" ;;
+    esac
+done
