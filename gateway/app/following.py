@@ -11,7 +11,7 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.errors import BundleError
 from gateway.kernel.ids import new_id
 from gateway.pipeline import Pipeline
-from gateway.pipeline.records import printable, timestamp
+from gateway.pipeline.records import timestamp
 from gateway.policy.holder import Loaded, PolicyHolder
 from gateway.ports import AuditLog
 
@@ -60,7 +60,7 @@ async def policy_event(log: AuditLog, clock: Clock, event: EventName, version: s
             outcome="failure" if event == "policy.rejected" else "success",
             actor=Actor(),
             target=version,
-            detail={key: printable(value, 512) for key, value in detail.items()},
+            detail={key: value[:512] for key, value in detail.items()},
         )
     )
 

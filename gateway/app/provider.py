@@ -14,7 +14,7 @@ from gateway.config import Config
 from gateway.domain.record import Actor, EventRecord, Source
 from gateway.kernel.clock import Clock
 from gateway.kernel.ids import new_id
-from gateway.pipeline.records import printable, timestamp
+from gateway.pipeline.records import timestamp
 from gateway.ports import AuditLog, SessionStore
 from gateway.rp.client import OidcClient
 from idp.app import IdentityProvider, open_provider
@@ -59,9 +59,9 @@ class ProviderEvents:
                 at=timestamp(event.at),
                 event=event.name,
                 outcome=event.outcome,
-                actor=Actor(subject=event.subject, login=printable(event.login, 128), session=event.session),
+                actor=Actor(subject=event.subject, login=event.login[:128], session=event.session),
                 source=Source(address=event.address, door="idp"),
-                detail={key: printable(value, 256) for key, value in event.detail.items()},
+                detail={key: value[:256] for key, value in event.detail.items()},
             )
         )
         if event.name == "session.revoked" and event.detail.get("reason") == "deactivated":

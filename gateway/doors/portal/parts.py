@@ -20,7 +20,7 @@ from gateway.kernel.i18n import LANGUAGE_COOKIE, Language
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret
 from gateway.kernel.web import page_headers
-from gateway.pipeline.records import actor_of, printable, source_of, timestamp
+from gateway.pipeline.records import actor_of, source_of, timestamp
 from gateway.ports import AssertionSigner, AuditLog, DeviceRegistry, Missing, OneTime, PostureSource, SessionStore
 from gateway.present.mapper import DONE_PATH
 from gateway.present.pages import Pages, language_of
@@ -234,7 +234,7 @@ class Exchange:
                 actor=actor,
                 source=source,
                 target=target,
-                detail={key: printable(value, 512) for key, value in (detail or {}).items()},
+                detail={key: value[:512] for key, value in (detail or {}).items()},
             )
         )
 
