@@ -1,7 +1,6 @@
 """A device key made by a real browser: WebCrypto's JWK and signature are what `gateway.posture.enrol` takes."""
 
 import json
-import shutil
 
 import pytest
 from aiohttp import web
@@ -9,6 +8,7 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import async_playwright
 
 from gateway.posture.enrol import EnrolmentError, challenge_text, parse_public_jwk, verify_key_signature
+from tests.support.chromium import find_chromium
 
 CHALLENGE = "A" * 43
 SCRIPT = """
@@ -27,9 +27,6 @@ async ([text, pick]) => {
 
 
 async def test_a_browsers_key_and_signature_are_taken_and_for_nothing_else() -> None:
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is not installed: run `make setup-test`"
-
     async def blank(request: web.Request) -> web.Response:
         return web.Response(text="<!doctype html><title>x</title>", content_type="text/html")
 
@@ -37,7 +34,7 @@ async def test_a_browsers_key_and_signature_are_taken_and_for_nothing_else() -> 
     app.router.add_get("/", blank)
     async with TestServer(app, host="127.0.0.1") as server, async_playwright() as playwright:
         origin = str(server.make_url("")).rstrip("/")
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         page = await browser.new_page()
         await page.goto(f"{origin}/")
         text = challenge_text("enrol", origin, CHALLENGE).decode()
