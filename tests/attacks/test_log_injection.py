@@ -80,10 +80,10 @@ async def test_exports_are_harmless_too(tmp_path: Path, attack: str) -> None:
         "\t=1+1",
         "\r=1+1",
         "\n=1+1",
-        "=1+1",
-        "+1",
-        "-1",
-        "@A",
+        "\uff1d1+1",
+        "\uff0b1",
+        "\uff0d1",
+        "\uff20A",
         "  =1+1",
         "\u3000=1+1",
     ],
@@ -95,6 +95,5 @@ async def test_no_cell_is_a_formula(tmp_path: Path, formula: str) -> None:
         rows = list(csv.reader(io.StringIO(b"".join(export.csv(Filters())).decode("utf-8-sig"))))
     cells = [cell for cell in rows[1] if cell.strip("'")]
     assert sum(cell.startswith("'") for cell in cells) == 2  # login and target
-    assert not any(
-        cell.lstrip(" \u3000").startswith(("=", "+", "-", "@", "\t", "\r", "\n", "=", "+", "-", "@")) for cell in cells
-    )
+    starts = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+    assert not any(cell.lstrip(" \u3000").startswith(starts) for cell in cells)

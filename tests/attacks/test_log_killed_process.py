@@ -47,7 +47,7 @@ def acknowledged_then_killed(place: Place, mode: str, checkpoint_seconds: float,
 
 
 def indexes(place: Place) -> list[int]:
-    found = []
+    found: list[int] = []
     for path in sorted(place.folder.glob("*.jsonl")):
         lines = path.read_bytes().splitlines(keepends=True)
         found.extend(json.loads(line)["index"] for line in lines if line.endswith(b"\n"))
