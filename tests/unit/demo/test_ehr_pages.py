@@ -155,7 +155,7 @@ def test_no_text_is_unused_or_missing() -> None:
     folder = Path(gateway.demo.ehr.__file__).parent
     source = "".join(path.read_text("utf-8") for path in [*folder.glob("*.py"), *folder.glob("templates/*.html")])
     keys = Catalogue.load(folder / "text").keys()
-    used = set(re.findall(r'\bt\("([\w.]+\w)"', source))
+    used = set(re.findall(r'\bt\("([\w.]+\w)"[,)]', source))
     assert used <= keys
     computed = ("error.", "sex.", "lang.", "vitals.", "labs.", "prescribe.wrong.")
     assert {key for key in keys - used if not key.startswith(computed)} == set()

@@ -119,6 +119,6 @@ def test_no_text_is_unused_or_missing() -> None:
     folder = Path(gateway.demo.imaging.__file__).parent
     source = "".join(path.read_text("utf-8") for path in folder.glob("templates/*.html"))
     keys = Catalogue.load(folder / "text").keys()
-    used = set(re.findall(r'\bt\("([\w.]+\w)"', source))
+    used = set(re.findall(r'\bt\("([\w.]+\w)"[,)]', source))
     assert used <= keys
     assert {key for key in keys - used if not key.startswith(("error.", "lang."))} == set()
