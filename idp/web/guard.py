@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.kernel.errors import StoreUnavailable
+from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.secret import hash_token, same
 from idp.web.cookies import browser_of
 from idp.web.render import Renderer
@@ -34,8 +34,8 @@ def guarded(handler: Handler, renderer: Renderer) -> Handler:
             return await handler(request)
         except Halt as halt:
             return renderer.page(request, "halt.html", halt.status, key=halt.key)
-        except StoreUnavailable:
-            _log.exception("%s %s: a store does not answer", request.method, request.rel_url.raw_path)
+        except (StoreUnavailable, AuditError):
+            _log.exception("%s %s: a store or the log does not answer", request.method, request.rel_url.raw_path)
             return renderer.page(request, "halt.html", 503, key="unavailable")
         except web.HTTPRequestEntityTooLarge:
             return renderer.page(request, "halt.html", 413, key="malformed")
