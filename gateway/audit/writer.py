@@ -152,6 +152,11 @@ class DiskAuditLog:
         return self._tree.size
 
     @property
+    def signed(self) -> int:
+        """How many of them the newest checkpoint covers."""
+        return self._signed
+
+    @property
     def broken(self) -> AuditError | None:
         """Why nothing more can be written, or None. For health checks."""
         return self._broken

@@ -1,5 +1,6 @@
 """Logs for tests: records, a closed log in a folder, failing disks."""
 
+import asyncio
 import errno
 import os
 import shutil
@@ -125,6 +126,13 @@ class Place:
         key = load_key(self.key)
         assert key is not None
         return b'{"body":%s,"signature":"%s"}\n' % (body, key.sign(CONTEXT + body).hex().encode())
+
+
+async def until_signed(log: DiskAuditLog, size: int) -> None:
+    """Wait for the checkpoint that covers so many records: it follows the sync by a moment."""
+    async with asyncio.timeout(10):
+        while log.signed < size:  # noqa: ASYNC110  a log announces records, not checkpoints
+            await asyncio.sleep(0.005)
 
 
 class FullDisk(OsDisk):

@@ -16,7 +16,7 @@ from gateway.audit.query import JAPAN, Filters, parse_moment, parse_offset
 from gateway.domain.reason import ChallengeReason, DenyReason, RefuseReason, RemedyStep, UnavailableReason, UpstreamProblem
 from gateway.domain.record import Actor, DecisionRecord, EventName, EventRecord, Record
 from gateway.kernel.errors import AuditError
-from tests.support.logs import Place, completion, decision, sign_in
+from tests.support.logs import Place, completion, decision, sign_in, until_signed
 
 
 @pytest.fixture
@@ -124,7 +124,8 @@ def test_a_log_that_is_not_whole_is_exported_and_every_row_says_so(place: Place)
 async def test_records_that_are_not_signed_yet_say_so(tmp_path: Path) -> None:
     place = Place(tmp_path)
     log = await place.open(checkpoint_seconds=60.0)
-    await log.synced(await log.append(decision(0)))
+    await log.append(decision(0))
+    await until_signed(log, 1)
     await log.append(decision(1))
     with Export(place.folder) as export:
         rows = [json.loads(line) for line in export.jsonl(Filters())]

@@ -13,7 +13,7 @@ from gateway.audit.reader import LogFolder
 from gateway.audit.verify.lines import read_checkpoint, read_key, read_manifest, read_record, seconds
 from gateway.kernel.clock import SystemClock
 from gateway.kernel.errors import AuditError
-from tests.support.logs import Place, decision
+from tests.support.logs import Place, decision, until_signed
 
 
 async def test_an_honest_log_is_whole(tmp_path: Path) -> None:
@@ -58,7 +58,8 @@ async def test_a_log_is_whole_at_every_moment_while_it_is_written(tmp_path: Path
 async def test_what_the_writer_has_not_signed_yet_is_counted(tmp_path: Path) -> None:
     place = Place(tmp_path)
     log = await place.open(checkpoint_seconds=60.0)
-    await log.synced(await log.append(decision(0)))
+    await log.append(decision(0))
+    await until_signed(log, 1)
     await log.append(decision(1))
     report = place.verify()
     assert report.whole
