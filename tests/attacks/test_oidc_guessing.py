@@ -91,6 +91,22 @@ async def test_a_whole_sign_in_clears_and_half_of_one_does_not(oidc: World) -> N
     assert (await attempts.begin("dr.sato", "192.0.2.1", oidc.now)).allowed
 
 
+async def test_a_fresh_password_beside_an_older_code_does_not_clear(oidc: World) -> None:
+    """At a browser that somebody left signed in, the password alone must not wipe out the guesses at the code."""
+    user, browser, attempts = await oidc.person(), oidc.browser(), oidc.parts.store.attempts
+    reply = await browser.get("/authorize", oidc.ask().pairs)
+    await oidc.prove(browser, reply.location, user, "pwd")
+    oidc.clock.advance(30)
+    await oidc.prove(browser, reply.location, user, "otp")
+    assert (await oidc.finish(browser, reply.location)).status == 303
+    oidc.clock.advance(20)
+    for _ in range(4):
+        await attempts.begin("dr.sato", "192.0.2.1", oidc.now)
+    await oidc.sign_in(browser, user, "pwd", ask=oidc.ask(max_age="40"))
+    assert (await attempts.begin("dr.sato", "192.0.2.1", oidc.now)).allowed
+    assert not (await attempts.begin("dr.sato", "192.0.2.1", oidc.now)).allowed
+
+
 async def test_an_officer_can_unlock(oidc: World) -> None:
     user = await oidc.person()
     attempts = oidc.parts.store.attempts
