@@ -23,41 +23,38 @@ class Drug(msgspec.Struct, frozen=True, kw_only=True):
     """Per dose."""
 
 
+_TABLET: Final = Text("錠", "tablet(s)")
 DRUGS: Final = (
-    Drug(
-        code="amlodipine-5", name=Text("アムロジピン錠 5mg", "Amlodipine 5 mg tablets"), unit=Text("錠", "tablets"), max_amount=2
-    ),
-    Drug(
-        code="furosemide-20", name=Text("フロセミド錠 20mg", "Furosemide 20 mg tablets"), unit=Text("錠", "tablets"), max_amount=4
-    ),
+    Drug(code="amlodipine-5", name=Text("アムロジピン錠 5mg", "Amlodipine 5 mg tablets"), unit=_TABLET, max_amount=2),
+    Drug(code="furosemide-20", name=Text("フロセミド錠 20mg", "Furosemide 20 mg tablets"), unit=_TABLET, max_amount=4),
     Drug(
         code="metformin-250",
         name=Text("メトホルミン錠 250mg", "Metformin 250 mg tablets"),
-        unit=Text("錠", "tablets"),
+        unit=_TABLET,
         max_amount=3,
     ),
     Drug(
         code="loxoprofen-60",
         name=Text("ロキソプロフェン錠 60mg", "Loxoprofen 60 mg tablets"),
-        unit=Text("錠", "tablets"),
+        unit=_TABLET,
         max_amount=2,
     ),
     Drug(
         code="paracetamol-500",
         name=Text("アセトアミノフェン錠 500mg", "Paracetamol 500 mg tablets"),
-        unit=Text("錠", "tablets"),
+        unit=_TABLET,
         max_amount=2,
     ),
     Drug(
         code="rebamipide-100",
         name=Text("レバミピド錠 100mg", "Rebamipide 100 mg tablets"),
-        unit=Text("錠", "tablets"),
+        unit=_TABLET,
         max_amount=1,
     ),
     Drug(
         code="magnesium-330",
         name=Text("酸化マグネシウム錠 330mg", "Magnesium oxide 330 mg tablets"),
-        unit=Text("錠", "tablets"),
+        unit=_TABLET,
         max_amount=2,
     ),
 )

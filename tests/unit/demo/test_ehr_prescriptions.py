@@ -157,4 +157,4 @@ def test_every_drug_and_timing_reads_well_in_both_languages() -> None:
             order = parse_prescription(form, prescriber="佐藤 恵", subject="usr_sato", at=0)
             assert isinstance(order, Prescription)
             assert order.dose.ja.startswith("1回0.5錠 1日")
-            assert "0.5 tablets" in order.dose.en
+            assert "0.5 tablet(s)" in order.dose.en
