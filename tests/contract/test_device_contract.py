@@ -1,6 +1,7 @@
 """What every `DeviceRegistry` promises (gateway/ports.py), shown on each backend."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -181,21 +182,30 @@ async def test_every_change_is_announced_when_it_can_be_read(devices: DeviceRegi
 
 async def test_a_change_whose_caller_went_away_is_still_announced(devices: DeviceRegistry, heard: list[str]) -> None:
     """An officer blocks a device and closes the tab: its streams must be cut all the same."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def block(old: Device) -> Device:
+        begun.set()
+        go_on.wait(10)
+        return msgspec.structs.replace(old, status="blocked")
+
     device = new_device()
     await devices.add(device)
     heard.clear()
-    blocking = asyncio.ensure_future(devices.update(device.id, lambda old: msgspec.structs.replace(old, status="blocked")))
-    await asyncio.sleep(0)
+    told = asyncio.Event()
+    devices.on_change(lambda _: told.set())
+    blocking = asyncio.ensure_future(devices.update(device.id, block))
+    await asyncio.to_thread(begun.wait, 10)
     blocking.cancel()
     await asyncio.gather(blocking, return_exceptions=True)
-    for _ in range(200):
-        if heard:
-            break
-        await asyncio.sleep(0.01)
-    # Either it never began, or it was done and told; never done in silence.
+    assert blocking.cancelled()
+    go_on.set()
+    # Nobody looks anything up meanwhile.
+    await asyncio.wait_for(told.wait(), 10)
+    assert heard == [device.id]
     stored = await devices.get(device.id)
     assert stored is not None
-    assert (stored.status == "blocked") == (heard == [device.id])
+    assert stored.status == "blocked"
 
 
 async def test_devices_are_listed_newest_first(devices: DeviceRegistry) -> None:

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from gateway.kernel.clock import ManualClock, SystemClock
-from gateway.kernel.secret import Secret
+from gateway.kernel.secret import Secret, hash_token
 from gateway.ports import SessionChange
 from gateway.sessions.one_time import RedisOneTime
 from gateway.sessions.redis import RedisSessions
 from gateway.sessions.redis_link import RedisLink
+from gateway.sessions.rules import GRACE_SECONDS
 from tests.support.redis import RedisServer
 from tests.support.sessions import EHR, IMAGING, KEY, PORTAL, alive, dead, namespace, new_session, stepped_up
 
@@ -181,3 +182,23 @@ async def test_a_long_list_is_complete(nodes: list[RedisSessions]) -> None:
     await asyncio.gather(*(nodes[number % 4].create(session, EHR) for number, session in enumerate(sessions)))
     listed = await nodes[0].list(now)
     assert [session.id for session in listed] == [session.id for session in sessions]
+
+
+async def test_a_token_in_grace_dies_by_redis_own_clock_too(nodes: list[RedisSessions]) -> None:
+    session = new_session(CLOCK.now())
+    old = await nodes[0].create(session, EHR)
+    await nodes[0].attach(session.id, EHR)
+    link = nodes[0]._link
+    assert 0 < await link.command("PTTL", f"{link.prefix}token:{hash_token(old.reveal())}") <= GRACE_SECONDS * 1000
+
+
+async def test_ended_sessions_leave_the_indexes(nodes: list[RedisSessions]) -> None:
+    session = new_session(CLOCK.now())
+    await nodes[0].create(session, EHR)
+    link = nodes[0]._link
+    indexes = ((f"{link.prefix}all", "ZSCORE"), (f"{link.prefix}subject:{hash_token(session.identity.subject)}", "SISMEMBER"))
+    for key, command in indexes:
+        assert await link.command(command, key, session.id), key
+    await nodes[0].revoke(session.id)
+    for key, command in indexes:
+        assert not await link.command(command, key, session.id), key

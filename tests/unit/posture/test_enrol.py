@@ -186,6 +186,8 @@ _LEADING_ZERO_KEY = next(
         JWK + "x",
         JWK + JWK,
         JWK.replace("}", ', "x": "AAAA"}'),
+        JWK.replace("{", '{"x": "AAAA", '),
+        JWK.replace("{", '{"kty": "EC", '),
         _with(d=b64(bytes(32))),
         _with(ext=True),
         _with(key_ops=["verify"]),
