@@ -54,9 +54,11 @@ class WireResponse(web.StreamResponse):
         return not self._close and self._req is not None and self._req.keep_alive
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the head, and `body` with it."""
+        """Send the head, and `body` with it. Raises ConnectionError when it was given up before."""
         if self._out is not None:
             return self._out
+        if self._ended:
+            raise ConnectionResetError("given up")
         self._req = request
         self._out = request.writer
         self._mute = request.method == "HEAD" or self.status in _BODYLESS or self.status < _INFORMATIONAL

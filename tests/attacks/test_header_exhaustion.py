@@ -1,11 +1,15 @@
 """Heads that are too large, too many or too slow."""
 
 import asyncio
+import contextlib
+import ssl
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.support.gate import Gate, assert_refused, read_answer
+from gateway.doors.proxy import ProxyLimits
+from tests.support.gate import PORTAL, Gate, assert_refused, read_answer
 
 
 async def test_a_header_of_one_megabyte(gate: Gate) -> None:
@@ -86,3 +90,33 @@ async def test_small_segments_do_not_raise_the_limit(gate: Gate, size: int) -> N
             await asyncio.sleep(0)
         assert (await read_answer(reader)).status == 431
     assert gate.upstream.hits == []
+
+
+async def test_a_body_for_the_portal_that_never_comes(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    await gate.open(limits=ProxyLimits(page_seconds=0.5))
+    answer = await gate.get("/", "Content-Length: 10", method="POST", host=PORTAL)
+    assert answer.status == 503
+    await gate.close()
+
+
+async def test_a_body_for_the_application_that_never_comes(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    await gate.open(limits=ProxyLimits(body_seconds=0.3))
+    async with gate.connect() as (reader, writer):
+        writer.write(gate.head("/x", "Content-Length: 10", method="POST") + b"abc")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    [completion] = await gate.completions()
+    assert (completion.status, completion.bytes_in, completion.problem) == (0, 3, "client_gone")
+    await gate.close()
+
+
+async def test_a_tls_handshake_that_never_ends(gate: Gate) -> None:
+    port = await gate.door.listen("127.0.0.1", 0, tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\x16\x03\x01")
+    async with asyncio.timeout(3):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()

@@ -50,6 +50,8 @@ class ProxyLimits(msgspec.Struct, frozen=True, kw_only=True):
     upstream: UpstreamLimits = UpstreamLimits()
     body_seconds: float = 60.0
     """The longest silence in the middle of a client's body."""
+    page_seconds: float = 60.0
+    """How long a request to the portal or the identity provider may take in all, its body included."""
 
 
 class ProxyDoor:
@@ -172,9 +174,10 @@ class ProxyDoor:
         if request.websocket:
             return await self._refuse(raw, Refusal(reason=RefuseReason.UPGRADE, detail="no WebSocket here"), request)
         await self._say_continue(http, request)
-        if own:
-            return _named(await self._portal(request, _cleaned(http, request, self._scheme)))
-        return await self._to_idp(http, request)
+        async with asyncio.timeout(self._limits.page_seconds):
+            if own:
+                return _named(await self._portal(request, _cleaned(http, request, self._scheme)))
+            return await self._to_idp(http, request)
 
     async def _to_app(self, http: web.BaseRequest, raw: RawRequest, request: Request) -> web.StreamResponse:
         decision = await self._pipeline.decide(request, DOOR)

@@ -146,7 +146,7 @@ class Exchange:
             self.connection.abort()
         if self.response is not None:
             self.response.give_up()
-        if self.http.transport is not None and problem is not UpstreamProblem.CLIENT_GONE:
+        if self.http.transport is not None:
             self.http.transport.abort()
 
     def mark_ended(self, problem: UpstreamProblem) -> None:
