@@ -4,7 +4,7 @@
 |---|---|---|---|
 | Challenge | 302 to this host's sign-in (a form that was being sent: 401 page that keeps it) | 401 JSON, `sign_in` | 401 |
 | Deny | 403 page: why, and the remedy | 403 JSON, `remedy` | 403 |
-| Refuse | 400, 404, 405, 414, 421 or 431 page | same, JSON | same |
+| Refuse | 400, 403, 404, 405, 408, 414, 421 or 431 page | same, JSON | same |
 | Unavailable | 503 page | 503 JSON, Retry-After | 503 |
 
 Policy text, group names and internal errors are never shown; the decision id is, so that the help desk can look it up.
@@ -27,6 +27,7 @@ from gateway.present.pages import Pages, language_of
 _REFUSE_STATUS: Final[Mapping[RefuseReason, int]] = {
     RefuseReason.NO_ROUTE: 404,
     RefuseReason.METHOD: 405,
+    RefuseReason.HEADERS_TOO_SLOW: 408,
     RefuseReason.TARGET_TOO_LONG: 414,
     RefuseReason.HOST_UNKNOWN: 421,
     RefuseReason.HOST_SNI_MISMATCH: 421,

@@ -48,7 +48,7 @@ async def test_a_head_that_comes_byte_by_byte(gate: Gate) -> None:
         dripping.cancel()
         rest = await reader.read()
     assert time.monotonic() - started < 3
-    assert answer.status in {400, 408}
+    assert answer.status == 408
     assert rest == b""
     [record] = gate.decisions()
     assert (record.outcome, record.reason, record.method, record.path) == ("refuse", "headers_too_slow", "GET", "/slow")
@@ -61,7 +61,7 @@ async def test_a_second_head_that_never_ends(gate: Gate) -> None:
         assert (await read_answer(reader)).status == 200
         writer.write(b"GET /y HTTP/1.1\r\nHo")
         answer = await read_answer(reader)
-    assert answer.status in {400, 408}
+    assert answer.status == 408
     assert [record.reason for record in gate.decisions()][1:] == ["headers_too_slow"]
 
 
