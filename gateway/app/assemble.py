@@ -29,7 +29,7 @@ from gateway.pipeline import Pipeline
 from gateway.pipeline.outgoing import Outgoing
 from gateway.policy.holder import PolicyHolder
 from gateway.policy.remedy import Enrolment, Outcomes, Proofing
-from gateway.ports import OneTime, SessionStore
+from gateway.ports import AuditLog, OneTime, SessionStore
 from gateway.posture.observe import RegistryPosture
 from gateway.posture.registry import SqliteDevices
 from gateway.present import Presenter
@@ -48,8 +48,11 @@ logger = logging.getLogger(__name__)
 class Gateway:
     """A gateway that is put together by `open_gateway`: its doors listen."""
 
-    def __init__(self, *, pipeline: Pipeline, provider: IdentityProvider | None, failed: asyncio.Future[None]) -> None:
+    def __init__(
+        self, *, pipeline: Pipeline, log: AuditLog, provider: IdentityProvider | None, failed: asyncio.Future[None]
+    ) -> None:
         self.pipeline: Final = pipeline
+        self.log: Final = log
         self.provider: Final = provider
         """The embedded identity provider, for seeding."""
         self.failed: Final = failed
@@ -167,7 +170,7 @@ async def _assemble(
     stack.push_async_callback(proxy.close)
     await _listen(config, proxy)
     await _forward_auth(config, pipeline, presenter, stack)
-    return Gateway(pipeline=pipeline, provider=provider, failed=failed)
+    return Gateway(pipeline=pipeline, log=log, provider=provider, failed=failed)
 
 
 async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> tuple[SessionStore, OneTime]:
