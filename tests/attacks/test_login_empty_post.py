@@ -83,7 +83,20 @@ async def test_a_code_before_the_password_is_no_oracle_for_a_hinted_person(
     right = await stranger.post("/login/code", base(page) | {"code": site.code()})
     wrong = await stranger.post("/login/code", base(page) | {"code": "000000"})
     assert right.text == wrong.text
+    assert right.status == wrong.status == 200
+    assert "signin.failed" not in site.events.names()
     assert (await browser.submit(await browser.step_up(token), "/login/code", code=site.code())).actions[0] == "/login/register"
+
+
+async def test_a_password_where_a_key_is_wanted_is_not_even_looked_at(site: IdpSite, browser: Browser) -> None:
+    token = (await browser.tokens(await browser.sign_in()))["_id_token"]
+    await browser.register(await browser.get("/account"), SoftKey(), "/account/keys")
+    page = await browser.step_up(token)
+    right = await browser.post("/login/password", base(page) | {"password": PASSWORD})
+    wrong = await browser.post("/login/password", base(page) | {"password": "wrong-4821"})
+    assert right.text == wrong.text
+    assert right.status == wrong.status == 200
+    assert "signin.failed" not in site.events.names()
 
 
 async def test_begin_register_out_of_step_gives_no_challenge(site: IdpSite, browser: Browser) -> None:

@@ -128,6 +128,16 @@ async def test_the_same_person_may_renew(bench: Bench) -> None:
     assert isinstance(await bench.complete(await bench.begin()), ProofingRecord)
 
 
+async def test_a_state_is_of_one_person_in_one_browser_once(bench: Bench) -> None:
+    assert await bench.complete(await bench.begin(), SUZUKI) == Refused(reason="stale")
+    assert await bench.complete(await bench.begin(), browser="browser-2") == Refused(reason="stale")
+    assert await bench.complete(await bench.begin(browser=""), browser="") == Refused(reason="stale")
+    name = await bench.begin()
+    assert isinstance(await bench.complete(name), ProofingRecord)
+    assert await bench.complete(name) == Refused(reason="stale")
+    assert len(bench.backend.seen) == 1
+
+
 async def test_a_verifiers_old_answer_does_not_count_again(bench: Bench) -> None:
     await bench.complete(await bench.begin())
     assert await bench.complete(await bench.begin()) == Refused(reason="stale")
