@@ -230,7 +230,27 @@ def test_two_checkpoints_exchanged(place: Place) -> None:
     content = lines(place.checkpoints(2))
     content[0], content[1] = content[1], content[0]
     put(place.checkpoints(2), content)
-    assert "checkpoint_missing" in codes(place.verify())
+    report = place.verify()
+    assert "checkpoint_missing" in codes(report)
+    assert any("records were added, or it was moved" in finding.what for finding in report.findings)
+
+
+def test_the_checkpoint_that_ended_a_segment_deleted(place: Place) -> None:
+    put(place.checkpoints(1), lines(place.checkpoints(1))[:-1])
+    assert codes(place.verify()) == {"segment_open", "checkpoint_missing"}
+
+
+def test_a_record_added_behind_the_end_of_a_segment(place: Place) -> None:
+    """Where a crash cut the change of segment short, and the ended segment is the last."""
+    for path in place.folder.glob("segment-*"):
+        if "000001" not in path.name:
+            path.unlink()
+    place.anchor.write_bytes(lines(place.checkpoints(1))[-1])
+    assert place.verify().whole
+    last = json.loads(lines(place.records(1))[-1])
+    forged, _ = sealed(last["index"] + 1, last["hash"], b'{"type":"event","at":"2027-01-15T08:00:09.000Z"}')
+    place.records(1).write_bytes(place.records(1).read_bytes() + forged)
+    assert place.verify().findings[0].what == "was added after the segment was ended"
 
 
 @pytest.mark.parametrize("field", ["size", "root", "head", "at", "number", "previous", "kind", "log", "key"])
@@ -264,9 +284,29 @@ def test_an_honest_signature_over_a_false_state_is_found_by_the_tree(place: Plac
     content[-1] = place.signed(body.replace(root, b"0" * 64, 1))
     put(place.checkpoints(1), content)
     assert "checkpoint_mismatch" in codes(place.verify())
-    content[-1] = place.signed(body.replace(b'"peaks":["', b'"peaks":["00', 1))
-    put(place.checkpoints(1), content)
-    assert "checkpoint_mismatch" in codes(place.verify())
+    for old, new in (
+        (b'"peaks":["', b'"peaks":["00'),
+        (b'"head":"' + json.loads(body)["head"].encode(), b'"head":"' + b"0" * 64),
+    ):
+        assert old in body
+        content[-1] = place.signed(body.replace(old, new, 1))
+        put(place.checkpoints(1), content)
+        assert "checkpoint_mismatch" in codes(place.verify())
+
+
+@pytest.mark.parametrize("kind", ["time", "close", "segment"])
+def test_only_a_new_beginning_follows_a_close(place: Place, kind: str) -> None:
+    """If the writer itself were wrong."""
+    newest = max(place.folder.glob("*.checkpoints"))
+    close = lines(newest)[-1]
+    body = json.loads(close)["body"]
+    changed = {"kind": kind, "number": body["number"] + 1, "previous": hashlib.sha256(close.removesuffix(b"\n")).hexdigest()}
+    newest.write_bytes(newest.read_bytes() + place.signed(json.dumps(body | changed, separators=(",", ":")).encode()))
+    report = place.verify()
+    assert report.findings[0].what == "can't come after a checkpoint of kind 'close'"
+    changed["kind"] = "open"
+    newest.write_bytes(b"".join(lines(newest)[:-1]) + place.signed(json.dumps(body | changed, separators=(",", ":")).encode()))
+    assert place.verify().whole
 
 
 def test_two_segments_exchanged(place: Place) -> None:
@@ -387,3 +427,21 @@ def test_escape_sequences_in_a_forged_line_do_not_reach_the_report(place: Place)
     forged, _ = sealed(last["index"] + 5, last["hash"], b'{"type":"event","at":"\\u001b[2J2027","event":"\\u001b]0;x"}')
     newest.write_bytes(newest.read_bytes() + forged)
     assert "\x1b" not in " ".join(map(str, place.verify().findings))
+
+
+@pytest.mark.parametrize("name", ["segment-000001.jsonl", "segment-000001.checkpoints", "segment-000002.jsonl"])
+def test_the_last_line_feed_of_an_ended_segment_removed(place: Place, name: str) -> None:
+    """Only the newest segment may end in the middle of a line."""
+    path = place.folder / name
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+    report = place.verify()
+    assert not report.whole
+    assert report.findings[0].file == name
+
+
+async def test_the_anchor_of_another_log_of_the_same_key(place: Place, tmp_path: Path) -> None:
+    other = Place(tmp_path / "other")
+    shutil.copytree(place.key.parent, other.key.parent)
+    await other.write([sign_in()])
+    shutil.copy(other.anchor, place.anchor)
+    assert "the anchor belongs to another log" in place.verify().findings[0].what

@@ -307,30 +307,48 @@ async def test_rotation_while_syncs_are_under_way(place: Place) -> None:
     assert report.segments > 5
 
 
+class Witness(OsDisk):
+    """Knows at every moment which records were synced, and that no checkpoint covers another."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.written: dict[int, set[int]] = {}
+        self.synced: set[int] = set()
+        self.checked = 0
+        self.seconds = seconds
+
+    def write(self, fd: int, data: bytes) -> int:
+        line = json.loads(data)
+        if "index" in line:
+            self.written.setdefault(fd, set()).add(line["index"])
+        else:
+            assert set(range(line["body"]["size"])) <= self.synced, line["body"]
+            self.checked += 1
+        return super().write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        covered = set(self.written.get(fd, ()))
+        time.sleep(self.seconds)
+        super().sync(fd)
+        self.synced |= covered
+
+
+async def test_nobody_is_woken_by_a_sync_that_began_before_the_record(place: Place) -> None:
+    disk = Witness(seconds=0.003)
+    log = await place.open(disk=disk)
+
+    async def one(number: int) -> None:
+        for step in range(30):
+            await asyncio.sleep(0.0007 * (number % 3))
+            index = await log.append(decision(100 * number + step))
+            await log.synced(index)
+            assert index in disk.synced
+
+    await asyncio.gather(*[one(number) for number in range(7)])
+    await log.close()
+
+
 @pytest.mark.parametrize("segment_bytes", [10_000, 1 << 20])
 async def test_a_checkpoint_only_ever_covers_what_is_on_the_disk(place: Place, segment_bytes: int) -> None:
-    class Witness(OsDisk):
-        """Knows at every moment which records were synced."""
-
-        def __init__(self) -> None:
-            self.written: dict[int, set[int]] = {}
-            self.synced: set[int] = set()
-            self.checked = 0
-
-        def write(self, fd: int, data: bytes) -> int:
-            line = json.loads(data)
-            if "index" in line:
-                self.written.setdefault(fd, set()).add(line["index"])
-            else:
-                assert set(range(line["body"]["size"])) <= self.synced, line["body"]
-                self.checked += 1
-            return super().write(fd, data)
-
-        def sync(self, fd: int) -> None:
-            covered = set(self.written.get(fd, ()))
-            super().sync(fd)
-            self.synced |= covered
-
     disk = Witness()
     log = await place.open(disk=disk, segment_bytes=segment_bytes, checkpoint_seconds=0.0)
     for number in range(300):
