@@ -60,7 +60,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute limit, epoch seconds."""
     idle_seconds: int
     device_id: str | None = None
-    """The registered device that proved itself in this session, by cookie or key. A certificate is read per connection instead."""
+    """The registered device that proved itself in this session, by cookie or key. A certificate is read per connection."""
     device_evidence: Literal["none", "cookie", "key"] = "none"
     device_generation: int = 0
     provider_session: str = ""

@@ -151,11 +151,13 @@ class GatewayProtocol(web.RequestHandler):
 
     async def _refuse_late(self) -> None:
         refusal = Refusal(reason=RefuseReason.HEADERS_TOO_SLOW, detail="the request's head was not complete in time")
-        response = await self._listener.on_refused(self.raw_of_head(), refusal)
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(response.whole())
-            await self.linger()
-        self.force_close()
+        try:
+            response = await self._listener.on_refused(self.raw_of_head(), refusal)
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.write(response.whole())
+                await self.linger()
+        finally:
+            self.force_close()
 
     def raw_of_head(self) -> RawRequest:
         """What is known of a head that did not parse: the request line, if it is one."""

@@ -50,8 +50,8 @@ class WireResponse(web.StreamResponse):
 
     @property
     def keep_alive(self) -> bool | None:
-        """Whether another request may follow."""
-        return not self._close and self._req is not None and self._req.keep_alive
+        """Whether another request may follow; never for HTTP/1.0, whose clients want to be told in other words."""
+        return not self._close and self._req is not None and self._req.version >= (1, 1) and self._req.keep_alive
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send the head, and `body` with it. Raises ConnectionError when it was given up before."""

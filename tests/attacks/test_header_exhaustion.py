@@ -39,7 +39,8 @@ async def test_a_head_that_comes_byte_by_byte(gate: Gate) -> None:
     async with gate.connect() as (reader, writer):
 
         async def drip() -> None:
-            for byte in b"GET /slow HTTP/1.1\r\nHost: ehr.localhost\r\nX-A: " + b"a" * 1000:
+            writer.write(b"GET /slow HTTP/1.1\r\nHo")
+            for byte in b"st: ehr.localhost\r\nX-A: " + b"a" * 1000:
                 writer.write(bytes((byte,)))
                 await asyncio.sleep(0.05)
 

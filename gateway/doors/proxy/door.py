@@ -148,7 +148,7 @@ class ProxyDoor:
             return await self._answer(http, raw)
         except ConnectionError:
             return WireResponse(status=503, headers=[], close=True)  # the client is gone: this reaches nobody
-        except ClientBodyError:
+        except (ClientBodyError, BrokenBodyError):
             refusal = Refusal(reason=RefuseReason.FRAMING, detail="the body is malformed")
             return await self._refuse(raw, refusal)
 

@@ -311,18 +311,18 @@ class Exchange:
             length=head.length if head.framing in {"length", "none"} else None,
             close=not self._client_may_go_on(),
         )
-        await response.prepare(self.http)
+        await self.in_client_time(response.prepare(self.http))
         if head.framing != "none":
             body = Body(connection, head, wait=None if _is_event_stream(head.headers) else self._limits.stall_seconds)
             while piece := await body.read():
                 await self.in_client_time(response.write(piece))
-        await response.write_eof()
+        await self.in_client_time(response.write_eof())
         uploaded = self._uploading is None or (self._uploading.done() and self._uploading.result())
         self._upstream.release(connection, reusable=head.reusable and uploaded)
         self.connection = None
         return response
 
-    async def in_client_time(self, writing: Awaitable[None]) -> None:
+    async def in_client_time(self, writing: Awaitable[object]) -> None:
         """Wait for a write to the client, but not for ever: a client that reads nothing holds the application's connection."""
         try:
             async with asyncio.timeout(self._limits.stall_seconds):

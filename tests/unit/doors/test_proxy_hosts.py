@@ -7,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
+from gateway.domain.decision import Decision
 from gateway.domain.request import Request
 from gateway.doors.listener import Listener, ListenerLimits, assert_parser
 from gateway.doors.proxy import create_proxy
 from gateway.kernel.errors import ConfigError
+from gateway.present.mapper import Reply
 from tests.support.gate import HOST, IDP, PORTAL, Gate, read_answer
 
 
@@ -151,21 +154,46 @@ async def test_a_bug_after_the_decision_is_a_503_with_a_completion(gate: Gate, m
     assert completion.status == 503
 
 
-async def test_a_small_form_is_given_back(gate: Gate) -> None:
-    lines = ("Content-Type: application/x-www-form-urlencoded", "Accept: text/html", "Sec-Fetch-Mode: navigate")
-    body = "drug=アスピリン&note=a%26b".encode()
-    head = gate.head("/admin", *lines, f"Content-Length: {len(body)}", method="POST")
-    answer = await gate.send(head + body)
-    assert answer.status == 403
-    assert "アスピリン".encode() in answer.body
-    assert b"a&amp;b" in answer.body
+@pytest.fixture
+def forms(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]] | None]:
+    """What the pages were given of the forms that were being sent."""
+    given: list[list[tuple[str, str]] | None] = []
+    reply = gate.presenter.reply
+
+    def note(decision: Decision, **more: Any) -> Reply:
+        given.append(more.get("form"))
+        return reply(decision, **more)
+
+    monkeypatch.setattr(gate.presenter, "reply", note)
+    return given
 
 
-@pytest.mark.parametrize("body", [b"\xff=\xfe", b"a" * 70_000, b"=&=&" * 300])
-async def test_a_form_that_can_not_be_given_back(gate: Gate, body: bytes) -> None:
-    lines = ("Content-Type: application/x-www-form-urlencoded", "Accept: text/html", f"Content-Length: {len(body)}")
-    answer = await gate.send(gate.head("/admin", *lines, method="POST") + body)
+FORM = "Content-Type: application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("kind", [FORM, f"{FORM}; charset=UTF-8", FORM.upper().replace("CONTENT-TYPE", "content-type")])
+@pytest.mark.parametrize(("target", "signed_in", "status"), [("/admin", True, 403), ("/x", False, 401)])
+async def test_a_small_form_is_given_back(
+    gate: Gate, forms: list[object], kind: str, target: str, signed_in: bool, status: int
+) -> None:
+    body = "drug=アスピリン&note=a%26b&empty=".encode()
+    more = {} if signed_in else {"cookie": ""}
+    head = gate.head(target, kind, f"Content-Length: {len(body)}", method="POST", **more)
+    assert (await gate.send(head + body)).status == status
+    assert forms == [[("drug", "アスピリン"), ("note", "a&b"), ("empty", "")]]
+
+
+@pytest.mark.parametrize("body", [b"\xff=\xfe", b"a" * 70_000, b"a=b&" * 300])
+async def test_a_form_that_can_not_be_given_back(gate: Gate, forms: list[object], body: bytes) -> None:
+    answer = await gate.send(gate.head("/admin", FORM, f"Content-Length: {len(body)}", method="POST") + body)
     assert answer.status == 403
+    assert forms == [None]
+
+
+async def test_an_upload_is_not_read_for_a_page(gate: Gate, forms: list[object]) -> None:
+    head = gate.head("/admin", "Content-Type: multipart/form-data; boundary=x", "Content-Length: 1000000", method="POST")
+    assert (await gate.send(head)).status == 403
+    assert forms == [None]
 
 
 async def test_http_1_0_is_answered_and_closed(gate: Gate) -> None:
@@ -286,3 +314,14 @@ def test_without_the_c_parser_nothing_starts() -> None:
     )
     assert done.returncode != 0
     assert "without its C extension" in done.stderr
+
+
+async def test_a_malformed_body_for_the_provider_is_refused(provided: tuple[Gate, Provider]) -> None:
+    gate, _ = provided
+    async with gate.connect() as (reader, writer):
+        writer.write(gate.head("/token", "Transfer-Encoding: chunked", method="POST", host=IDP))
+        await asyncio.sleep(0.1)
+        writer.write(b"zz\r\n")
+        assert (await read_answer(reader)).status == 400
+        assert await reader.read() == b""
+    assert [record.reason for record in gate.decisions()] == ["framing"]
