@@ -49,10 +49,17 @@ class Gateway:
     """A gateway that is put together by `open_gateway`: its doors listen."""
 
     def __init__(
-        self, *, pipeline: Pipeline, log: AuditLog, provider: IdentityProvider | None, failed: asyncio.Future[None]
+        self,
+        *,
+        pipeline: Pipeline,
+        log: AuditLog,
+        sessions: SessionStore,
+        provider: IdentityProvider | None,
+        failed: asyncio.Future[None],
     ) -> None:
         self.pipeline: Final = pipeline
         self.log: Final = log
+        self.sessions: Final = sessions
         self.provider: Final = provider
         """The embedded identity provider, for seeding."""
         self.failed: Final = failed
@@ -98,6 +105,7 @@ async def _assemble(
     signer = FileSigner.load(config.portal.assertion_key_file, create=False)
     portal = config.origin(config.portal.host)
 
+    provider = await open_embedded(config, clock, log, sessions, stack)
     apps = list(config.to_apps())
     if config.console is not None:
         console = await open_console(
@@ -109,6 +117,7 @@ async def _assemble(
             devices=devices,
             holder=holder,
             signer=signer,
+            provider=provider,
             stack=stack,
         )
         apps.append(console)
@@ -133,7 +142,6 @@ async def _assemble(
 
     pages = Pages(portal=portal, simulated=config.demo)
     presenter = Presenter(pages, apps)
-    provider = await open_embedded(config, clock, log, sessions, stack)
     portal_parts = Parts(
         sessions=sessions,
         one_time=one_time,
@@ -170,7 +178,7 @@ async def _assemble(
     stack.push_async_callback(proxy.close)
     await _listen(config, proxy)
     await _forward_auth(config, pipeline, presenter, stack)
-    return Gateway(pipeline=pipeline, log=log, provider=provider, failed=failed)
+    return Gateway(pipeline=pipeline, log=log, sessions=sessions, provider=provider, failed=failed)
 
 
 async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> tuple[SessionStore, OneTime]:

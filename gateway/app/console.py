@@ -20,6 +20,7 @@ from gateway.kernel.i18n import Language
 from gateway.kernel.web.site import Front
 from gateway.policy.holder import PolicyHolder
 from gateway.ports import AssertionSigner, DeviceRegistry, SessionStore
+from idp.app import IdentityProvider
 
 LOOPBACK = "127.0.0.1"
 
@@ -34,6 +35,7 @@ async def open_console(
     devices: DeviceRegistry,
     holder: PolicyHolder,
     signer: AssertionSigner,
+    provider: IdentityProvider | None,
     stack: contextlib.AsyncExitStack,
 ) -> App:
     """Serve the console on a loopback port of the system's choice; return it as an app of the gateway.
@@ -68,6 +70,7 @@ async def open_console(
         feed=log,
         policies=in_force,
         export=export,
+        end_at_provider=provider.store.sessions.revoke if provider is not None else None,
         simulated=config.demo,
     )
     runner = web.AppRunner(create_console(parts), access_log=None, shutdown_timeout=2)

@@ -35,6 +35,8 @@ class Changes:
             raise web.HTTPSeeOther("/sessions?done=gone")
         detail = {"subject": session.identity.subject, "login": session.identity.login}
         await self._recorder.announced(request, "session.revoked", session_id, detail)
+        if self._parts.end_at_provider is not None and session.provider_session:
+            await self._attempt(request, "session.revoked", session_id, self._parts.end_at_provider(session.provider_session))
         ended = await self._attempt(request, "session.revoked", session_id, self._parts.sessions.revoke(session_id))
         if not ended:
             await self._recorder.failed(request, "session.revoked", session_id, "ended meanwhile")

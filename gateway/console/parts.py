@@ -1,7 +1,7 @@
 """What the console is built from. The composition root supplies it; the console names no adapter."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta, timezone
 from typing import Final, Literal, Protocol
 
@@ -68,6 +68,10 @@ class ConsoleParts:
     feed: Feed
     policies: Callable[[], InForce]
     export: Exporter
+    end_at_provider: Callable[[str], Awaitable[object]] | None = None
+    """Ends the session of this id at the identity provider, so that the browser can't sign in again without a word. None: the
+    provider is somebody else's, and the person is asked anew by our own word (`prompt=login`).
+    """
     zone: timezone = JAPAN
     """The hospital's time zone: of what is shown, and of dates that are typed in."""
     viewer_roles: frozenset[str] = frozenset({"security_officer", "auditor"})

@@ -30,8 +30,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the binding cookie at `host`."""
     generation: int = 0
     """Generation of the handle that was told to do more; 0 when nobody was signed in."""
-    popup: bool = False
-    """The step was opened in a window of its own, beside a page that keeps a form."""
+    anew: bool = False
+    """A session of this browser was ended or ran out: the provider must ask again, whatever it remembers."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +95,11 @@ def _decode(value: bytes | None, kind: type[T]) -> T | None:
     return None if value is None else msgspec.json.decode(value, type=kind)
 
 
-def request_extras(purpose: Purpose, *, id_token: str, language: str) -> dict[str, str]:
+def request_extras(purpose: Purpose, *, id_token: str, language: str, anew: bool = False) -> dict[str, str]:
     """What to ask of the provider for a purpose (OpenID Connect Core §3.1.2.1, EAP ACR values)."""
     extras: dict[str, str] = {"ui_locales": language}
+    if anew:
+        extras["prompt"] = "login"
     if id_token:
         extras["id_token_hint"] = id_token
     if purpose == "key_touch":

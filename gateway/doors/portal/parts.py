@@ -113,11 +113,19 @@ class Exchange:
 
     async def handle(self) -> Handle | None:
         """The live session behind this host's cookie."""
+        found = await self._resolved()
+        return None if isinstance(found, Missing) else found
+
+    async def ended(self) -> bool:
+        """True when this host's cookie stands for a session that was ended or ran out, as far as the store still knows."""
+        found = await self._resolved()
+        return isinstance(found, Missing) and found.why != "unknown"
+
+    async def _resolved(self) -> Handle | Missing:
         token = own_cookie(self.request.headers, SESSION_COOKIE)
         if not token:
-            return None
-        found = await self.parts.sessions.resolve(token, self.request.host, self.parts.clock.now())
-        return None if isinstance(found, Missing) else found
+            return Missing(why="unknown")
+        return await self.parts.sessions.resolve(token, self.request.host, self.parts.clock.now())
 
     def same_origin(self) -> bool:
         """True when a browser says that this very host's page sent the request (no header: not a browser we serve)."""

@@ -45,7 +45,14 @@ async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.R
     if path is None:
         await exchange.event("return.refused", "failure", detail={"rd": wanted or ""})
         return exchange.stop("flow.return", 400, retry="/")
-    flow = Flow(host=host, path=path, purpose=purpose, binding=hash_token(exchange.binding()), generation=generation)
+    flow = Flow(
+        host=host,
+        path=path,
+        purpose=purpose,
+        binding=hash_token(exchange.binding()),
+        generation=generation,
+        anew=await exchange.ended(),
+    )
     name = await exchange.parts.flows.begin(flow)
     return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={name}&lang={exchange.language}")
 
