@@ -81,8 +81,8 @@ class AccountPages:
 
     def add_routes(self, app: web.Application) -> None:
         """Add them."""
-        app.router.add_get("/account", guarded(self.show, self._renderer))
-        app.router.add_get(_RETURN, guarded(self.returned, self._renderer))
+        app.router.add_get("/account", guarded(self.show, self._renderer), allow_head=False)
+        app.router.add_get(_RETURN, guarded(self.returned, self._renderer), allow_head=False)
         for path, handler in (
             ("confirm/key/begin", self.begin_confirm), ("confirm/key", self.confirm_key), ("confirm/code", self.confirm_code),
             ("keys/begin", self.begin_key), ("keys", self.add_key), ("keys/remove", self.remove_key),

@@ -1,6 +1,7 @@
 """Puts the pages together: `setup_pages` is what the provider's app calls once."""
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from idp.proofing.desk import ProofingDesk
 from idp.web.account import AccountPages
@@ -28,6 +29,15 @@ def setup_pages(app: web.Application, parts: Parts, *, options: PageOptions) -> 
     SignIn(parts, checks, renderer, ProofingPages(parts, desk, renderer)).add_routes(app)
     AccountPages(parts, checks, renderer, options).add_routes(app)
     app.router.add_get("/static/{name}", guarded(renderer.static, renderer))
+
+    @web.middleware
+    async def not_found(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            return renderer.page(request, "halt.html", 404, key="not_found")
+
+    app.middlewares.append(not_found)
     return ProviderPages(renderer)
 
 

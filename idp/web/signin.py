@@ -49,7 +49,7 @@ class SignIn:
 
     def add_routes(self, app: web.Application) -> None:
         """Add them."""
-        app.router.add_get("/login", guarded(self.show, self._renderer))
+        app.router.add_get("/login", guarded(self.show, self._renderer), allow_head=False)  # it may end the sign-in
         for path, handler in (
             ("password", self.password), ("code", self.code), ("key/begin", self.begin_key), ("key", self.key),
             ("register/begin", self.begin_register), ("register", self.register), ("lost-key", self.lost_key),
@@ -80,7 +80,7 @@ class SignIn:
             "tx": transaction.id, "csrf": form_token(request, transaction.id), "error": error, "wait": wait, "user": visit.user,
             "account": account, "stale_after": max(_MINIMUM_REFRESH, transaction.expires_at - self._checks.now() - 30),
             "may_leave": not transaction.hint_subject and visit.user is not None,
-            "problem": visit.next.problem, "typed": typed, "lost": login.LOST_KEY in transaction.notes,
+            "problem": visit.next.problem, "typed": typed or transaction.login_hint, "lost": login.LOST_KEY in transaction.notes,
         }  # fmt: skip
         if step == "proofing":
             values |= self._proofing.offer(visit.user)

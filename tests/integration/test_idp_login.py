@@ -212,6 +212,33 @@ async def test_the_static_files_are_served_with_their_type(browser: Browser) -> 
         assert (await browser.get(wrong)).status == 404
 
 
+async def test_an_unknown_address_gets_a_page(browser: Browser) -> None:
+    page = await browser.get("/nothing/here")
+    assert page.status == 404
+    assert "ページが見つかりません" in page.text
+
+
+async def test_a_form_left_open_is_begun_anew_before_it_runs_out(site: IdpSite, browser: Browser) -> None:
+    page = await browser.authorize()
+    found = re.search(r'<meta http-equiv="refresh" content="(\d+);url=([^"]+)">', page.text)
+    assert found is not None
+    assert int(found[1]) < 1800
+    assert found[2] == f"{site.portal}/"
+
+
+async def test_looking_with_head_ends_nothing(site: IdpSite, browser: Browser) -> None:
+    page = await browser.authorize()
+    async with browser.session.head(page.url, headers=browser.headers) as reply:
+        assert reply.status == 405
+    async with browser.session.head(f"{site.issuer}/account", headers=browser.headers) as reply:
+        assert reply.status == 405
+
+
+async def test_a_hint_fills_in_the_name(browser: Browser) -> None:
+    page = await browser.authorize(login_hint="dr.sato")
+    assert page.form("/login/password")["login"] == "dr.sato"
+
+
 async def test_the_account_page_signs_in_first_and_comes_back(site: IdpSite, browser: Browser) -> None:
     page = await browser.get("/account")
     assert page.actions[0] == "/login/password"

@@ -114,9 +114,8 @@ async def idp_site(
             account_client(issuer),
         ),
     )  # fmt: skip
-    chosen = PageOptions(
-        portal=portal, proofing=backend or simulated_backend(clock, demo_mode=True), **({"hash_parameters": CHEAP} | options)
-    )  # fmt: skip
+    given: dict[str, Any] = {"hash_parameters": CHEAP, "form_origins": (f"http://*.localhost:{portal_port}",), **options}
+    chosen = PageOptions(portal=portal, proofing=backend or simulated_backend(clock, demo_mode=True), **given)
     provider = await open_provider(
         settings, clock=clock, events=events, pages=partial(setup_pages, options=chosen),
         address_of=lambda request: request.headers.get("X-Test-Address", "192.0.2.1"),
@@ -138,6 +137,8 @@ def _client() -> web.Application:
     """Return a stand-in for the portal, so that a browser has somewhere to arrive."""
 
     async def arrived(request: web.Request) -> web.Response:
+        if request.query.get("state") == "to-app":  # as the gateway does after a sign-in that an app asked for
+            return web.Response(status=302, headers={"Location": f"http://{request.host.replace('portal', 'ehr')}/arrived"})
         return web.Response(text=f"portal {request.path}")
 
     app = web.Application()
