@@ -11,12 +11,12 @@ import msgspec
 EventName = Literal[
     "gateway.started", "gateway.stopped", "policy.loaded", "policy.rejected",
     "signin.started", "signin.succeeded", "signin.failed", "signin.locked", "stepup.succeeded",
-    "signout", "session.revoked", "session.expired", "stream.cut",
+    "signout", "session.revoked",
     "factor.registered", "factor.removed",
     "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken",
     "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
     "log.recovered",
-    "console.view", "console.export", "handoff.refused", "return.refused", "internal.error",
+    "console.view", "console.export", "handoff.refused", "return.refused",
 ]  # fmt: skip
 
 
