@@ -116,10 +116,16 @@ async def test_the_live_page_shows_filters_pauses_and_runs_nothing(
         await expect(shown).to_have_count(1)
         await page.select_option("[name=app]", "")
 
+        await world.decision(path="/static/live.js", route="console.static")
+        await expect(rows).to_have_count(3)
+        await expect(shown).to_have_count(2)
+        await page.uncheck("[name=quiet]")
+        await expect(shown).to_have_count(3)
+
         await page.click("[data-toggle]")
         await world.decision(path="/while-paused")
         await expect(page.locator("[data-counter]")).to_contain_text("(+1)")
-        await expect(rows).to_have_count(2)
+        await expect(rows).to_have_count(3)
         await page.click("[data-toggle]")
         await expect(rows.first).to_contain_text("/while-paused")
 

@@ -8,8 +8,7 @@ from typing import Any
 from joserfc import jws
 from joserfc.jwk import ECKey
 
-from gateway.kernel.assertion import ASSERTION_HEADER, Claims, NotVerified
-from gateway.kernel.clock import Clock
+from gateway.kernel.assertion import ASSERTION_HEADER
 
 PORTAL = "http://portal.localhost:8080"
 
@@ -70,19 +69,3 @@ class TestSigner:
 
     def headers(self, now: float, **changes: Any) -> dict[str, str]:
         return {ASSERTION_HEADER: self.sign(self.claims(now, **changes))}
-
-
-def always(claims: Claims) -> Any:
-    """An asynchronous verifier that believes everybody to be `claims`."""
-
-    async def verify(token: str) -> Claims:
-        if not token:
-            raise NotVerified("missing")
-        return claims
-
-    return verify
-
-
-def signed_headers(signer: TestSigner, clock: Clock, audience: str, **changes: Any) -> dict[str, str]:
-    """The headers of a request that the gateway let through, as of now."""
-    return signer.headers(clock.now(), aud=audience, **changes)

@@ -60,10 +60,11 @@
   };
 
   const wanted = (data) => {
-    const { outcome, person, app } = filters.elements;
+    const { outcome, person, app, quiet } = filters.elements;
     const text = person.value.trim().toLowerCase();
     return (!outcome.value || data.outcome === outcome.value)
       && (!app.value || data.app === app.value)
+      && !(quiet.checked && data.outcome === "allow" && data.route.endsWith(".static"))
       && (!text || `${data.person}\n${data.login}`.toLowerCase().includes(text));
   };
 

@@ -87,11 +87,14 @@ class Site:
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,
         )
         self._environment.filters["visible"] = visible
         self._environment.filters["visible_lines"] = visible_lines
         self._environment.globals["static"] = lambda name: f"/static/{name}?v={self._static[name].tag}"
         self._environment.globals.update(everywhere)
+        for name in self._environment.list_templates():  # a broken one stops the start, not a page
+            self._environment.get_template(name)
         self._headers = page_headers(front.portal, *front.form_origins)
 
     def application(self, client_max_size: int = 64 * 1024) -> web.Application:

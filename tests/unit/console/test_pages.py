@@ -120,7 +120,10 @@ async def test_an_app_name_from_the_log_with_markup_stays_text(officer: Client, 
 @pytest.mark.parametrize(
     ("prefix", "codes"),
     [
-        ("reason", [*reason.ChallengeReason, *reason.DenyReason, *reason.RefuseReason, *reason.UnavailableReason]),
+        (
+            "reason",
+            ["policy_permits", *reason.ChallengeReason, *reason.DenyReason, *reason.RefuseReason, *reason.UnavailableReason],
+        ),
         ("remedy", list(reason.RemedyStep)),
         ("event", get_args(EventName)),
         ("outcome", [*get_args(DecisionRecord.__annotations__["outcome"]), *OUTCOMES]),
