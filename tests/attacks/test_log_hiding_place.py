@@ -41,7 +41,7 @@ async def test_a_whole_record_called_torn(place: Place) -> None:
     await reopened(place)
     report = place.verify()
     assert [finding.code for finding in report.findings] == ["torn"]
-    assert report.findings[0].what == "holds a whole record or checkpoint that belongs into the log"
+    assert report.findings[0].what == "begins with a whole line: taken out of the log, or added to it, and no crash's doing"
     assert report.findings[0].file == "torn-000000000004-1.record"
 
 
@@ -49,6 +49,16 @@ async def test_a_whole_record_called_torn_with_its_line_feed_removed(place: Plac
     line = cut_last(place)
     (place.folder / "torn-000000000004-1.record").write_bytes(line.removesuffix(b"\n"))
     await reopened(place)
+    assert [finding.code for finding in place.verify().findings] == ["torn"]
+
+
+async def test_a_record_that_somebody_added_before_the_restart(place: Place) -> None:
+    """It does not follow, so the writer sets it aside; the verifier knows that no crash writes a whole line."""
+    line = place.records().read_bytes().splitlines(keepends=True)[1]
+    with place.records().open("ab") as file:
+        file.write(line)
+    await reopened(place)
+    assert (place.folder / "torn-000000000005-1.record").read_bytes() == line
     assert [finding.code for finding in place.verify().findings] == ["torn"]
 
 
@@ -107,7 +117,9 @@ async def test_a_whole_checkpoint_called_torn(place: Place) -> None:
     (place.folder / "torn-000000000005-1.checkpoint").write_bytes(lines[-1])
     await reopened(place)
     report = place.verify()
-    assert [finding.what for finding in report.findings] == ["holds a whole record or checkpoint that belongs into the log"]
+    assert [finding.what for finding in report.findings] == [
+        "begins with a whole line: taken out of the log, or added to it, and no crash's doing"
+    ]
 
 
 async def test_torn_bytes_do_not_excuse_records_after_them(place: Place) -> None:

@@ -25,23 +25,23 @@ class Traces:
     """Holds the recovery events of the log against the files that they name.
 
     Bytes may have been set aside only where a run of recovery events stands in the chain, exactly as the event says, and only if
-    they are no line that would have belonged there.
+    they do not begin with a whole line.
     """
 
     def __init__(self, torn: dict[str, TornFile], key: Ed25519PublicKey | None, book: Book) -> None:
         self._torn = torn
         self._key = key
         self._book = book
-        self._heads: dict[int, str | None] = {}
-        """The hash before each record of the present run of recovery events."""
+        self._run: set[int] = set()
+        """Indexes of the present run of recovery events."""
         self._recorded: set[str] = set()
 
-    def record(self, index: int, head: str | None, record: dict[str, Any]) -> None:
-        """Look at every record in order; `head` is the hash of the one before."""
+    def record(self, index: int, record: dict[str, Any]) -> None:
+        """Look at every record in order."""
         if record.get("type") != "event" or record.get("event") != "log.recovered":
-            self._heads.clear()
+            self._run.clear()
             return
-        self._heads[index] = head
+        self._run.add(index)
         detail, name = record.get("detail"), record.get("target")
         if isinstance(detail, dict) and isinstance(name, str):
             self._event(index, str(record.get("at")), name, detail)
@@ -58,22 +58,19 @@ class Traces:
             self._book.found("torn", "was set aside after a crash and is missing", place)
         elif (torn.sha256, str(torn.length)) != (detail.get("sha256"), detail.get("bytes")):
             self._book.found("torn", "is not what was set aside after a crash: it was changed", place)
-        elif int(match[1]) not in self._heads:
+        elif int(match[1]) not in self._run:
             self._book.found("torn", "was not set aside at this place of the log", place)
-        elif self._hides(match[2], torn.first_line, int(match[1])):
-            self._book.found("torn", "holds a whole record or checkpoint that belongs into the log", place)
+        elif self._whole(match[2], torn.first_line):
+            self._book.found(
+                "torn", "begins with a whole line: taken out of the log, or added to it, and no crash's doing", place
+            )
 
-    def _hides(self, kind: str, line: bytes, index: int) -> bool:
-        """Say whether bytes that were called torn are in fact a whole line that belongs into the log."""
+    def _whole(self, kind: str, line: bytes) -> bool:
+        """Say whether bytes that were called torn begin with a line that a writer finished."""
         if kind == "checkpoint":
             return self._key is not None and lines.read_checkpoint(line, self._key) is not None
         record = lines.read_record(line)
-        return (
-            record is not None
-            and record.computed_hash == record.unverified_hash
-            and record.unverified_index == index
-            and self._heads[index] in {None, record.unverified_previous}
-        )
+        return record is not None and record.computed_hash == record.unverified_hash
 
     def finish(self, size: int) -> None:
         """Report files that no record mentions."""

@@ -162,7 +162,7 @@ class _Walk:
         self._take(line)
 
     def _take(self, line: lines.RecordLine) -> None:
-        self._traces.record(line.unverified_index, self._head, line.record)
+        self._traces.record(line.unverified_index, line.record)
         self._size = line.unverified_index + 1
         self._head = line.unverified_hash
         self._tree.push(bytes.fromhex(line.unverified_hash))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.encoding import seal
 from gateway.domain.record import EventRecord, Record
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import AuditError
@@ -145,7 +146,11 @@ async def test_crash_after_crash_keeps_everything(place: Place) -> None:
         place.checkpoints().write_bytes(b"".join(lines))
         place.anchor.write_bytes(lines[-1])
     await reopened(place)
-    assert len(list(place.folder.glob("torn-*"))) == 3
+    torn = sorted(path.name for path in place.folder.glob("torn-*"))
+    assert len(torn) == 3
+    assert sorted(str(event["target"]) for event in events(place) if str(event["target"]).startswith("torn-")) == torn, (
+        "each once"
+    )
     report = place.verify()
     assert report.whole, report.findings
 
@@ -224,7 +229,16 @@ async def test_a_signed_record_that_is_gone_stops_the_start(place: Place) -> Non
     await refused(place, r"it ends after record 2, but records up to 3 were signed")
 
 
-async def test_a_chain_that_was_made_to_fit_stops_the_start(place: Place, tmp_path: Path) -> None:
+async def test_a_signed_record_that_was_changed_with_its_hash_stops_the_start(place: Place) -> None:
+    await place.write([decision(number) for number in range(4)])
+    lines = place.records().read_bytes().splitlines(keepends=True)
+    last = json.loads(lines[-1])
+    record = lines[-1][lines[-1].index(b'"record":') + 9 : -2].replace(b"dr.sato", b"dr.mori")
+    place.records().write_bytes(b"".join([*lines[:-1], seal(last["index"], last["previous"], record)[0]]))
+    await refused(place, "the records up to 3 are not those that were signed")
+
+
+async def test_newer_checkpoints_than_records_stop_the_start(place: Place, tmp_path: Path) -> None:
     await place.write([decision(number) for number in range(4)])
     other = place.copy(tmp_path / "other")
     await crashed(place, [])
@@ -268,6 +282,11 @@ async def test_an_anchor_of_another_log_stops_the_start(place: Place, tmp_path: 
     other = Place(tmp_path / "other")
     await other.write([decision(0)])
     shutil.copy(other.anchor, place.anchor)
+    await refused(place, "is no checkpoint of the log")
+    same_key = Place(tmp_path / "same-key")
+    shutil.copytree(place.key.parent, same_key.key.parent)
+    await same_key.write([decision(0)])
+    shutil.copy(same_key.anchor, place.anchor)
     await refused(place, "is no checkpoint of the log")
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import stat
 import threading
 import time
@@ -354,7 +355,7 @@ async def test_a_checkpoint_only_ever_covers_what_is_on_the_disk(place: Place, s
     for number in range(300):
         await log.append(decision(number))
         if number % 7 == 0:
-            await asyncio.sleep(0.001)
+            await log.synced(number)
     await log.close()
     assert log.broken is None
     assert disk.checked > 5
@@ -376,6 +377,14 @@ async def test_a_key_or_folder_open_to_others_is_refused(place: Place) -> None:
     place.key.chmod(0o600)
     place.folder.chmod(0o750)
     with pytest.raises(AuditError, match=r"open to other users \(mode 0750\).*chmod 700"):
+        await place.open()
+
+
+async def test_a_folder_of_another_user_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await place.write([decision(0)])
+    somebody_else = os.geteuid() + 1
+    monkeypatch.setattr("gateway.audit.files.os.geteuid", lambda: somebody_else)
+    with pytest.raises(AuditError, match="who runs the gateway"):
         await place.open()
 
 
