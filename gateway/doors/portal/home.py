@@ -23,7 +23,11 @@ async def home(exchange: Exchange) -> web.Response:
     authentication = authentication_facts(handle.events(), now)
     proofing = proofing_facts(handle.session.identity.proofing, now)
     apps = [
-        {"title": app.title_ja if exchange.language == "ja" else app.title_en, "url": f"{parts.origins.of(app.host)}/"}
+        {
+            "title": app.title_ja if exchange.language == "ja" else app.title_en,
+            "host": app.host,
+            "url": f"{parts.origins.of(app.host)}/",
+        }
         for app in parts.apps
     ]
     known_roles = {"physician", "nurse", "pharmacist", "clerk", "vendor", "security_officer", "auditor"}
@@ -38,6 +42,7 @@ async def home(exchange: Exchange) -> web.Response:
         kinds=[parts.pages.text(exchange.language, f"portal.kind.{kind}") for kind in authentication.kinds],
         signed_in_at=datetime.fromtimestamp(handle.session.created_at, _ZONE).strftime("%Y-%m-%d %H:%M"),
         proofing=proofing,
+        method=parts.pages.text(exchange.language, "portal.simulated") if proofing.method == "simulated" else proofing.method,
         posture=posture,
         apps=apps,
         account_url=parts.account_url,
