@@ -104,7 +104,10 @@ async def run_demo(options: Options, ready: Callable[[Shown], None]) -> None:
             mark_database(database)
         shown = _shown(folder, config_file, origins, people, files)
         if options.ready_file is not None:
-            _write_private(options.ready_file, msgspec.json.format(msgspec.json.encode(shown)))
+            # Whole or absent: whoever waits for it reads it the moment it is there.
+            part = options.ready_file.with_name(f"{options.ready_file.name}.part")
+            _write_private(part, msgspec.json.format(msgspec.json.encode(shown)))
+            part.replace(options.ready_file)
             stack.callback(options.ready_file.unlink, missing_ok=True)
         ready(shown)
         await gateway.failed

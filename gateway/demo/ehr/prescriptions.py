@@ -112,7 +112,7 @@ def parse_prescription(form: Mapping[str, str], *, prescriber: str, subject: str
     days = _number(form.get("days", ""))
     if days is None or days != int(days) or not 1 <= days <= MAX_DAYS:
         wrong["days"] = "days"
-    comment = form.get("comment", "").strip()
+    comment = form.get("comment", "").strip().replace("\r\n", "\n")  # as browsers send line breaks
     if len(comment) > MAX_COMMENT:
         wrong["comment"] = "comment"
     if FORM_ID.fullmatch(form.get("form", "")) is None:
