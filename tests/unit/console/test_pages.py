@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 
 import gateway.console
+import idp.model
 from gateway.console.app import DONE
 from gateway.console.export import OUTCOMES
 from gateway.domain import reason
@@ -125,7 +126,7 @@ async def test_an_app_name_from_the_log_with_markup_stays_text(officer: Client, 
             ["policy_permits", *reason.ChallengeReason, *reason.DenyReason, *reason.RefuseReason, *reason.UnavailableReason],
         ),
         ("remedy", list(reason.RemedyStep)),
-        ("event", get_args(EventName)),
+        ("event", [*get_args(EventName), *get_args(idp.model.EventName)]),
         ("outcome", [*get_args(DecisionRecord.__annotations__["outcome"]), *OUTCOMES]),
         ("action", get_args(Action)),
         ("kind", get_args(AuthKind)),
