@@ -105,7 +105,7 @@ def next_step(transaction: LoginTransaction, account: Account | None) -> Next:
     if "phr" in lacking:
         return _towards_key(transaction, account)
     if "mfa" in lacking:
-        return _towards_two_factors(_kinds(transaction.events()), account)
+        return _towards_two_factors(transaction, account)
     return Next(step="proofing" if "proofing" in lacking else "done")
 
 
@@ -149,14 +149,15 @@ def _kinds(events: tuple[AuthEvent, ...]) -> frozenset[AuthKind]:
     return frozenset(event.kind for event in events)
 
 
-def _towards_two_factors(kinds: frozenset[AuthKind], account: Account) -> Next:
-    if "pwd" not in kinds:
+def _towards_two_factors(transaction: LoginTransaction, account: Account) -> Next:
+    lost = LOST_KEY in transaction.notes
+    if account.password and "pwd" not in _kinds(transaction.events()):
         return Next(step="password")
-    if account.totp or account.recovery:
+    if account.password and (account.totp or account.recovery):
         return Next(step="totp" if account.totp else "recovery")
-    if account.keys:
+    if account.keys and not lost:
         return Next(step="fido2")
-    return Next(step="refuse", problem="no_second_factor")
+    return _dead_end(account)
 
 
 def _towards_key(transaction: LoginTransaction, account: Account) -> Next:
@@ -171,10 +172,12 @@ def _towards_key(transaction: LoginTransaction, account: Account) -> Next:
     proved = _kinds(transaction.proved)
     if "recovery" in proved or ("otp" in proved and not account.keys):
         return Next(step="register_key")
+    if not account.recovery and (account.keys or not account.totp):
+        return _dead_end(account)
     if "pwd" not in proved and not transaction.session_id:
-        return Next(step="password")
-    if account.totp and not account.keys:
-        return Next(step="totp")
-    if account.recovery:
-        return Next(step="recovery")
+        return Next(step="password") if account.password else _dead_end(account)
+    return Next(step="totp" if account.totp and not account.keys else "recovery")
+
+
+def _dead_end(account: Account) -> Next:
     return Next(step="refuse", problem="key_lost_without_recovery" if account.keys else "no_second_factor")

@@ -60,5 +60,11 @@ class ProofingPages:
 
     def _ended(self, request: web.Request, transaction_id: str, status: int, reason: str) -> web.Response:
         return self._renderer.page(
-            request, "not_proofed.html", status, tx=transaction_id, csrf=form_token(request, transaction_id), reason=reason
+            request,
+            "not_proofed.html",
+            status,
+            here=f"/login?tx={transaction_id}",
+            tx=transaction_id,
+            csrf=form_token(request, transaction_id),
+            reason=reason,
         )

@@ -5,6 +5,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from gateway.kernel.secret import Secret
+from idp.factors.password import HashParameters, Passwords
+from idp.model import PasswordCredential
 from idp.web.cookies import BROWSER_COOKIE, SESSION_COOKIE
 from tests.support.authenticator import SoftKey
 from tests.support.idp_fixtures import OpenBrowser
@@ -210,6 +213,21 @@ async def test_the_static_files_are_served_with_their_type(browser: Browser) -> 
         assert reply.headers["Content-Type"] == f"{kind}; charset=utf-8"
     for wrong in ("/static/none.css", "/static/..%2fpages.py", "/static/ja.toml"):
         assert (await browser.get(wrong)).status == 404
+
+
+async def test_a_password_stored_with_other_parameters_is_stored_anew(site: IdpSite, browser: Browser) -> None:
+    user = await site.store.users.by_login("dr.sato")
+    assert user is not None
+    older = Passwords(bytes(16), HashParameters(time_cost=2, memory_kib=512, parallelism=1)).hash(Secret(PASSWORD), bytes(16))
+    await site.store.credentials.set_password(PasswordCredential(user_id=user.id, encoded=older, changed_at=7))
+    assert (await browser.sign_in()).location.startswith(site.callback)
+    stored = await site.store.credentials.password(user.id)
+    assert stored is not None
+    assert "$m=1024,t=1,p=1$" in stored.encoded
+    assert stored.changed_at == 7
+    site.later(30)
+    other = await browser.submit(await browser.authorize(prompt="login"), "/login/password", password=PASSWORD)
+    assert other.actions[0] == "/login/code"
 
 
 async def test_an_unknown_address_gets_a_page(browser: Browser) -> None:

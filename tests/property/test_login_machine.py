@@ -28,11 +28,12 @@ def a_transaction(acr: str, hint: str, session: str, brought: tuple[AuthKind, ..
 
 
 def an_account(user_id: str, **more: Any) -> Account:
-    return Account(user_id=user_id, password=True, **more)
+    return Account(user_id=user_id, **more)
 
 
 ACCOUNTS = st.fixed_dictionaries(
     {
+        "password": st.booleans(),
         "totp": st.booleans(),
         "recovery": st.booleans(),
         "keys": st.integers(0, 2),

@@ -67,11 +67,28 @@ def test_a_recovery_code_stands_in_for_the_second_factor_only() -> None:
         ({"totp": False, "recovery": True}, Next(step="recovery")),
         ({"totp": False, "keys": 1}, Next(step="fido2")),
         ({"totp": False}, Next(step="refuse", problem="no_second_factor")),
+        ({"totp": False, "recovery": True, "keys": 1}, Next(step="recovery")),
     ],
 )
 def test_after_the_password_comes_what_the_person_has(changes: dict[str, Any], expected: Next) -> None:
     account = sato(**changes)
     assert login.next_step(walk(tx(), account, "pwd"), account) == expected
+
+
+def test_who_has_no_password_signs_in_with_the_key_or_not_at_all() -> None:
+    known = tx(hint_subject="usr_sato")
+    assert login.next_step(known, sato(password=False, keys=1)) == Next(step="fido2")
+    assert login.next_step(known, sato(password=False)) == Next(step="refuse", problem="no_second_factor")
+    phr = tx(hint_subject="usr_sato", acr=ACR_PHR)
+    assert login.next_step(phr, sato(password=False)) == Next(step="refuse", problem="no_second_factor")
+    assert login.next_step(phr, sato(password=False, keys=1)) == Next(step="fido2")
+
+
+def test_a_lost_key_without_anything_else_ends_with_the_reason() -> None:
+    account = sato(totp=False, keys=1)
+    begun = login.claim_key_lost(walk(tx(), account, "pwd"))
+    assert login.next_step(begun, account) == Next(step="refuse", problem="key_lost_without_recovery")
+    assert step(login.key_at_hand(begun), account) == "fido2"
 
 
 def test_a_step_up_asks_the_hinted_person_for_a_touch_and_nothing_else() -> None:
