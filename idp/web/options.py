@@ -2,11 +2,15 @@
 
 import os
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from idp.factors.password import HashParameters
 from idp.proofing.port import ProofingBackend
+
+SERVICE_NAME: Final = "Access Gateway"
+"""Shown in authenticator apps and by security keys, where nothing else is configured."""
 
 
 class PageOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +23,7 @@ class PageOptions(msgspec.Struct, frozen=True, kw_only=True):
     form_origins: tuple[str, ...] = ()
     """Origins that a browser may be sent to at the end of a sign-in, redirects of the portal included: the portal and the apps.
     `http://*.localhost:8080` is a form that works. Chromium checks them (CSP `form-action`)."""
-    service_name: str = "Access Gateway"
+    service_name: str = SERVICE_NAME
     """Shown in authenticator apps and by security keys."""
     zone: str = "Asia/Tokyo"
     """Time zone of the dates on the pages (IANA name)."""
