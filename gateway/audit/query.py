@@ -193,8 +193,8 @@ def parse_moment(text: str, zone: timezone, *, end: bool = False) -> float:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if len(text) == len("2027-01-31") and end:
+            moment += timedelta(days=1)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{text!r} is no date or time; write 2027-01-31 or 2027-01-31T09:30") from error
-    if len(text) == len("2027-01-31") and end:
-        moment += timedelta(days=1)
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).timestamp()

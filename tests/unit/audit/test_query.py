@@ -189,8 +189,9 @@ def test_moments() -> None:
     assert parse_moment("2027-01-15", JAPAN, end=True) == parse_moment("2027-01-16", JAPAN)
     assert parse_moment("2027-01-15T09:30", JAPAN, end=True) == parse_moment("2027-01-15T00:30", UTC)
     assert parse_moment("2027-01-15T09:30+09:00", UTC) == parse_moment("2027-01-15T09:30", JAPAN)
-    with pytest.raises(ValueError, match="no date or time; write 2027-01-31"):
-        parse_moment("yesterday", JAPAN)
+    for wrong in ("yesterday", "9999-12-31", "2027-02-30", ""):
+        with pytest.raises(ValueError, match="no date or time; write 2027-01-31"):
+            parse_moment(wrong, JAPAN, end=True)
 
 
 def test_offsets() -> None:
