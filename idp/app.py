@@ -3,32 +3,30 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from gateway.kernel.clock import Clock
-from gateway.kernel.errors import ConfigError, GatewayError
+from gateway.kernel.errors import GatewayError
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret
 from idp.accounts import canonical
-from idp.factors.password import Passwords, weaknesses
+from idp.changes import Changes
+from idp.factors.password import weaknesses
+from idp.files import DATABASE, open_keys
 from idp.flows import LoginFlows
 from idp.keys import KeyFile
-from idp.model import Event, PasswordCredential, TotpCredential, User
+from idp.model import PasswordCredential, TotpCredential, User
+from idp.people import hashed_password
 from idp.ports import EventSink
 from idp.settings import IdpSettings
 from idp.store import AttemptLimits, SqliteStore, open_store
 from idp.web.endpoints import Endpoints
 from idp.web.parts import Parts, SetupPages
 
-DATABASE: Final = "idp.sqlite3"
-KEYS: Final = "idp-keys.json"
 _CHORES_EVERY_SECONDS: Final = 60
-_SALT_BYTES: Final = 16
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +35,14 @@ class IdentityProvider:
     """A provider that is open. The embedder mounts `app`, seeds people, and closes it in the end."""
 
     def __init__(
-        self, app: web.Application, store: SqliteStore, endpoints: Endpoints, keys: KeyFile, clock: Clock, events: EventSink
+        self, app: web.Application, store: SqliteStore, endpoints: Endpoints, keys: KeyFile, clock: Clock, changes: Changes
     ) -> None:
         self.app: Final = app
         self.store: Final = store
         self._endpoints = endpoints
         self._keys = keys
         self._clock = clock
-        self._events = events
+        self._changes = changes
 
     async def seed_user(
         self,
@@ -60,7 +58,7 @@ class IdentityProvider:
         password: Secret | None = None,
         totp_secret: Secret | None = None,
     ) -> User:
-        """Create a person, or return the one who has this login already, unchanged in everything.
+        """Create a person, or return the one who has this login already, unchanged in everything. The log is not told.
 
         `totp_secret` is Base32. ValueError for a name or password that is not acceptable.
         """
@@ -77,11 +75,10 @@ class IdentityProvider:
         now = int(self._clock.now())
         hashed = totp = None
         if password is not None:
-            encoded = await asyncio.to_thread(_hashed, password)
-            hashed = PasswordCredential(user_id=user.id, encoded=encoded, changed_at=now)
+            hashed = PasswordCredential(user_id=user.id, encoded=await hashed_password(password), changed_at=now)
         if totp_secret is not None:
             totp = TotpCredential(user_id=user.id, secret=totp_secret, created_at=now)
-        await self.store.enrol(user, password=hashed, totp=totp)
+        await self.store.accounts.add(user, password=hashed, totp=totp, by=None, at=now)
         return user
 
     async def list_users(self) -> list[User]:
@@ -91,8 +88,8 @@ class IdentityProvider:
     async def deactivate_user(self, user_id: str, *, by: str) -> bool:
         """Keep a person out from now on: sessions, codes and access tokens end at once. False when there is no such person.
 
-        `by` is the login of who decided it. Sessions at relying parties are theirs to end. When the event can't be written, that
-        error comes through, and the person is out all the same.
+        `by` is the login of who decided it. Sessions at relying parties are the embedder's to end, on `account.deactivated`. When
+        that can't be told, the error comes through; the person is out all the same, and it is told later.
         """
         return await self._set_active(user_id, by, active=False)
 
@@ -100,9 +97,11 @@ class IdentityProvider:
         """Let a person in again. False when there is no such person."""
         return await self._set_active(user_id, by, active=True)
 
-    async def unlock_user(self, user_id: str) -> None:
-        """Forget a person's failed attempts, and with them the account lock."""
-        await self.store.attempts.clear(user_id)
+    async def unlock_user(self, user_id: str, *, by: str) -> bool:
+        """Forget a person's failed attempts, and with them the account lock. False when there is no such person."""
+        found = await self.store.accounts.unlock(user_id, by=by, at=int(self._clock.now()))
+        await self._changes.tell()
+        return found is not None
 
     def rotate_keys(self) -> None:
         """Sign with a new key from now on. The one before stays published; tokens of older ones stop verifying."""
@@ -114,17 +113,10 @@ class IdentityProvider:
         await self.store.close()
 
     async def _set_active(self, user_id: str, by: str, *, active: bool) -> bool:
-        after = await self.store.users.update(user_id, lambda user: msgspec.structs.replace(user, active=active))
-        if after is None:
-            return False
-        if not active:
-            # Told only now: who ends sessions elsewhere on this event must not leave time to sign in once more. And when the log
-            # fails, the person is out already, which is the safe side.
-            detail, now = {"reason": "deactivated", "by": by}, int(self._clock.now())
-            await self._events.record(
-                Event(name="session.revoked", outcome="success", at=now, login=after.login, subject=user_id, detail=detail)
-            )
-        return True
+        after = await self.store.accounts.set_active(user_id, active=active, by=by, at=int(self._clock.now()))
+        # Told only now: who ends sessions elsewhere on this event must not leave time to sign in once more.
+        await self._changes.tell()
+        return after is not None
 
 
 async def open_provider(
@@ -142,28 +134,21 @@ async def open_provider(
     """
     settings.check()
     now = int(clock.now())
-    try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"the directory can't be made: {error.strerror}",
-            where=str(settings.data_dir),
-            todo="Check its parent's owner and mode.",
-        ) from error
-    keys = KeyFile.open(settings.data_dir / KEYS, now=now)
+    keys = open_keys(settings.data_dir, now=now)
     keys.rotate_if_older(settings.key_days, now)
     store = await open_store(
         settings.data_dir / DATABASE, clock=clock, sealing_key=keys.sealing_key(), idle_seconds=settings.session_idle_seconds,
         seconds=settings.session_seconds, limits=limits,
     )  # fmt: skip
+    changes = Changes(store.accounts, events)
     try:
         app, endpoints = create_app(
-            settings, store=store, keys=keys, clock=clock, events=events, pages=pages, address_of=address_of
+            settings, store=store, keys=keys, clock=clock, events=events, changes=changes, pages=pages, address_of=address_of
         )  # fmt: skip
     except BaseException:
         await store.close()
         raise
-    return IdentityProvider(app, store, endpoints, keys, clock, events)
+    return IdentityProvider(app, store, endpoints, keys, clock, changes)
 
 
 def create_app(
@@ -173,6 +158,7 @@ def create_app(
     keys: KeyFile,
     clock: Clock,
     events: EventSink,
+    changes: Changes,
     pages: SetupPages,
     address_of: Callable[[web.Request], str],
 ) -> tuple[web.Application, Endpoints]:
@@ -189,11 +175,18 @@ def create_app(
     endpoints.add_routes(app, pages(app, parts))
 
     async def chores(_: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(_chores(settings, store, keys, endpoints, clock), name="idp-chores")
+        # What was done while nothing ran is told before anybody is served.
+        await changes.tell()
+        tasks = [
+            asyncio.create_task(changes.follow(), name="idp-changes"),
+            asyncio.create_task(_chores(settings, store, keys, endpoints, clock), name="idp-chores"),
+        ]
         yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     app.cleanup_ctx.append(chores)
     return app, endpoints
@@ -209,7 +202,3 @@ async def _chores(settings: IdpSettings, store: SqliteStore, keys: KeyFile, endp
         except GatewayError:
             log.exception("a chore of the identity provider failed; it is tried again in %d s", _CHORES_EVERY_SECONDS)
         await asyncio.sleep(_CHORES_EVERY_SECONDS)
-
-
-def _hashed(password: Secret) -> str:
-    return Passwords(os.urandom(_SALT_BYTES)).hash(password, os.urandom(_SALT_BYTES))

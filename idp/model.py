@@ -21,10 +21,16 @@ ACR_PROOFED: Final = "urn:zt-gateway:acr:proofed"
 """`ACR_MFA`, and an identity proofing in force."""
 ACR_VALUES: Final = (ACR_MFA, ACR_PHR, ACR_PROOFED)
 
+ChangeName = Literal[
+    "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
+]  # fmt: skip
+"""What an administrator does to an account."""
+
 EventName = Literal[
     "signin.started", "signin.succeeded", "signin.failed", "signin.locked", "stepup.succeeded", "signout",
     "session.revoked", "factor.registered", "factor.removed",
     "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken",
+    ChangeName,
 ]  # fmt: skip
 
 
@@ -223,8 +229,37 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = ""
     address: str = ""
     session: str = ""
+    by: str = ""
+    """Who did it to the account, where that was not its owner."""
     detail: dict[str, str] = {}
     """Closed, short values: reason, kind of factor. No passwords, codes, tokens."""
+
+
+class AccountChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to an account, by this process or another, and is not in the log yet."""
+
+    number: int
+    """In the order of the changes. A change that the log got twice (after a crash in between) has the same number twice."""
+    name: ChangeName
+    user_id: str
+    login: str
+    by: str
+    at: int
+    detail: dict[str, str] = {}
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """A person, and what their account has."""
+
+    user: User
+    password: bool
+    totp: bool
+    keys: int
+    recovery_codes: int
+    proofed: bool
+    """An identity proofing is in force."""
+    locked_until: int
+    """Time until which passwords and codes are not looked at, after failures; 0 when they are."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

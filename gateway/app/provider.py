@@ -21,6 +21,7 @@ from idp.app import IdentityProvider, open_provider
 from idp.model import Event
 from idp.proofing.simulated import simulated_backend
 from idp.settings import Client, IdpSettings
+from idp.web.account import account_client
 from idp.web.options import PageOptions
 from idp.web.pages import setup_pages
 
@@ -44,8 +45,12 @@ class LoopbackResolver(AbstractResolver):
         await self._usual.close()
 
 
+_ENDS_SESSIONS: Final = frozenset({"account.deactivated", "account.roles", "account.reset"})
+"""What is done to an account that our sessions of the person must not outlive: they carry the roles and factors of before."""
+
+
 class ProviderEvents:
-    """Writes the identity provider's events into the log, and ends our sessions of people who were shut out."""
+    """Writes the identity provider's events into the log, and ends our sessions of people whose accounts were changed."""
 
     def __init__(self, log: AuditLog, sessions: SessionStore) -> None:
         self._log = log
@@ -53,19 +58,26 @@ class ProviderEvents:
 
     async def record(self, event: Event) -> None:
         """Implement `idp.ports.EventSink`."""
+        detail = dict(event.detail)
+        if event.name in _ENDS_SESSIONS:
+            # Before it is written: if one of the two can't be done the provider tells again, and ending them twice does no harm.
+            detail["sessions_ended"] = str(await self._sessions.revoke_subject(event.subject))
+        actor = Actor(subject=event.subject, login=event.login[:128], session=event.session)
+        if event.by:
+            actor = Actor(login=event.by[:128])
+            detail["subject"] = event.subject
         await self._log.append(
             EventRecord(
                 id=new_id("evt"),
                 at=timestamp(event.at),
                 event=event.name,
                 outcome=event.outcome,
-                actor=Actor(subject=event.subject, login=event.login[:128], session=event.session),
+                actor=actor,
                 source=Source(address=event.address, door="idp"),
-                detail={key: value[:256] for key, value in event.detail.items()},
+                target=event.login[:128] if event.by else "",
+                detail={key: value[:256] for key, value in detail.items()},
             )
         )
-        if event.name == "session.revoked" and event.detail.get("reason") == "deactivated":
-            await self._sessions.revoke_subject(event.subject)
 
 
 async def open_embedded(
@@ -84,6 +96,7 @@ async def open_embedded(
                 redirect_uris=(f"{portal}/.gateway/callback",),
                 post_logout_redirect_uris=(f"{portal}/.gateway/signed-out",),
             ),
+            account_client(config.identity.issuer),
         ),
         data_dir=config.idp.data_dir,
         session_idle_seconds=config.sessions.idle_seconds,

@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("gateway.cli.serve", "run the gateway in production"),
     "check-config": ("gateway.cli.config", "say whether `gateway serve` would take a configuration"),
     "policy": ("gateway.cli.policy", "check policies and run their cases"),
+    "people": ("gateway.cli.people", "manage the accounts of the embedded identity provider"),
     "audit": ("gateway.cli.audit", "verify and export the log"),
     "version": ("gateway.cli.version", "say which version this is"),
 }
@@ -40,6 +41,7 @@ examples:
   gateway check-config /etc/gateway/gateway.toml
   gateway serve --config /etc/gateway/gateway.toml
   gateway policy test policies
+  gateway people list --config /etc/gateway/gateway.toml
   gateway audit verify /var/lib/gateway/audit
 
 `gateway COMMAND --help` shows the options and more examples of a command.

@@ -14,6 +14,7 @@ EventName = Literal[
     "signout", "session.revoked",
     "factor.registered", "factor.removed",
     "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken",
+    "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
     "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
     "log.recovered",
     "console.view", "console.export", "handoff.refused", "return.refused",

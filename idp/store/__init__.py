@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.kernel.clock import Clock
-from idp.model import PasswordCredential, TotpCredential, User
+from idp.store.accounts import SqliteAccounts
 from idp.store.attempts import AttemptLimits, SqliteAttempts
 from idp.store.credentials import SqliteCredentials
 from idp.store.database import Database
@@ -13,7 +13,7 @@ from idp.store.passing import SqliteOneTime, SqliteTransactions
 from idp.store.proofing import SqliteProofing
 from idp.store.sealing import Seal
 from idp.store.sessions import SqliteGrants, SqliteSessions
-from idp.store.users import SqliteUsers, add_user
+from idp.store.users import SqliteUsers
 
 __all__ = ["AttemptLimits", "SqliteStore", "open_store"]
 
@@ -23,7 +23,7 @@ _USED_CODES_KEPT_SECONDS: Final = 3600
 
 
 class SqliteStore:
-    """`idp.ports.Store`, and what only the provider itself uses: `grants`, `purge`, `close`."""
+    """`idp.ports.Store`, and what only the provider itself uses: `accounts`, `grants`, `purge`, `close`."""
 
     def __init__(
         self, database: Database, seal: Seal, clock: Clock, limits: AttemptLimits, *, idle_seconds: int, seconds: int
@@ -33,24 +33,13 @@ class SqliteStore:
         self._limits = limits
         self.users = SqliteUsers(database)
         self.credentials = SqliteCredentials(database, seal)
+        self.accounts = SqliteAccounts(database, self.credentials)
         self.proofing = SqliteProofing(database)
         self.attempts = SqliteAttempts(database, limits)
         self.sessions = SqliteSessions(database, idle_seconds=idle_seconds, seconds=seconds)
         self.grants = SqliteGrants(database, self.sessions)
         self.transactions = SqliteTransactions(database)
         self.once = SqliteOneTime(database, clock)
-
-    async def enrol(self, user: User, *, password: PasswordCredential | None, totp: TotpCredential | None) -> None:
-        """Store a new person with their first credentials: all of it, or nothing. ValueError as in `UserStore.add`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            add_user(connection, user)
-            if password is not None:
-                self.credentials.write_password(connection, password)
-            if totp is not None:
-                self.credentials.write_totp(connection, totp)
-
-        await self._database.run(work)
 
     async def purge(self) -> int:
         """Delete what has expired; how many rows. Nothing depends on it but the size of the file: every read checks expiry."""

@@ -83,11 +83,20 @@ class SqliteAttempts:
 
     async def clear(self, identifier: str) -> None:
         """Forget the account's failures."""
-        await self._database.run(
-            lambda connection: (
-                connection.execute("DELETE FROM attempt WHERE subject=?", (_account(connection, identifier),)).rowcount
-            )
-        )
+        await self._database.run(lambda connection: clear_attempts(connection, identifier))
+
+
+def clear_attempts(connection: sqlite3.Connection, identifier: str) -> None:
+    """Forget an account's failures, within a transaction."""
+    connection.execute("DELETE FROM attempt WHERE subject=?", (_account(connection, identifier),))
+
+
+def blocked_until(connection: sqlite3.Connection, user_id: str, now: int) -> int:
+    """Return until when an account's attempts are refused, 0 when they are not, within a transaction. Charges nothing."""
+    row = connection.execute(
+        "SELECT blocked_until FROM attempt WHERE subject=? AND blocked_until>?", (_account(connection, user_id), now)
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _account(connection: sqlite3.Connection, identifier: str) -> str:

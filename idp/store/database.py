@@ -138,4 +138,6 @@ def _migrate(connection: sqlite3.Connection, where: str) -> None:
         except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise
+            # Two processes may open a new file at once (`gateway serve` and `gateway people`): the step is done, if not by us.
+            if connection.execute("PRAGMA user_version").fetchone()[0] < number:
+                raise

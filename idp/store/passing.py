@@ -61,6 +61,13 @@ class SqliteTransactions:
         return msgspec.json.decode(row[0], type=LoginTransaction) if row else None
 
 
+def end_transactions(connection: sqlite3.Connection, user_id: str) -> None:
+    """End every sign-in in progress in which a person has proved something, within a database transaction."""
+    for transaction_id, body in connection.execute("SELECT id, body FROM login_transaction").fetchall():
+        if msgspec.json.decode(body, type=LoginTransaction).user_id == user_id:
+            connection.execute("DELETE FROM login_transaction WHERE id=?", (transaction_id,))
+
+
 class SqliteOneTime:
     """`idp.ports.OneTimeStore`."""
 

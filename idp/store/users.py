@@ -49,35 +49,11 @@ class SqliteUsers:
 
     async def update(self, user_id: str, change: Callable[[User], User]) -> User | None:
         """Apply a change. Deactivating ends all the person's sessions, with their codes and tokens, in the same transaction."""
-
-        def work(connection: sqlite3.Connection) -> User | None:
-            before = read_user(connection, user_id)
-            if before is None:
-                return None
-            after = change(before)
-            _check(after)
-            if after.id != before.id:
-                raise ValueError("a user's id can't change: it is the sub of tokens")
-            connection.execute(
-                "UPDATE user SET name=?, roles=?, organization=?, department=?, active=?, birth_date=?, kana=? WHERE id=?",
-                (*_values(after), user_id),
-            )
-            if (after.login, after.email) != (before.login, before.email):
-                connection.execute("DELETE FROM identifier WHERE user_id=?", (user_id,))
-                _name(connection, after)
-            if not after.active:
-                connection.execute("DELETE FROM session WHERE user_id=?", (user_id,))
-            return after
-
-        return await self._database.run(work)
+        return await self._database.run(lambda connection: update_user(connection, user_id, change))
 
     async def list(self) -> list[User]:
         """Return everybody, by login."""
-
-        def work(connection: sqlite3.Connection) -> list[User]:
-            return [_user(row) for row in connection.execute(_COLUMNS + "ORDER BY login")]
-
-        return await self._database.run(work)
+        return await self._database.run(list_users)
 
 
 def add_user(connection: sqlite3.Connection, user: User) -> None:
@@ -93,10 +69,36 @@ def add_user(connection: sqlite3.Connection, user: User) -> None:
     _name(connection, user)
 
 
+def update_user(connection: sqlite3.Connection, user_id: str, change: Callable[[User], User]) -> User | None:
+    """Apply a change, within a transaction."""
+    before = read_user(connection, user_id)
+    if before is None:
+        return None
+    after = change(before)
+    _check(after)
+    if after.id != before.id:
+        raise ValueError("a user's id can't change: it is the sub of tokens")
+    connection.execute(
+        "UPDATE user SET name=?, roles=?, organization=?, department=?, active=?, birth_date=?, kana=? WHERE id=?",
+        (*_values(after), user_id),
+    )
+    if (after.login, after.email) != (before.login, before.email):
+        connection.execute("DELETE FROM identifier WHERE user_id=?", (user_id,))
+        _name(connection, after)
+    if not after.active:
+        connection.execute("DELETE FROM session WHERE user_id=?", (user_id,))
+    return after
+
+
 def read_user(connection: sqlite3.Connection, user_id: str) -> User | None:
     """Return a person by id, within a transaction."""
     row = connection.execute(_COLUMNS + "WHERE user.id=?", (user_id,)).fetchone()
     return _user(row) if row else None
+
+
+def list_users(connection: sqlite3.Connection) -> list[User]:
+    """Return everybody, by login, within a transaction."""
+    return [_user(row) for row in connection.execute(_COLUMNS + "ORDER BY login")]
 
 
 def find_user_id(connection: sqlite3.Connection, name: str) -> str | None:

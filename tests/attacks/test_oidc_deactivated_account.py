@@ -20,7 +20,8 @@ async def test_access_token_and_session_from_before_are_dead_and_stay_so(oidc: W
     user, browser = await oidc.person(), oidc.browser()
     tokens = await oidc.tokens(browser, user)
     await oidc.provider.deactivate_user(user.id, by="sec.yamamoto")
-    assert (oidc.events.seen[-1].name, oidc.events.seen[-1].detail["by"]) == ("session.revoked", "sec.yamamoto")
+    told = oidc.events.seen[-1]
+    assert (told.name, told.subject, told.by) == ("account.deactivated", user.id, "sec.yamamoto")
     assert (await oidc.userinfo(tokens["access_token"])).status == 401
     assert (await browser.get("/authorize", oidc.ask().pairs)).location.startswith("/login?tx=")
     await oidc.provider.activate_user(user.id, by="sec.yamamoto")

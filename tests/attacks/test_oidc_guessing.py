@@ -112,7 +112,8 @@ async def test_an_officer_can_unlock(oidc: World) -> None:
     attempts = oidc.parts.store.attempts
     while (await attempts.begin("dr.sato", "192.0.2.1", oidc.now)).allowed:
         pass
-    await oidc.provider.unlock_user(user.id)
+    assert await oidc.provider.unlock_user(user.id, by="sec.yamamoto")
+    assert (oidc.events.seen[-1].name, oidc.events.seen[-1].by) == ("account.unlocked", "sec.yamamoto")
     assert (await attempts.begin("dr.sato", "192.0.2.1", oidc.now)).allowed
 
 

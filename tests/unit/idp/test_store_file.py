@@ -36,7 +36,7 @@ async def test_it_is_private_and_strict(tmp_path: Path) -> None:
     found = await store._database.run(
         lambda connection: {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
     )
-    assert found == {"foreign_keys": 1, "synchronous": 2, "journal_mode": "wal", "user_version": 1, "secure_delete": 1}
+    assert found == {"foreign_keys": 1, "synchronous": 2, "journal_mode": "wal", "user_version": 2, "secure_delete": 1}
     await store.close()
     assert modes(tmp_path) == {"idp.sqlite3": 0o600}
 
@@ -182,8 +182,9 @@ async def test_enrolling_is_all_or_nothing(tmp_path: Path) -> None:
     store = await opened(tmp_path / "idp.sqlite3")
     wrong = TotpCredential(user_id="usr_nobody", secret=Secret("S"), created_at=NOW)
     with pytest.raises(ValueError, match="usr_nobody"):
-        await store.enrol(USER, password=None, totp=wrong)
+        await store.accounts.add(USER, password=None, totp=wrong, by="os:root", at=NOW)
     assert await store.users.list() == []
+    assert await store.accounts.pending() == []
     await store.close()
 
 
