@@ -40,7 +40,7 @@ async def test_every_page_speaks_both_languages_and_is_locked_down(
     policy = reply.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
-    assert "form-action 'self' http://portal.localhost:8080 http://id.localhost:8080;" in policy
+    assert "form-action 'self' http://portal.localhost:8080 http://id.localhost:8080;" in f"{policy};"
     assert reply.headers["Cache-Control"] == "no-store"
     assert reply.headers["X-Frame-Options"] == "DENY"
     assert re.search(r'<a href="\?[^"]*lang=(ja|en)"', body)
