@@ -12,7 +12,7 @@ from idp.model import AccountChange, Event
 from idp.ports import EventSink
 from idp.store.accounts import SqliteAccounts
 
-EVERY_SECONDS: Final = 0.4
+EVERY_SECONDS: Final = 0.25
 """How often to look for what another process did: the embedder's sessions of a person who was shut out end within a second."""
 AGAIN_SECONDS: Final = 1.0
 """Pause after a failure."""
