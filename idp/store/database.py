@@ -10,6 +10,7 @@ import os
 import re
 import sqlite3
 import stat
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -22,6 +23,7 @@ Answer = TypeVar("Answer")
 Work = Callable[[sqlite3.Connection], Answer]
 
 _BUSY_MS: Final = 3_000
+_PAUSE_MS: Final = 20
 _STEP: Final = re.compile(r"schema_\d{4}\.sql")
 _OPENING: Final = f"""
 PRAGMA busy_timeout = {_BUSY_MS};
@@ -89,7 +91,7 @@ class Database:
             raise ConfigError(f"others can read the database (mode {mode:04o})", where=where, todo=f"Run: chmod 600 {where}")
         try:
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_MS / 1000)
-            connection.executescript(_OPENING)
+            _begin(connection)
             _migrate(connection, where)
         except sqlite3.Error as error:
             raise ConfigError(
@@ -118,6 +120,19 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Set the connection up. SQLite does not wait by itself while another process turns a new file to WAL."""
+    for _ in range(_BUSY_MS // _PAUSE_MS):
+        try:
+            connection.executescript(_OPENING)
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the low byte is the code, the rest says more about it
+                raise
+            time.sleep(_PAUSE_MS / 1000)
+    connection.executescript(_OPENING)
 
 
 def _migrate(connection: sqlite3.Connection, where: str) -> None:

@@ -156,6 +156,15 @@ async def test_two_processes_share_the_file(tmp_path: Path) -> None:
     await two.close()
 
 
+async def test_several_may_make_the_file_at_once(tmp_path: Path) -> None:
+    for number in range(5):
+        stores = await asyncio.gather(*(opened(tmp_path / f"{number}.sqlite3") for _ in range(8)))
+        await stores[0].users.add(USER)
+        assert [await store.users.get("usr_a") for store in stores] == [USER] * 8
+        for store in stores:
+            await store.close()
+
+
 async def test_a_sealed_secret_opens_only_with_its_key_and_in_its_place(tmp_path: Path) -> None:
     path = tmp_path / "idp.sqlite3"
     store = await opened(path)
