@@ -35,7 +35,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     until: float | None = None
     """Epoch seconds; records of this moment are not."""
     person: str | None = None
-    """Subject, login or name of whoever acted, or the account that an event was about. Case does not matter."""
+    """Subject, login or name of whoever acted, or the account that an event was about: also somebody whose session an officer
+    ended. Case does not matter."""
     patient: str | None = None
     app: str | None = None
     outcome: str | None = None
@@ -54,7 +55,9 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     def _is_person(record: dict[str, Any], wanted: str) -> bool:
         actor = record.get("actor")
         names = [actor.get(key) for key in ("subject", "login", "name")] if isinstance(actor, dict) else []
-        return any(isinstance(name, str) and name.casefold() == wanted for name in (*names, record.get("target")))
+        detail = record.get("detail")
+        about = [detail.get(key) for key in ("subject", "login")] if isinstance(detail, dict) else []
+        return any(isinstance(name, str) and name.casefold() == wanted for name in (*names, *about, record.get("target")))
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

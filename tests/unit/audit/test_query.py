@@ -92,6 +92,23 @@ def test_filters(place: Place, filters: Filters, expected: list[int]) -> None:
     assert taken(place, filters) == expected
 
 
+async def test_who_asks_for_a_person_is_shown_what_was_done_to_their_session(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    revoked = EventRecord(
+        id="evt_1",
+        at="2027-01-15T08:00:00.000Z",
+        event="session.revoked",
+        outcome="success",
+        actor=Actor(subject="usr_9", login="sec.yamamoto"),
+        target="ses_1",
+        detail={"subject": "usr_1", "login": "dr.sato"},
+    )
+    await place.write([revoked])
+    for person in ("dr.sato", "usr_1", "sec.yamamoto"):
+        assert taken(place, Filters(person=person)) == [0]
+    assert taken(place, Filters(person="nurse.suzuki")) == []
+
+
 def test_a_completion_whose_decision_is_not_in_the_log_is_a_row(place: Place) -> None:
     with Export(place.folder) as export:
         assert len(list(export.jsonl(Filters()))) == 6
