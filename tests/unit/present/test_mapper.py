@@ -88,7 +88,7 @@ def test_the_page_says_why_and_starts_the_first_step(presenter: Presenter) -> No
     assert reply.status == 403
     assert 'lang="en"' in page
     assert "This device must be registered" in page
-    assert "Identity proofing with My Number Card" in page
+    assert "An identity check with your My Number Card" in page
     assert 'href="/.gateway/remedy?step=register_device&amp;rd=%2Fpatients%2Fp1"' in page
 
 
