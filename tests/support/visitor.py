@@ -34,7 +34,7 @@ PATIENCE: Final = 15_000
 
 # What a refused request leaves in the console is no defect of a page.
 _EXPECTED: Final = re.compile(
-    r"Failed to load resource: the server responded with a status of 4\d\d"
+    r"Failed to load resource: the server responded with a status of [45]\d\d"
     r"|WebSocket connection to .* failed"
     r"|EventSource's response has a status 4\d\d"
     r"|net::ERR_(INCOMPLETE_CHUNKED_ENCODING|NETWORK_IO_SUSPENDED|CONNECTION_RESET|CONNECTION_REFUSED)"

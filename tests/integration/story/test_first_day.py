@@ -158,7 +158,7 @@ def test_dr_sato_goes_from_nothing_to_a_prescription_in_english(fresh: Demo, arr
     sato.press("#start")
     sato.look("device")
     sato.register_device("3 East, nurses' station, no. 1")
-    assert sato.heading() == "Identity proofing with My Number Card is needed"
+    assert sato.heading() == "An identity check with your My Number Card is needed"
     sato.look("proofing-needed")
     sato.press("#start")
     assert "simulat" in page.locator(".simulated").inner_text().lower()

@@ -1,0 +1,122 @@
+"""The days after: the passkey alone signs in, and signing out ends everything at once."""
+
+import http.client
+import re
+from typing import Final
+
+from playwright.sync_api import Page, expect
+
+from tests.support.demo import Demo
+from tests.support.visitor import Arrive, Visitor
+
+CHART: Final = "/patients/P1001"
+NAME: Final = "見本 花子"
+
+OPEN_SOCKET: Final = """(path) => new Promise((opened, failed) => {
+  const socket = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
+  window.ended = new Promise((ended) => { socket.onclose = (event) => ended({ at: Date.now(), code: event.code }); });
+  socket.onmessage = () => opened(true);
+  socket.onerror = () => failed(new Error("the stream was refused"));
+})"""
+
+
+def test_from_then_on_the_passkey_alone_signs_in(demo: Demo, arrive: Arrive) -> None:
+    sato = arrive("dr.sato", folder="every-day")
+    sato.reach("ehr")
+    sato.own_a_key()
+    sato.reach("ehr")
+    sato.sign_out()
+
+    # The same browser: one press of Enter on the empty form, and the record is open. Nothing else is asked.
+    sato.open("ehr", CHART)
+    assert sato.heading() == "サインイン"
+    sato.hold_key(sato.page)
+    sent: list[str] = []
+    sato.page.on("request", lambda request: sent.append(request.post_data or "") if request.method == "POST" else None)
+    sato.page.keyboard.press("Enter")
+    sato.page.wait_for_url(f"{demo.urls['ehr']}{CHART}")
+    assert sato.heading() == NAME
+    assert sent, "the key's answer was sent"
+    assert not any("password=" in body or "code=" in body for body in sent)
+    sato.open("portal")
+    assert "登録済み(ブラウザの鍵)" in sato.text(), "the device proved its key on the way"
+    assert "認証方法\nパスキー・セキュリティキー\n" in sato.text()
+    sato.look("portal-passkey-alone")
+
+    # Another browser: the key is in the pocket, the device is not. The identity stays proofed.
+    elsewhere = arrive("dr.sato", language="en", folder="every-day-elsewhere")
+    elsewhere.open("ehr")
+    elsewhere.press("form[action='/login/key'] button")
+    elsewhere.page.wait_for_url(re.compile(r"//ehr\."))
+    assert elsewhere.heading() == "This device must be registered"
+    assert elsewhere.page.locator("ol.steps").count() == 0
+    assert elsewhere.page.locator("#start").inner_text() == "Register this device"
+
+
+def test_signing_out_ends_everything_at_once(demo: Demo, arrive: Arrive) -> None:
+    sato = arrive("dr.sato", folder="sign-out")
+    sato.reach("imaging")
+    imaging = sato.page
+    chart = sato.context.new_page()
+    chart.goto(f"{demo.urls['ehr']}{CHART}")
+    _settle(sato, chart)
+    stream = sato.context.new_page()
+    stream.goto(f"{demo.urls['ehr']}/static/ehr.css")
+    assert stream.evaluate(OPEN_SOCKET, f"{CHART}/vitals/stream")
+    before = {
+        cookie["domain"]: f"{cookie['name']}={cookie['value']}"
+        for cookie in sato.context.cookies()
+        if "gw-session" in cookie["name"]
+    }
+    assert "ehr.localhost" in before
+    assert _status(demo, CHART, before["ehr.localhost"]) == 200
+
+    # One press in one tab.
+    with (
+        chart.expect_response(re.compile("/.gateway/sign-out")) as pressed,
+        chart.expect_navigation(url=re.compile("signed-out")),
+    ):
+        chart.click("form[action='/.gateway/sign-out'] button")
+    answered = pressed.value.request.timing["startTime"] + pressed.value.request.timing["responseStart"]
+    ended = stream.evaluate("() => window.ended")
+    assert ended["code"] == 1008
+    assert ended["at"] - answered < 1000, "the open stream ends within a second"
+    assert chart.locator("h1").inner_text() == "サインアウトしました"
+    sato.look("signed-out", chart)
+
+    # The other tab, the back button, the old cookie: nothing.
+    imaging.reload()
+    assert sato.host() == "id"
+    assert sato.heading() == "サインイン"
+    for _ in range(3):
+        chart.go_back(wait_until="load")
+        chart.wait_for_load_state("load")
+        assert NAME not in chart.locator("body").inner_text()
+    chart.goto(f"{demo.urls['ehr']}{CHART}")
+    assert chart.locator("h1").inner_text() == "サインイン"
+    assert _status(demo, CHART, before["ehr.localhost"]) == 302
+    assert _status(demo, f"{CHART}/vitals/stream", before["ehr.localhost"], upgrade=True) == 401
+    assert sato.page.locator("input[name=login]").input_value() == "", "a shared terminal remembers nobody"
+
+
+# ----------------------------------------------------------------------
+
+
+def _settle(sato: Visitor, page: Page) -> None:
+    assert page.url == f"{sato.demo.urls['ehr']}{CHART}", "one sign-in and one device serve both systems"
+    page.wait_for_function("() => document.getElementById('vitals').dataset.now === 'live'")
+
+
+def _status(demo: Demo, path: str, cookie: str, *, upgrade: bool = False) -> int:
+    """What somebody who copied the cookie gets."""
+    connection = http.client.HTTPConnection("127.0.0.1", demo.port, timeout=10)
+    headers = {"Host": f"ehr.localhost:{demo.port}", "Cookie": cookie, "Accept": "text/html"}
+    if upgrade:
+        headers |= {
+            "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": demo.urls["ehr"],
+        }  # fmt: skip
+    connection.request("GET", path, headers=headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
