@@ -63,6 +63,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     """The registered device that proved itself in this session, by cookie or key. A certificate is read per connection."""
     device_evidence: Literal["none", "cookie", "key"] = "none"
     device_generation: int = 0
+    proofing_generation: int = 0
+    """The generation that `identity.proofing` began; older handles do not see it."""
     provider_session: str = ""
     """`sid` of the ID token."""
     id_token: str = ""
@@ -85,3 +87,7 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
     def device_id(self) -> str | None:
         """The device that proved itself, where this handle is new enough to rely on it."""
         return self.session.device_id if self.session.device_generation <= self.generation else None
+
+    def proofing(self) -> Proofing | None:
+        """The identity proofing, where this handle is new enough to rely on it."""
+        return self.session.identity.proofing if self.session.proofing_generation <= self.generation else None

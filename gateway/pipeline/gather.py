@@ -35,7 +35,7 @@ def gather(
     return Facts(
         principal=PrincipalFacts(id=identity.subject, roles=identity.roles, organization=identity.organization),
         authentication=authentication_facts(handle.events(), now),
-        proofing=proofing_facts(identity.proofing, now),
+        proofing=proofing_facts(handle.proofing(), now),
         device=device_facts(posture, now),
         network=NetworkFacts(zone=zones.zone_of(connection.peer_address), tls=connection.tls),
         time=TimeFacts(hour=local.hour, weekday=local.isoweekday(), date=local.date().isoformat()),

@@ -44,6 +44,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the binding cookie at the portal."""
     session_id: str
     """The session that is to be stepped up; empty for a new one."""
+    anew: bool = False
+    """The provider was told to ask again."""
+    asked_at: int
+    """Epoch seconds."""
 
 
 class Handoff(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +103,8 @@ def request_extras(purpose: Purpose, *, id_token: str, language: str, anew: bool
     """What to ask of the provider for a purpose (OpenID Connect Core §3.1.2.1, EAP ACR values)."""
     extras: dict[str, str] = {"ui_locales": language}
     if anew:
-        extras["prompt"] = "login"
+        # `max_age` beside it makes `auth_time` a required claim: by it the answer shows that the person was asked.
+        extras |= {"prompt": "login", "max_age": "0"}
     if id_token:
         extras["id_token_hint"] = id_token
     if purpose == "key_touch":

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from gateway.domain.identity import Session
+from gateway.domain.identity import Handle, Session
 from gateway.domain.posture import Ownership
 from gateway.doors.portal.parts import Exchange, Stop
 from gateway.doors.portal.signin import arrive, ask_provider
@@ -25,11 +25,26 @@ async def show(exchange: Exchange) -> web.Response:
     handle = await exchange.handle()
     if handle is None:
         return await ask_provider(exchange, flow, None)
+    known = await _already_known(exchange, handle, flow)
+    return known if known is not None else await _form(exchange, flow, status=200)
+
+
+async def _already_known(exchange: Exchange, handle: Handle, flow: Flow) -> web.Response | None:
+    """The answer where there is nothing to register: not once more, or who registers anew undoes what an officer said of it.
+
+    None when this browser has no device that anybody knows. Does not recognise a browser that has lost (or thrown away) both its
+    cookie and its key: where that matters, registration needs an officer's approval (`devices.enrolment`).
+    """
     posture = await exchange.parts.posture.observe(exchange.request.connection, handle)
     if posture.device is not None:
-        # The sign-in brought it along: there is nothing to register.
+        # The sign-in brought it along.
         return await arrive(exchange, handle.session, flow)
-    return await _form(exchange, flow, status=200)
+    if posture.note == "pending":
+        return exchange.page("device_pending.html")
+    if posture.note == "blocked":
+        await exchange.event("device.refused", "failure", session=handle.session, detail={"why": "blocked"})
+        return exchange.stop("deny.device_blocked.text", 403)
+    return None
 
 
 async def _form(exchange: Exchange, flow: Flow, *, status: int, error: str = "", label: str = "") -> web.Response:
@@ -58,6 +73,9 @@ async def register(exchange: Exchange) -> web.Response:
     handle = await exchange.handle()
     if handle is None:
         return await ask_provider(exchange, flow, None)
+    known = await _already_known(exchange, handle, flow)
+    if known is not None:
+        return known
     session = handle.session
     label = form.get("label", "")
     # Used up before anything is looked at: an answer counts once.

@@ -21,7 +21,7 @@ async def home(exchange: Exchange) -> web.Response:
     now = parts.clock.now()
     posture = await parts.posture.observe(exchange.request.connection, handle)
     authentication = authentication_facts(handle.events(), now)
-    proofing = proofing_facts(handle.session.identity.proofing, now)
+    proofing = proofing_facts(handle.proofing(), now)
     apps = [
         {
             "title": app.title_ja if exchange.language == "ja" else app.title_en,

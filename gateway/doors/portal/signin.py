@@ -7,11 +7,12 @@ import msgspec
 from aiohttp import web
 
 from gateway.domain.cookies import BINDING_COOKIE, DEVICE_COOKIE, own_cookie
-from gateway.domain.identity import AuthEvent, Identity, Session
-from gateway.doors.portal.parts import Exchange
+from gateway.domain.identity import AuthEvent, Handle, Identity, Session
+from gateway.doors.portal.parts import Exchange, Stop
 from gateway.kernel.errors import ProtocolError
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret, hash_token
+from gateway.rp.asked import left_out
 from gateway.rp.flows import Flow, Handoff, Purpose, State, request_extras
 from gateway.rp.token import events_of, identity_of
 
@@ -76,17 +77,22 @@ async def go(exchange: Exchange) -> web.Response:
 
 
 async def ask_provider(exchange: Exchange, flow: Flow, session: Session | None) -> web.Response:
-    """Send the browser to the provider."""
+    """Send the browser to the provider. `session` is the one to be stepped up; None: somebody is to sign in."""
     parts = exchange.parts
     verifier, nonce = new_token(), new_token()
+    # Either host may be the one that remembers a session that was ended.
+    anew = session is None and (flow.anew or await exchange.ended())
     state = State(
         flow=flow,
         nonce=nonce,
         verifier=verifier,
         binding=hash_token(exchange.binding()),
         session_id=session.id if session is not None else "",
+        anew=anew,
+        asked_at=int(parts.clock.now()),
     )
-    extras = request_extras(flow.purpose, id_token=session.id_token if session is not None else "", language=exchange.language)
+    hint = session.id_token if session is not None else ""
+    extras = request_extras(flow.purpose, id_token=hint, language=exchange.language, anew=anew)
     name = await parts.flows.ask(state)
     await exchange.event("signin.started", "success", session=session, target=flow.host, detail={"purpose": flow.purpose})
     return exchange.redirect(await parts.provider.authorization_url(state=name, nonce=nonce, verifier=verifier, extra=extras))
@@ -99,7 +105,8 @@ async def callback(exchange: Exchange) -> web.Response:
     2. The answer is this provider's (RFC 9207).
     3. An error is an error.
     4. The code is exchanged and the ID token verified.
-    5. The session is stepped up if it is the same person's, else a new one begins and the old one ends.
+    5. What was asked for was done, and a step by the person whose session it is for; else nothing changes.
+    6. The session is stepped up if it is the same person's, else a new one begins and the old one ends.
     """
     parts = exchange.parts
     # 1. State.
@@ -125,11 +132,20 @@ async def callback(exchange: Exchange) -> web.Response:
     try:
         id_token, claims = await parts.provider.exchange(code=code, verifier=state.verifier, nonce=state.nonce)
         identity = identity_of(claims, roles_claim=parts.roles_claim)
+        events = events_of(claims, 0, parts.clock.now())
     except ProtocolError as error:
         await exchange.event("signin.failed", "failure", target=state.flow.host, detail={"why": str(error)})
         raise
-    # 5. Session.
-    session, token = await _establish(exchange, state, identity, id_token, claims)
+    # 5. What was asked for.
+    present = await exchange.handle()
+    undone = _not_as_asked(state, present, identity, claims, events, parts.clock.now())
+    if undone is not None:
+        await exchange.event(
+            "signin.failed", "failure", target=state.flow.host, detail={"why": undone, "purpose": state.flow.purpose}
+        )
+        return exchange.stop("flow.cancelled", 403, retry=retry)
+    # 6. Session.
+    session, token = await _establish(exchange, state, present, identity, id_token, claims)
     exchange.set_session(token)
     if session.device_evidence == "cookie":
         device = await parts.devices.get(session.device_id or "")
@@ -144,12 +160,35 @@ async def callback(exchange: Exchange) -> web.Response:
     return await arrive(exchange, session, state.flow)
 
 
+def _not_as_asked(
+    state: State,
+    present: Handle | None,
+    identity: Identity,
+    claims: dict[str, Any],
+    events: tuple[AuthEvent, ...],
+    now: float,
+) -> str | None:
+    if state.session_id and present is None:
+        return "the session ended before the step was done"
+    if state.session_id and present is not None and present.session.identity.subject != identity.subject:
+        # The provider was told whom it is about; that hint may have been struck out on the way.
+        return "another person did the step"
+    return left_out(
+        state.flow.purpose,
+        anew=state.anew,
+        asked_at=state.asked_at,
+        claims=claims,
+        events=events,
+        proofing=identity.proofing,
+        now=now,
+    )
+
+
 async def _establish(
-    exchange: Exchange, state: State, identity: Identity, id_token: str, claims: dict[str, Any]
+    exchange: Exchange, state: State, present: Handle | None, identity: Identity, id_token: str, claims: dict[str, Any]
 ) -> tuple[Session, Secret]:
     parts = exchange.parts
     now = parts.clock.now()
-    present = await exchange.handle()
     if present is not None:
         # The same person: one session per browser, also when several tabs signed in at once.
         if present.session.identity.subject == identity.subject:
@@ -159,6 +198,10 @@ async def _establish(
             if token is not None and stepped is not None:
                 await exchange.event("stepup.succeeded", "success", session=stepped, detail={"purpose": state.flow.purpose})
                 return stepped, token
+            if state.session_id:
+                why = "the session ended before the step was done"
+                await exchange.event("signin.failed", "failure", target=state.flow.host, detail={"why": why})
+                raise Stop("flow.cancelled", 403)
         # Somebody else at the same terminal (or the session ended meanwhile): the old one ends here.
         await parts.sessions.revoke(present.session.id)
         await exchange.event("session.revoked", "success", session=present.session, detail={"why": "new sign-in"})
@@ -175,7 +218,10 @@ def _step_up(identity: Identity, id_token: str, claims: dict[str, Any], now: flo
         fresh = events_of(claims, generation, now)
         merged = {**{(event.kind, event.at): event for event in fresh}, **known}
         events = tuple(sorted(merged.values(), key=_when)[-MAX_EVENTS:])
-        return msgspec.structs.replace(session, identity=identity, events=events, generation=generation, id_token=id_token)
+        proofed = generation if identity.proofing != session.identity.proofing else session.proofing_generation
+        return msgspec.structs.replace(
+            session, identity=identity, events=events, generation=generation, proofing_generation=proofed, id_token=id_token
+        )
 
     return change
 

@@ -15,8 +15,9 @@ async def sign_out(exchange: Exchange) -> web.Response:
     handle = await exchange.handle()
     onward = f"{parts.portal}/.gateway/signed-out"
     if handle is not None:
-        await exchange.event("signout", "success", session=handle.session)
+        # First of all the end: a log that fails must not keep anybody signed in.
         await parts.sessions.revoke(handle.session.id)
+        await exchange.event("signout", "success", session=handle.session)
         if handle.session.id_token:
             try:
                 onward = await parts.provider.logout_url(id_token=handle.session.id_token, back=onward)
@@ -31,6 +32,8 @@ async def sign_out(exchange: Exchange) -> web.Response:
 
 
 async def signed_out(exchange: Exchange) -> web.Response:
-    """Say that it is over."""
+    """Say that it is over; only where it is. The portal shows who is still signed in otherwise."""
+    if await exchange.handle() is not None:
+        return exchange.redirect(f"{exchange.parts.portal}/")
     exchange.forget_session()
     return exchange.page("signed_out.html", switch="/.gateway/signed-out?lang=")
