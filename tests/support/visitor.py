@@ -53,6 +53,14 @@ _TOO_WIDE: Final = """() => {
 }"""
 
 
+_OPEN_STREAM: Final = """(path) => new Promise((opened, failed) => {
+  const socket = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
+  window.ended = new Promise((ended) => { socket.onclose = (event) => ended({ at: Date.now(), code: event.code }); });
+  socket.onmessage = () => opened(true);
+  socket.onerror = () => failed(new Error("the stream was refused"));
+})"""
+
+
 class Arrive(Protocol):
     """Opens a browser for a person; at the test's end it is closed, and what went wrong in its pages is counted."""
 
@@ -72,11 +80,13 @@ class Visitor:
         *,
         language: str = "ja",
         folder: str = "",
+        desk: str = "3階東病棟 1番",
         **options: Any,
     ) -> None:
         self.demo: Final = demo
         self.login: Final = login
         self.language = language
+        self.desk: Final = desk
         self.problems: Final[list[str]] = []
         self._folder: Final = ARTEFACTS / (folder or f"{login}-{language}")
         self._shots = 0
@@ -195,9 +205,9 @@ class Visitor:
         self.type_code()
         self._passing()
 
-    def register_device(self, label: str = "3階東病棟 1番") -> None:
+    def register_device(self) -> None:
         """Fill in the registration page and send it."""
-        self.page.fill("input[name=label]", label)
+        self.page.fill("input[name=label]", self.desk)
         self.page.check("input[name=attested]")
         self.press("#register button")
 
@@ -259,6 +269,16 @@ class Visitor:
         away = re.compile(r"^https?://(?!id\.)")
         self.page.wait_for_url(away, wait_until="load")
         self._passing()
+
+    def open_stream(self, path: str) -> Page:
+        """Open a WebSocket of the EHR in a tab of its own and hear its first message.
+
+        `window.ended` there resolves to when it closed (epoch milliseconds) and its code. Nothing in that tab reconnects.
+        """
+        page = self.context.new_page()
+        page.goto(f"{self.demo.urls['ehr']}/static/ehr.css")
+        assert page.evaluate(_OPEN_STREAM, path)
+        return page
 
     @contextlib.contextmanager
     def step_window(self) -> Iterator[Page]:

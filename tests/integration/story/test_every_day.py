@@ -4,20 +4,14 @@ import http.client
 import re
 from typing import Final
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
 
+from gateway.domain.cookies import SESSION_COOKIE
 from tests.support.demo import Demo
 from tests.support.visitor import Arrive, Visitor
 
 CHART: Final = "/patients/P1001"
 NAME: Final = "見本 花子"
-
-OPEN_SOCKET: Final = """(path) => new Promise((opened, failed) => {
-  const socket = new WebSocket(new URL(path, location.href.replace(/^http/, "ws")));
-  window.ended = new Promise((ended) => { socket.onclose = (event) => ended({ at: Date.now(), code: event.code }); });
-  socket.onmessage = () => opened(true);
-  socket.onerror = () => failed(new Error("the stream was refused"));
-})"""
 
 
 def test_from_then_on_the_passkey_alone_signs_in(demo: Demo, arrive: Arrive) -> None:
@@ -60,16 +54,10 @@ def test_signing_out_ends_everything_at_once(demo: Demo, arrive: Arrive) -> None
     chart = sato.context.new_page()
     chart.goto(f"{demo.urls['ehr']}{CHART}")
     _settle(sato, chart)
-    stream = sato.context.new_page()
-    stream.goto(f"{demo.urls['ehr']}/static/ehr.css")
-    assert stream.evaluate(OPEN_SOCKET, f"{CHART}/vitals/stream")
-    before = {
-        cookie["domain"]: f"{cookie['name']}={cookie['value']}"
-        for cookie in sato.context.cookies()
-        if "gw-session" in cookie["name"]
-    }
-    assert "ehr.localhost" in before
-    assert _status(demo, CHART, before["ehr.localhost"]) == 200
+    stream = sato.open_stream(f"{CHART}/vitals/stream")
+    stored = next(cookie for cookie in sato.context.cookies(demo.urls["ehr"]) if cookie["name"] == SESSION_COOKIE)
+    copied = f"{stored['name']}={stored['value']}"
+    assert _status(demo, CHART, copied) == 200
 
     # One press in one tab.
     with (
@@ -94,8 +82,8 @@ def test_signing_out_ends_everything_at_once(demo: Demo, arrive: Arrive) -> None
         assert NAME not in chart.locator("body").inner_text()
     chart.goto(f"{demo.urls['ehr']}{CHART}")
     assert chart.locator("h1").inner_text() == "サインイン"
-    assert _status(demo, CHART, before["ehr.localhost"]) == 302
-    assert _status(demo, f"{CHART}/vitals/stream", before["ehr.localhost"], upgrade=True) == 401
+    assert _status(demo, CHART, copied) == 302
+    assert _status(demo, f"{CHART}/vitals/stream", copied, upgrade=True) == 401
     assert sato.page.locator("input[name=login]").input_value() == "", "a shared terminal remembers nobody"
 
 

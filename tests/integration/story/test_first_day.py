@@ -144,7 +144,7 @@ def test_dr_sato_goes_from_nothing_to_a_prescription_in_japanese(fresh: Demo, ar
 
 
 def test_dr_sato_goes_from_nothing_to_a_prescription_in_english(fresh: Demo, arrive: Arrive) -> None:
-    sato = arrive("dr.sato", fresh, language="en", folder="first-day-en")
+    sato = arrive("dr.sato", fresh, language="en", folder="first-day-en", desk="3 East, nurses' station, no. 1")
     page = sato.page
     sato.open("ehr", CHART)
     assert sato.heading() == "Sign in"
@@ -157,7 +157,7 @@ def test_dr_sato_goes_from_nothing_to_a_prescription_in_english(fresh: Demo, arr
     sato.look("device-needed")
     sato.press("#start")
     sato.look("device")
-    sato.register_device("3 East, nurses' station, no. 1")
+    sato.register_device()
     assert sato.heading() == "An identity check with your My Number Card is needed"
     sato.look("proofing-needed")
     sato.press("#start")

@@ -10,14 +10,12 @@ from typing import Final
 import msgspec
 from playwright.sync_api import Locator, Page, expect
 
-from tests.integration.story.test_every_day import OPEN_SOCKET
 from tests.support.demo import Demo
 from tests.support.visitor import Arrive, Visitor
 
 CHART: Final = "/patients/P1001"
 STREAM: Final = f"{CHART}/vitals/stream"
 NAME: Final = "見本 花子"
-DESK: Final = "連携テスト端末"
 
 
 def test_the_officer_watches_and_ends_a_session(demo: Demo, arrive: Arrive) -> None:
@@ -30,7 +28,7 @@ def test_the_officer_watches_and_ends_a_session(demo: Demo, arrive: Arrive) -> N
     page.evaluate("() => { window.notReloaded = true; }")
 
     # What Dr. Sato does appears while it happens.
-    sato = arrive("dr.sato", folder="officer-victim")
+    sato = arrive("dr.sato", folder="officer-victim", desk="内科外来 2番")
     sato.reach("ehr", CHART)
     sato.page.wait_for_function("() => document.getElementById('vitals').dataset.now === 'live'")
     rows = page.locator("tbody[data-decisions] tr")
@@ -50,11 +48,9 @@ def test_the_officer_watches_and_ends_a_session(demo: Demo, arrive: Arrive) -> N
     yamamoto.look("policies")
 
     # The session is ended: the open stream with it, within a second, and the page shows the record no longer.
-    stream = sato.context.new_page()
-    stream.goto(f"{demo.urls['ehr']}/static/ehr.css")
-    assert stream.evaluate(OPEN_SOCKET, STREAM)
+    stream = sato.open_stream(STREAM)
     yamamoto.open("console", "/sessions")
-    victim = page.locator("tbody tr").filter(has_text="dr.sato")
+    victim = page.locator("tbody tr").filter(has_text=sato.desk)
     victim.locator("summary").first.click()
     yamamoto.look("revoke")
     pressed = time.time() * 1000
@@ -63,7 +59,7 @@ def test_the_officer_watches_and_ends_a_session(demo: Demo, arrive: Arrive) -> N
     assert ended["code"] == 1008
     assert 0 <= ended["at"] - pressed < 1000, "the open stream ends within a second"
     assert "セッションを終了しました" in yamamoto.text()
-    expect(page.locator("tbody tr").filter(has_text="dr.sato")).to_have_count(0)
+    expect(page.locator("tbody tr").filter(has_text=sato.desk)).to_have_count(0)
     yamamoto.look("revoked")
     sato.page.wait_for_url(lambda url: "//id." in url)
     assert NAME not in sato.page.locator("body").inner_text()
@@ -77,15 +73,16 @@ def test_the_officer_watches_and_ends_a_session(demo: Demo, arrive: Arrive) -> N
 
 
 def test_the_officer_blocks_a_device_and_lets_it_in_again(demo: Demo, arrive: Arrive) -> None:
-    yamamoto, sato = arrive("sec.yamamoto", folder="officer-devices"), arrive("dr.sato", folder="blocked")
+    yamamoto = arrive("sec.yamamoto", folder="officer-devices")
+    sato = arrive("dr.sato", folder="blocked", desk="救急外来 1番")
     sato.open("ehr")
     sato.sign_in()
     sato.press("#start")
-    sato.register_device(DESK)
+    sato.register_device()
     sato.reach("ehr", CHART)
     sato.page.wait_for_function("() => document.getElementById('vitals').dataset.now === 'live'")
     yamamoto.reach("console", "/devices")
-    row = yamamoto.page.locator("tbody tr").filter(has_text=DESK)
+    row = yamamoto.page.locator("tbody tr").filter(has_text=sato.desk)
     row.locator("summary.danger").click()
     yamamoto.look("block")
     _press(yamamoto, row, "block")

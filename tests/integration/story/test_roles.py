@@ -3,6 +3,7 @@
 from typing import Final
 
 import pytest
+from playwright.sync_api import FilePayload
 
 from tests.support.demo import Demo
 from tests.support.visitor import Arrive, Visitor
@@ -18,7 +19,7 @@ def test_a_nurse_reads_and_uploads_and_does_not_prescribe(demo: Demo, arrive: Ar
     suzuki = arrive("nurse.suzuki", folder="nurse")
     suzuki.reach("ehr", CHART)
     suzuki.page.wait_for_function("() => document.getElementById('vitals').dataset.now === 'live'")
-    suzuki.page.set_input_files("#file", files=[{"name": "看護記録.txt", "mimeType": "text/plain", "buffer": NOTE}])
+    suzuki.page.set_input_files("#file", files=[FilePayload(name="看護記録.txt", mimeType="text/plain", buffer=NOTE)])
     suzuki.press("form.upload button")
     assert "書類を登録しました：看護記録.txt" in suzuki.text()
     suzuki.open("imaging")
@@ -46,13 +47,14 @@ def test_a_pharmacist_reads_the_chart_and_adds_nothing_to_it(demo: Demo, arrive:
     takahashi = arrive("pharm.takahashi", folder="pharmacist")
     takahashi.reach("ehr", CHART)
     assert takahashi.page.locator("#prescriptions").is_visible()
-    takahashi.page.set_input_files("#file", files=[{"name": "note.txt", "mimeType": "text/plain", "buffer": NOTE * 100_000}])
+    large = FilePayload(name="note.txt", mimeType="text/plain", buffer=NOTE * 100_000)
+    takahashi.page.set_input_files("#file", files=[large])
     takahashi.press("form.upload button")
     assert takahashi.heading() == NO_ROLE["ja"]
     assert WHOM_TO_ASK["ja"] in takahashi.text()
     takahashi.look("upload-refused")
     kept = list((demo.data / "ehr" / "documents").rglob("*.bin"))
-    assert not [path for path in kept if path.stat().st_size == len(NOTE) * 100_000]
+    assert not [path for path in kept if path.stat().st_size == len(NOTE * 100_000)]
     _refused_everywhere(takahashi, [("imaging", "/"), ("console", "/sessions")], NO_ROLE)
 
 
