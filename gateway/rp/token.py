@@ -5,7 +5,8 @@ Steps (OpenID Connect Core 1.0 §3.1.3.7, RFC 8725), each numbered above its cod
 1. At most 8 KB, three parts; header without `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`; the one algorithm that we expect.
 2. The key is one of the provider's, found by `kid`.
 3. The signature holds.
-4. The payload is one JSON object without duplicate names.
+4. The payload is one JSON object without duplicate names, all of it text that UTF-8 can carry (no lone surrogates: they would
+   break the log and the pages that show a name).
 5. `iss` is the provider, exactly.
 6. `aud` is us, and us alone (or `azp` is us).
 7. `exp`, `iat` are numbers, in time, with 60 seconds of skew.
@@ -108,7 +109,8 @@ def events_of(claims: Mapping[str, Any], generation: int, now: float) -> tuple[A
 
     `auth_events` (our provider) says it event by event. Another provider's `amr` (RFC 8176) with `auth_time` is mapped:
     `pwd`/`pin`, `otp`/`sms`/`tel`, `hwk`/`swk`/`fido`/`pop` with `user` or `phr`/`phrh` as `acr`. Words that we do not
-    know prove nothing. An event from the future counts as now at most.
+    know prove nothing. An event from the future counts as now at most. Without `auth_time` nobody knows when: the events count
+    as old as can be, never as fresh as the token (a provider that remembers somebody issues a new token without asking).
     """
     listed = claims.get("auth_events")
     if listed is None:
@@ -128,7 +130,7 @@ def events_of(claims: Mapping[str, Any], generation: int, now: float) -> tuple[A
 
 def _from_amr(claims: Mapping[str, Any], generation: int, now: float) -> tuple[AuthEvent, ...]:
     amr = claims.get("amr", [])
-    at = claims.get("auth_time", claims.get("iat"))
+    at = claims.get("auth_time", 0)
     if not isinstance(amr, list) or not isinstance(at, int) or isinstance(at, bool):
         raise ProtocolError("claims 'amr' or 'auth_time' have the wrong type", where="ID token")
     words = {word for word in amr if isinstance(word, str)}
@@ -180,6 +182,7 @@ def _object(payload: bytes) -> dict[str, Any]:
 
     try:
         value = json.loads(payload, object_pairs_hook=unique)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise ProtocolError("ID token's payload can't be read", where="step 4") from error
     if not isinstance(value, dict):

@@ -12,6 +12,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey, KeySet
 
 from gateway.kernel.errors import ProtocolError
+from gateway.pipeline.gather import authentication_facts
 from gateway.rp.token import events_of, identity_of, verify_id_token
 
 ISSUER, CLIENT, NONCE, NOW = "http://id.localhost:8080", "gateway", "nonce-of-this-request", 1_800_000_000
@@ -91,6 +92,8 @@ BAD = {
     "1 MB": ("step 1", signed(claims(pad="x" * 1_000_000))),
     "not ASCII": ("step 1", "é.é.é"),
     "payload is a list": ("step 4", signed(b"[]")),
+    "a lone surrogate": ("step 4", signed(claims(name="\ud800"))),
+    "a lone surrogate as a name": ("step 4", signed(json.dumps(claims(x={"\udfff": 1})).encode())),
     "duplicate names": ("step 4", signed(json.dumps(claims()).encode()[:-1] + b', "sub": "usr_admin"}')),
     "other issuer": ("step 5", signed(claims(iss=ISSUER + "/"))),
     "no issuer": ("step 5", signed(claims(iss=...))),
@@ -151,6 +154,19 @@ def test_authentication_events_that_cannot_be_read_prove_nothing(wrong: Any) -> 
 def test_an_event_from_the_future_is_at_most_now() -> None:
     (event,) = events_of(claims(auth_events=[{"kind": "fido2", "at": NOW + 10_000, "phishing_resistant": True}]), 1, NOW)
     assert event.at == NOW
+
+
+def test_a_token_that_does_not_say_when_proves_nothing_fresh() -> None:
+    """A provider that remembers somebody issues a new token at once: its `iat` is no touch of a key."""
+    (touch,) = events_of(claims(amr=["hwk", "user"], auth_time=..., iat=NOW), 1, NOW)
+    assert touch.at == 0
+    assert authentication_facts((touch,), NOW).key_touch_age_seconds == NOW
+
+
+@pytest.mark.parametrize("at", ["now", True, 1.5, None])
+def test_a_time_of_a_wrong_type_is_not_guessed(at: Any) -> None:
+    with pytest.raises(ProtocolError):
+        events_of(claims(amr=["pwd"], auth_time=at), 1, NOW)
 
 
 def test_another_providers_words() -> None:
