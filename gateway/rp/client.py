@@ -1,10 +1,12 @@
 """The gateway as a plain OpenID Connect relying party: discovery, the authorization URL, the code exchange, keys.
 
 Code flow with PKCE S256 (RFC 7636), state, nonce, `iss` in the response (RFC 9207), `client_secret_basic`. It speaks HTTP to
-the provider also when both run in one process. Keys are fetched again when an unknown `kid` appears, at most every 10 seconds.
+the provider also when both run in one process. Keys are fetched again when an unknown `kid` appears, at most every 10 seconds,
+and when they are an hour old: a key that the provider has withdrawn is not believed for longer.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -23,7 +25,10 @@ from gateway.rp.token import verify_id_token
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 MAX_DOCUMENT: Final = 262_144
 REFETCH_SECONDS: Final = 10.0
+KEYS_SECONDS: Final = 3600.0
 _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint")
+_BROKEN: Final = re.compile(r"[^!-~]|#|\\")
+"""What no endpoint's address holds: spaces, control characters, a fragment (RFC 6749 §3.1), anything but ASCII."""
 
 
 class OidcClient:
@@ -67,13 +72,13 @@ class OidcClient:
             "code_challenge_method": "S256",
             **extra,
         }
-        return f"{metadata['authorization_endpoint']}?{urlencode(query, quote_via=quote)}"
+        return _with_query(metadata["authorization_endpoint"], query)
 
     async def logout_url(self, *, id_token: str, back: str) -> str:
         """Return where to send the browser to end its session at the provider (RP-Initiated Logout 1.0)."""
         metadata = await self._discover()
         query = {"id_token_hint": id_token, "client_id": self._client_id, "post_logout_redirect_uri": back}
-        return f"{metadata['end_session_endpoint']}?{urlencode(query, quote_via=quote)}"
+        return _with_query(metadata["end_session_endpoint"], query)
 
     async def exchange(self, *, code: str, verifier: str, nonce: str) -> tuple[str, dict[str, Any]]:
         """Exchange a code; return the ID token and its verified claims. Raises ProtocolError."""
@@ -113,21 +118,23 @@ class OidcClient:
         return self._metadata
 
     async def _read_metadata(self) -> dict[str, str]:
+        schemes = ("https://", "http://") if self._allow_http else ("https://",)
+        if not self.issuer.startswith(schemes):
+            raise ProtocolError("the issuer is not https", where="discovery")
         document = await self._json("GET", f"{self.issuer}/.well-known/openid-configuration")
         if document.get("issuer") != self.issuer:
             raise ProtocolError("the provider calls itself by another issuer", where="discovery")
         found: dict[str, str] = {}
         for name in _ENDPOINTS:
             url = document.get(name)
-            schemes = ("https://", "http://") if self._allow_http else ("https://",)
-            if not isinstance(url, str) or not url.startswith(schemes):
+            if not isinstance(url, str) or not url.startswith(schemes) or _BROKEN.search(url):
                 raise ProtocolError(f"{name} is missing or not https", where="discovery")
             found[name] = url
         return found
 
     async def _fetch_keys(self, *, again: bool) -> KeySet:
         age = self._clock.monotonic() - self._keys_at
-        if self._keys.keys and not (again and age >= REFETCH_SECONDS):
+        if self._keys.keys and age < (REFETCH_SECONDS if again else KEYS_SECONDS):
             return self._keys
         metadata = await self._discover()
         document = await self._json("GET", metadata["jwks_uri"])
@@ -153,8 +160,13 @@ class OidcClient:
         return _parse(body, url)
 
 
+def _with_query(endpoint: str, query: Mapping[str, str]) -> str:
+    # An endpoint may have a query of its own, which stays (RFC 6749 §3.1).
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query, quote_via=quote)}"
+
+
 def _parse(body: bytes, url: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError("the provider's answer is not a JSON object", where=url) from error
