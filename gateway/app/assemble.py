@@ -137,7 +137,7 @@ async def _assemble(
     stack.push_async_callback(pipeline.drain)
     pipeline.streams.start()
     stack.push_async_callback(pipeline.streams.stop)
-    devices.on_change(lambda _: pipeline.streams.look_again())
+    devices.on_change(pipeline.streams.device_changed)
     keep_running(follow_policies(holder, log, clock, pipeline), failed, stack)
 
     pages = Pages(portal=portal, simulated=config.demo)

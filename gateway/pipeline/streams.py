@@ -1,12 +1,15 @@
 """Long-lived streams stay under the decision: decided again when something changes, and at least every 30 seconds.
 
-A stream whose answer is no longer Allow is cut; also one that can't be decided (fail closed).
+A stream whose answer is no longer Allow is cut; also one that can't be decided (fail closed), or not in time.
+
+Thousands of streams are decided a few at a time, so that requests are answered in between; those that something is known to have
+happened to come before the rest.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 RECHECK_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 0.5
+DECIDE_SECONDS: Final = 5.0
+"""How long one decision may take; the stores give up sooner."""
+AT_A_TIME: Final = 8
+"""Decisions that are begun before the event loop looks at the network again: about two milliseconds of work."""
 
 
 class StreamWatch:
@@ -50,7 +57,13 @@ class Streams:
         self._sessions = sessions
         self._open: dict[str, set[StreamWatch]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._wanted: set[str] = set()
+        self._first: dict[StreamWatch, None] = {}
+        """To be decided next, in order."""
+        self._later: dict[StreamWatch, None] = {}
+        """To be decided when there is nothing in `_first`."""
+        self._deciding: dict[StreamWatch, asyncio.Task[None]] = {}
+        self._again: set[StreamWatch] = set()
+        """Something happened while they were being decided: that decision may not have seen it."""
         self._wake = asyncio.Event()
 
     def watch(self, allow: Allow) -> StreamWatch:
@@ -60,7 +73,8 @@ class Streams:
     def add(self, watch: StreamWatch) -> None:
         """Begin to watch. Decided again at once: a revocation between the decision and now must not be missed."""
         self._open.setdefault(watch.allow.handle.session.id, set()).add(watch)
-        self.look_again(watch.allow.handle.session.id)
+        self._first[watch] = None
+        self._wake.set()
 
     def remove(self, watch: StreamWatch) -> None:
         """Stop watching."""
@@ -70,14 +84,25 @@ class Streams:
             watches.discard(watch)
             if not watches:
                 del self._open[session_id]
+        self._first.pop(watch, None)
+        self._later.pop(watch, None)
+        self._again.discard(watch)
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))
 
     def look_again(self, session_id: str = "*") -> None:
         """Decide the streams of a session (or of all) again, soon. May be called from any listener on this loop."""
-        self._wanted.add(session_id)
+        if session_id == "*":
+            self._later.update(dict.fromkeys(self._all()))
+        else:
+            self._first.update(dict.fromkeys(self._open.get(session_id, ())))
         self._wake.set()
+
+    def device_changed(self, device_id: str) -> None:
+        """Decide all streams again, those of this device first."""
+        self._first.update(dict.fromkeys(watch for watch in self._all() if _of_device(watch.allow, device_id)))
+        self.look_again()
 
     def start(self) -> None:
         """Begin to follow changes."""
@@ -86,9 +111,10 @@ class Streams:
 
     async def stop(self) -> None:
         """Stop following; open streams are marked to end."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._deciding.values()]
+        for task in tasks:
             task.cancel()
-        for task in self._tasks:
+        for task in tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._tasks = []
@@ -102,6 +128,9 @@ class Streams:
                     self.look_again(change.session_id)
             except StoreUnavailable as error:
                 logger.warning("session changes are not followed right now: %s", error)
+            except Exception:
+                # Whatever it was: who stops listening to revocations here would never hear of one again.
+                logger.exception("session changes are not followed right now")
             # The feed broke: what happened meanwhile is unknown, so look at everything.
             self.look_again()
             await asyncio.sleep(RETRY_SECONDS)
@@ -112,21 +141,53 @@ class Streams:
             self.look_again()
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            wanted, self._wanted = self._wanted, set()
-            watches = self._all() if "*" in wanted else [w for name in wanted for w in self._open.get(name, ())]
-            await asyncio.gather(*(self._decide(watch) for watch in watches))
+            while batch := self._next():
+                for watch in batch:
+                    self._deciding[watch] = loop.create_task(self._decide(watch))
+                await asyncio.sleep(0)
+
+    def _next(self) -> list[StreamWatch]:
+        """Take what is to be decided now; what is being decided already comes again when that is done."""
+        batch: list[StreamWatch] = []
+        while len(batch) < AT_A_TIME and (self._first or self._later):
+            line = self._first or self._later
+            watch = next(iter(line))
+            del line[watch]
+            self._later.pop(watch, None)
+            if watch in self._deciding:
+                self._again.add(watch)
+            else:
+                batch.append(watch)
+        return batch
 
     async def _decide(self, watch: StreamWatch) -> None:
-        decision = await self._recheck(watch.allow)
-        if decision is not None:
-            watch.end(str(getattr(decision, "reason", "changed")))
+        try:
+            async with asyncio.timeout(DECIDE_SECONDS):
+                decision = await self._recheck(watch.allow)
+            if decision is not None:
+                watch.end(str(getattr(decision, "reason", "changed")))
+        except TimeoutError:
+            logger.warning("decision %s could not be made again in time", watch.allow.id)
+            watch.end("undecided")
+        except Exception:
+            # Fail closed on what nobody expected, for this stream alone: the others still have to be looked at.
+            logger.exception("decision %s could not be made again", watch.allow.id)
+            watch.end("undecided")
+        finally:
+            del self._deciding[watch]
+            if watch in self._again:
+                self._again.discard(watch)
+                self._first[watch] = None
+                self._wake.set()
 
     def _all(self) -> list[StreamWatch]:
-        return [watch for watches in _snapshot(self._open.values()) for watch in watches]
+        return [watch for watches in self._open.values() for watch in watches]
 
 
-def _snapshot(sets: Iterable[set[StreamWatch]]) -> list[list[StreamWatch]]:
-    return [list(watches) for watches in sets]
+def _of_device(allow: Allow, device_id: str) -> bool:
+    shown = allow.posture.device
+    return allow.handle.session.device_id == device_id or (shown is not None and shown.id == device_id)
