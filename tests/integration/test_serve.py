@@ -1,116 +1,162 @@
-"""`gateway serve` with a configuration fit for production: starts, serves over TLS, ends cleanly, leaves a log that verifies."""
+"""`gateway serve` in production form: from an empty installation to people at work, and to a log that verifies."""
 
-import datetime as dt
-import http.client
-import json
-import shutil
-import signal
+import asyncio
 import socket
-import ssl
-import subprocess
-import sys
+import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+import aiohttp
+import pytest
 
-from tests.support.configuration import MINIMAL, private, write_config
+from tests.support.clinician import Clinician, Page, Person
+from tests.support.redis import RedisServer
+from tests.support.served import PASSWORD, WARD, Served, Ward, scanned, served, ward
 
-ROOT = Path(__file__).parents[2]
-HOST = "portal.hospital.example"
-
-
-def private_pem(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-def certificate(key: ec.EllipticCurvePrivateKey) -> str:
-    now = dt.datetime.now(dt.UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
-    hosts = x509.SubjectAlternativeName([x509.DNSName(HOST)])
-    hour = dt.timedelta(hours=1)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - hour, now + hour)
-    built = builder.add_extension(hosts, critical=False).sign(key, hashes.SHA256())
-    return built.public_bytes(Encoding.PEM).decode()
+IMAGING = """\
+[[apps]]
+id = "imaging"
+host = "imaging.localhost"
+upstream = "http://127.0.0.1:{upstream}"
+title_ja = "画像"
+title_en = "Imaging"
+[[apps.routes]]
+id = "imaging.study"
+methods = ["GET"]
+path = "/**"
+action = "read"
+"""
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+@pytest.fixture
+async def app() -> AsyncIterator[Ward]:
+    async with ward() as running:
+        yield running
 
 
-def prepare(folder: Path, port: int) -> Path:
-    text = MINIMAL.replace(
-        'port = 8443\ntrusted_fronts = ["127.0.0.1/32"]',
-        f'port = {port}\n[server.tls]\ncertificate_file = "tls.pem"\nkey_file = "tls.key"',
-    )
-    text = text.replace('"https://id.other.example"', '"https://id.hospital.example"\nembedded = true')
-    text = text.replace("[devices]", '[idp]\ndata_dir = "idp"\n[devices]')
-    path = write_config(folder, text)
-    (folder / "audit.pem").unlink()  # made with the log
-    key = ec.generate_private_key(ec.SECP256R1())
-    private(folder / "assertion.pem", private_pem(ec.generate_private_key(ec.SECP256R1())))
-    private(folder / "tls.key", private_pem(key))
-    private(folder / "tls.pem", certificate(key))
-    (folder / "policies").rmdir()
-    shutil.copytree(ROOT / "policies", folder / "policies")
-    return path
+async def refused_device(browser: Clinician, page: Page) -> None:
+    """Register this browser where an officer has to approve it."""
+    pending = await browser.register_device(page, "3階東 1番")
+    assert pending.status == 200
+    # Back at the application, which still knows this browser as it was before: pressing the button once more registers nothing.
+    page = await browser.follow(await browser.get((await browser.open("ward")).remedy("register_device")))
+    assert (page.status, page.host) == (403, "ward.localhost")
+    assert "step=" not in page.text, "it waits for an officer, and nothing that the person could do helps"
 
 
-def fetch(folder: Path, port: int, path: str) -> tuple[int, bytes]:
-    """GET over TLS as a browser would: the certificate checked, the server named."""
-    context = ssl.create_default_context(cafile=folder / "tls.pem")
-    connection = http.client.HTTPSConnection(HOST, port, context=context, timeout=20)
-    raw = socket.create_connection(("127.0.0.1", port), timeout=20)
-    connection.sock = context.wrap_socket(raw, server_hostname=HOST)
-    try:
-        connection.request("GET", path, headers={"Host": HOST})
-        reply = connection.getresponse()
-        return reply.status, reply.read()
-    finally:
-        connection.close()
+async def approve(officer: Clinician) -> None:
+    """Sign in to the console with a key, and approve the one device that waits."""
+    page = await officer.sign_in("console", "/devices")
+    assert page.status == 403
+    page = await officer.touch_key(page)
+    assert page.status == 200, page.text
+    assert "3階東 1番" in page.text
+    action = page.text.partition('action="/devices/')[2].partition('"')[0]
+    assert action.endswith("/approve")
+    page = await officer.request("POST", officer.url("console", f"/devices/{action}"))
+    assert (page.status, page.location) == (303, officer.url("console", "/devices?done=approve"))
 
 
-def gateway(*arguments: str | Path) -> list[str | Path]:
-    return [sys.executable, "-m", "gateway.cli", *arguments]
+async def gone_within_a_second(browser: Clinician, host: str) -> None:
+    """Wait until a browser's session has ended; a second is promised."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while (await browser.get(browser.url(host))).status == 200:
+        assert loop.time() - began < 1.5, "a second, and what the machine needs"
 
 
-def test_it_serves_over_tls_and_ends_cleanly(tmp_path: Path) -> None:
-    port = free_port()
-    path = prepare(tmp_path, port)
-    checked = subprocess.run(gateway("check-config", path), capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (checked.returncode, checked.stderr) == (0, "")
-    with subprocess.Popen(gateway("serve", "--config", path), stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stderr is not None
-        try:
-            lines = iter(process.stderr.readline, "")
-            assert any(line == f"gateway: ready at https://{HOST}\n" for line in lines)
-            status, body = fetch(tmp_path, port, "/.gateway/jwks.json")
-            assert status == 200
-            assert "d" not in json.loads(body)["keys"][0]
-        finally:
-            process.send_signal(signal.SIGTERM)
-        rest = process.stderr.read()
-        assert process.wait(60) == 0, rest
-        assert "Traceback" not in rest
-    verified = subprocess.run(
-        gateway("audit", "verify", tmp_path / "audit"), capture_output=True, text=True, cwd=ROOT, check=False
-    )
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    again = subprocess.run(gateway("check-config", path), capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (again.returncode, again.stderr) == (0, ""), "what it made itself is fit for the next start"
+async def test_from_an_empty_installation_to_a_log_that_verifies(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
+    apps = WARD.format(upstream=app.port) + IMAGING.format(upstream=app.port)
+    async with served(tmp_path, apps, redis_url=own_redis.url, enrolment="officer-approval") as site:
+        checked = await site.command("check-config", str(site.config))
+        assert (checked.status, checked.err) == (0, "")
+        # People may be there before the first start, and come while it runs.
+        mori = await site.add("dr.mori", "森 あゆみ", "physician")
+        await site.start()
+        abe = await site.add("sec.abe", "阿部 誠", "security_officer")
+        doctor = await the_first_day(site, app, mori, abe)
+        await changed_accounts(site, app, doctor)
+        await site.stop()
+        verified = await site.verify()
+        assert verified.status == 0, verified.out + verified.err
+        again = await site.command("check-config", str(site.config))
+        assert (again.status, again.err) == (0, ""), "what it made itself is fit for the next start"
+        await what_is_in_the_log(site, app)
+        assert open_to_others(tmp_path / "state", tmp_path / "audit", tmp_path / "anchor") == []
 
 
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = int(taken.getsockname()[1])
-        path = prepare(tmp_path, port)
-        done = subprocess.run(
-            gateway("serve", "--config", path), capture_output=True, text=True, cwd=ROOT, check=False, timeout=60
-        )
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"gateway: {path}:2: can't listen on 127.0.0.1:{port} (")
+def open_to_others(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in (folder, *folder.rglob("*")) if stat.S_IMODE(path.stat().st_mode) & 0o077]
+
+
+async def the_first_day(site: Served, app: Ward, mori: Person, abe: Person) -> Clinician:
+    doctor, officer = site.clinician(mori), site.clinician(abe)
+    denied = await doctor.sign_in("ward")
+    assert denied.status == 403
+    await refused_device(doctor, denied)
+    assert app.hits == []
+    await approve(officer)
+    page = await doctor.open("ward", "/beds")
+    assert (page.status, page.text) == (200, "ward of dr.mori as physician")
+    # The starter's own policies want a proofed identity. There is no verifier, so nothing is offered, and nobody gets in.
+    page = await doctor.open("imaging")
+    assert page.status == 403
+    assert "step=" not in page.text
+    assert (await officer.open("ward")).status == 403
+    assert len(app.hits) == 1
+    return doctor
+
+
+async def changed_accounts(site: Served, app: Ward, doctor: Clinician) -> None:
+    elsewhere = site.clinician(doctor.person)
+    await elsewhere.sign_in("portal")
+
+    url = doctor.url("ward", "/stream")
+    async with site.http.get(url, headers=doctor.headers("GET", url)) as stream:
+        assert await stream.content.readline() == b"data: beat\n"
+        await site.people("set-roles", "dr.mori", "--role", "clerk")
+        with pytest.raises(aiohttp.ClientPayloadError):  # cut in the middle
+            async with asyncio.timeout(1.5):
+                await stream.content.read()
+    await gone_within_a_second(elsewhere, "portal")
+    assert (await doctor.get(doctor.url("ward"))).status == 302
+    assert (await doctor.sign_in("ward")).status == 403, "what a physician may is not what a clerk may"
+    assert len(app.hits) == 2
+
+    await site.people("deactivate", "dr.mori")
+    await gone_within_a_second(doctor, "portal")
+    page = await doctor.open("portal")
+    assert page.host == "id.localhost"
+    page = await doctor.submit(page, "/login/password", login="dr.mori", password=PASSWORD)
+    assert page.status == 403, "as if the password were wrong"
+
+    await site.people("activate", "dr.mori")
+    printed = await site.people("reset-factors", "dr.mori", typed="Hotaru-88-umi")
+    page = await doctor.submit(await doctor.open("portal"), "/login/password", login="dr.mori", password=PASSWORD)
+    assert page.status == 403
+    new = site.clinician(scanned("dr.mori", "Hotaru-88-umi", printed))
+    assert (await new.sign_in("portal")).status == 200
+
+
+async def what_is_in_the_log(site: Served, app: Ward) -> None:
+    records = await site.log()
+    told = [record for record in records if record.get("event", "").startswith("account.")]
+    assert [(record["event"], record["target"]) for record in told] == [
+        ("account.added", "dr.mori"), ("account.added", "sec.abe"), ("account.roles", "dr.mori"),
+        ("account.deactivated", "dr.mori"), ("account.activated", "dr.mori"), ("account.reset", "dr.mori"),
+    ]  # fmt: skip
+    assert all(record["actor"]["login"].startswith("os:") for record in told)
+    ended = {record["event"]: int(record["detail"].get("sessions_ended", "-1")) for record in told}
+    assert (ended["account.roles"], ended["account.deactivated"], ended["account.activated"]) == (2, 1, -1)
+    allowed = {record["id"] for record in records if record.get("outcome") == "allow" and record.get("app") == "ward"}
+    assert set(app.request_ids()) == allowed
+    assert records[-1]["event"] == "gateway.stopped"
+
+
+async def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    async with served(tmp_path, WARD.format(upstream=9)) as site:
+        with socket.create_server(("127.0.0.1", site.port)):
+            done = await site.command("serve", "--config", str(site.config))
+        assert done.status == 2
+        assert "Traceback" not in done.err
+        assert done.err.splitlines()[-1].startswith(f"gateway: {site.config}:2: can't listen on 127.0.0.1:{site.port} (")

@@ -5,7 +5,7 @@ import html
 import json
 import re
 import time
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -59,6 +59,9 @@ class Page:
 class Clinician:
     """Keeps cookies by host, as a browser keeps `__Host-` cookies, and follows nothing by itself unless told."""
 
+    _spent: ClassVar[dict[str, int]] = {}
+    """The newest step of each authenticator app that was used, at whatever browser."""
+
     def __init__(self, http: aiohttp.ClientSession, origin: str, person: Person) -> None:
         """`origin` has `{}` for the host's first label: `https://{}.localhost:8443`. `http` resolves those names."""
         self.http = http
@@ -67,7 +70,6 @@ class Clinician:
         """The security key in their pocket."""
         self.cookies: dict[str, dict[str, str]] = {}
         self._origin = origin
-        self._last_step = 0
 
     def url(self, host: str, path: str = "/") -> str:
         return self._origin.format(host) + path
@@ -122,10 +124,10 @@ class Clinician:
     async def code(self) -> str:
         """A one-time code that was not used yet; waits where the three that are good now were."""
         now = int(time.time()) // PERIOD
-        step = max(self._last_step + 1, now - 1)
+        step = max(self._spent.get(self.person.secret, 0) + 1, now - 1)
         if step > now + 1:
             await asyncio.sleep((step - 1) * PERIOD - time.time() + 0.1)
-        self._last_step = step
+        self._spent[self.person.secret] = step
         return pyotp.TOTP(self.person.secret).generate_otp(step)
 
     async def credentials(self, page: Page, login: str = "") -> Page:
