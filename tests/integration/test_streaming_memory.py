@@ -1,121 +1,92 @@
-"""A gigabyte up and a gigabyte down, at once, through a gateway whose memory stays what it was."""
+"""A gigabyte up and one down through the complete gateway (TLS, session, device, policy, log): its memory stays what it was."""
 
 import asyncio
-import contextlib
+import http.client
 import json
-import subprocess
+import socket
 import sys
-from collections.abc import Iterator
+import time
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from tests.support.bulk import MIB, PAUSE_SECONDS, PIECE, bulk_application, checksum
+from tests.support.served import WARD, Served, count_from_here, resident, served
+
 GIB = 1 << 30
-PIECE = b"x" * (1 << 20)
 MAY_GROW = 64 << 20
-ROOT = Path(__file__).parents[2]
+Result = TypeVar("Result")
 
 
-class Application:
-    """Takes what is sent to /up, and sends a gigabyte in chunks from /down."""
+class Connection:
+    """A client of few words, in a thread: it is not what is measured, and must not be what is slow."""
 
-    def __init__(self) -> None:
-        self.taken = 0
+    def __init__(self, site: Served, headers: Mapping[str, str]) -> None:
+        raw = socket.create_connection(("127.0.0.1", site.port), timeout=60)
+        self._http = http.client.HTTPSConnection("ward.localhost", site.port, timeout=60)
+        self._http.sock = site.trusted.wrap_socket(raw, server_hostname="ward.localhost")
+        self._headers = dict(headers)
 
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            if head.startswith(b"PUT /up"):
-                while self.taken < GIB and (data := await reader.read(1 << 18)):
-                    self.taken += len(data)
-                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-            elif head.startswith(b"GET /small"):
-                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
-            else:
-                writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-                for _ in range(GIB // len(PIECE)):
-                    writer.write(b"%x\r\n%s\r\n" % (len(PIECE), PIECE))
-                    await writer.drain()
-                writer.write(b"0\r\n\r\n")
-            await writer.drain()
-        writer.close()
+    def upload(self, size: int) -> tuple[int, str]:
+        self._http.putrequest("PUT", "/bulk")
+        for name, value in {**self._headers, "Content-Length": str(size)}.items():
+            self._http.putheader(name, value)
+        self._http.endheaders()
+        for _ in range(size // MIB):
+            self._http.send(PIECE)
+        reply = self._http.getresponse()
+        return reply.status, reply.read().decode()
 
+    def download(self, size: int) -> tuple[int, int]:
+        self._http.request("GET", f"/bulk?{size}", headers=self._headers)
+        reply = self._http.getresponse()
+        value, view = 0, memoryview(bytearray(MIB))
+        time.sleep(PAUSE_SECONDS)
+        while count := reply.readinto(view):
+            value = zlib.crc32(view[:count], value)
+        return reply.status, value
 
-def memory(pid: int, field: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError(field)
-
-
-@contextlib.contextmanager
-def gateway(upstream_port: int) -> Iterator[tuple[int, int, str]]:
-    command = [sys.executable, "-m", "tests.support.gate_process", str(upstream_port)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = json.loads(process.stdout.readline())
-        try:
-            yield process.pid, said["port"], said["cookie"]
-        finally:
-            assert process.stdin is not None
-            process.stdin.close()
-            assert process.wait(20) == 0
+    def close(self) -> None:
+        self._http.close()
 
 
-def head(line: str, cookie: str, *more: str) -> bytes:
-    return "\r\n".join([line, "Host: ehr.localhost", f"Cookie: {cookie}", *more, "", ""]).encode()
-
-
-def begin(pid: int) -> int:
-    """Let the peak count from here, and return what is in use now."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5", "ascii")
-    return memory(pid, "VmRSS")
-
-
-async def small(port: int, cookie: str) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(head("GET /small HTTP/1.1", cookie))
-    answer = await reader.readuntil(b"\r\n\r\n")
-    writer.close()
-    return answer
-
-
-async def upload(port: int, cookie: str, size: int) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(head("PUT /up HTTP/1.1", cookie, f"Content-Length: {size}"))
-    for _ in range(size // len(PIECE)):
-        writer.write(PIECE)
-        await writer.drain()
-    answer = await reader.readuntil(b"\r\n\r\n")
-    writer.close()
-    return answer
-
-
-async def download(port: int, cookie: str) -> int:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    writer.write(head("GET /down HTTP/1.1", cookie, "Connection: close"))
-    await reader.readuntil(b"\r\n\r\n")
-    size, last = 0, b""
-    while data := await reader.read(1 << 18):
-        size += len(data)
-        last = (last + data)[-5:]
-    assert last == b"0\r\n\r\n"
-    writer.close()
-    return size
+async def grown(site: Served, transfer: Callable[[], Result]) -> tuple[Result, int]:
+    """Do a transfer; return what came of it, and by how much the gateway's memory grew at most."""
+    before, began = count_from_here(site.pid), time.monotonic()
+    result = await asyncio.to_thread(transfer)
+    growth, seconds = resident(site.pid, "VmHWM") - before, time.monotonic() - began
+    sys.stdout.write(f"grew by {growth / MIB:.1f} MiB from {before / MIB:.0f}, {GIB / MIB / seconds:.0f} MiB/s\n")
+    return result, growth
 
 
 @pytest.mark.timeout(240)
-async def test_memory_does_not_grow_with_a_gigabyte_up_and_down() -> None:
-    application = Application()
-    server = await asyncio.start_server(application.answer, "127.0.0.1", 0)
-    with gateway(server.sockets[0].getsockname()[1]) as (pid, port, cookie):
-        # A first exchange loads what is loaded once.
-        assert (await small(port, cookie)).startswith(b"HTTP/1.1 204")
-        before = begin(pid)
-        answer, received = await asyncio.gather(upload(port, cookie, GIB), download(port, cookie))
-        peak = memory(pid, "VmHWM")
-    server.close()
-    assert answer.startswith(b"HTTP/1.1 204")
-    assert application.taken == GIB
-    assert received > GIB
-    assert peak - before < MAY_GROW, f"grew by {(peak - before) >> 20} MiB"
+async def test_memory_does_not_grow_with_a_gigabyte_up_or_down(tmp_path: Path) -> None:
+    with bulk_application() as port:
+        async with served(tmp_path, WARD.format(upstream=port)) as site:
+            await site.start()
+            doctor = site.clinician(await site.add("dr.mori", "森 あゆみ", "physician"))
+            # A first exchange loads what is loaded once.
+            assert (await doctor.register_device(await doctor.sign_in("ward"))).text == "small"
+            url = doctor.url("ward", "/bulk")
+
+            client = Connection(site, doctor.headers("PUT", url))
+            (status, said), up = await grown(site, lambda: client.upload(GIB))
+            assert (status, json.loads(said)) == (200, {"bytes": GIB, "crc": checksum(GIB // MIB)})
+            client.close()
+
+            client = Connection(site, doctor.headers("GET", url))
+            (status, value), down = await grown(site, lambda: client.download(GIB))
+            assert (status, value) == (200, checksum(GIB // MIB))
+            client.close()
+
+            await site.stop()
+            ended = [record for record in await site.log("--app", "ward") if record["path"] == "/bulk"]
+            counted = [
+                (record["method"], record["completion"]["bytes_in"], record["completion"]["bytes_out"]) for record in ended
+            ]
+    assert [(method, taken) for method, taken, _ in counted] == [("PUT", GIB), ("GET", 0)]
+    assert counted[1][2] == GIB
+    assert max(up, down) < MAY_GROW, f"grew by {up >> 20} MiB up, {down >> 20} MiB down"

@@ -99,8 +99,6 @@ class Upstream:
         self.hits: list[Hit] = []
         self.answer: Answering | None = None
         self.port = 0
-        self.fixed_port = 0
-        """An application that somebody else runs: then none is started here."""
         self._server: asyncio.Server | None = None
         self._web: web.Server | None = None
 
@@ -113,9 +111,6 @@ class Upstream:
         return web.Response(body=b"from the application")
 
     async def start(self) -> None:
-        if self.fixed_port:
-            self.port = self.fixed_port
-            return
         self._web = web.Server(self._handle, access_log=None, auto_decompress=False)
         self._server = await asyncio.get_running_loop().create_server(self._web, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
