@@ -115,6 +115,7 @@ class Presenter:
             "decision": decision.id,
             "action": request.target,
             "form": form,
+            "unsent": _unsent(request, form),
         }
         return self._page(401, "challenge.html", language, request, values, [("WWW-Authenticate", "GatewaySession")])
 
@@ -137,6 +138,7 @@ class Presenter:
             "person": decision.handle.session.identity.name,
             "action": request.target,
             "form": form,
+            "unsent": _unsent(request, form),
             "app": self._title(request.host, language),
             "start": next((step["link"] for step in steps[:1] if step["link"]), ""),
         }
@@ -194,7 +196,10 @@ def return_path(request: Request) -> str:
     """Where to come back to: the page itself, or for anything but GET the page that sent it, if it is of the same host."""
     if request.method in {"GET", "HEAD"} and is_navigation(request.headers):
         return request.target
-    referer = urlsplit(request.header("referer") or "")
+    try:
+        referer = urlsplit(request.header("referer") or "")
+    except ValueError:
+        return "/"
     if referer.hostname == request.host and referer.path.startswith("/"):
         return f"{referer.path}?{referer.query}" if referer.query else referer.path
     return "/"
@@ -203,6 +208,11 @@ def return_path(request: Request) -> str:
 def _back(request: Request, form: Sequence[tuple[str, str]] | None) -> str:
     # Beside a page that keeps a form, the step runs in a window of its own and ends on the page that says so.
     return quote(DONE_PATH if form is not None else return_path(request), safe="")
+
+
+def _unsent(request: Request, form: Sequence[tuple[str, str]] | None) -> bool:
+    """True when something was being sent that the page can't give back (an upload, a large form): it has to say so."""
+    return form is None and request.method not in {"GET", "HEAD"}
 
 
 def _why(decision: Deny) -> str:

@@ -127,6 +127,17 @@ def test_a_stopped_form_is_given_back_and_the_step_runs_beside_it(presenter: Pre
     assert parser.found == dict(form)
 
 
+def test_an_upload_that_was_stopped_is_said_to_be_lost(presenter: Presenter) -> None:
+    req = request("POST", "/patients/p1/documents")
+    challenge = Challenge(id="dec_1", reason=ChallengeReason.SESSION_IDLE, request=req, route=ROUTE)
+    for decision, again in ((deny(req, RemedyStep.KEY_TOUCH), True), (challenge, True), (deny(req), False)):
+        page = show(presenter, decision, req).body.decode()
+        assert "送信しようとした内容は登録されていません" in page
+        assert ("もう一度送信してください" in page) is again
+        assert 'id="resend"' not in page
+    assert "送信しようとした内容" not in show(presenter, deny(request()), request()).body.decode()
+
+
 def test_a_form_that_meets_a_dead_session_is_kept_too(presenter: Presenter) -> None:
     req = request("POST", "/patients/p1/prescriptions")
     challenge = Challenge(id="dec_1", reason=ChallengeReason.SESSION_IDLE, request=req, route=ROUTE)
