@@ -22,8 +22,9 @@ async def follow_policies(holder: PolicyHolder, log: AuditLog, clock: Clock, pip
     """Take over changed policies while the gateway runs, with an event for each change and each refusal."""
 
     async def loaded(outcome: Loaded) -> None:
-        await policy_event(log, clock, "policy.loaded", outcome.bundle.version, replaced=outcome.replaced)
+        # First what is open already: it is the new policies' affair also when the log fails.
         pipeline.streams.look_again()
+        await policy_event(log, clock, "policy.loaded", outcome.bundle.version, replaced=outcome.replaced)
 
     async def rejected(error: BundleError) -> None:
         logger.error("the changed policies are not taken over: %s", error)
@@ -33,13 +34,13 @@ async def follow_policies(holder: PolicyHolder, log: AuditLog, clock: Clock, pip
 
 
 def keep_running(work: Coroutine[Any, Any, None], failed: "asyncio.Future[None]", stack: contextlib.AsyncExitStack) -> None:
-    """Run `work` until the gateway stops; its unexpected end ends the process."""
+    """Run `work`, which has no end of its own, until the gateway stops; its end before that ends the process."""
     task = asyncio.get_running_loop().create_task(work)
 
     def ended(done: "asyncio.Task[None]") -> None:
-        error = None if done.cancelled() else done.exception()
-        if error is not None and not failed.done():
-            failed.set_exception(error)
+        if done.cancelled() or failed.done():
+            return
+        failed.set_exception(done.exception() or RuntimeError("a part that must go on has ended"))
 
     async def stop() -> None:
         task.cancel()

@@ -13,6 +13,7 @@ from aiohttp.resolver import DefaultResolver
 from gateway.config import Config
 from gateway.domain.record import Actor, EventRecord, Source
 from gateway.kernel.clock import Clock
+from gateway.kernel.errors import ConfigError
 from gateway.kernel.ids import new_id
 from gateway.pipeline.records import timestamp
 from gateway.ports import AuditLog, SessionStore
@@ -142,7 +143,11 @@ async def oidc_client(config: Config, clock: Clock, stack: contextlib.AsyncExitS
 
 
 def _client_context(config: Config) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if config.identity.ca_file is not None:
-        context.load_verify_locations(cafile=config.identity.ca_file)
-    return context
+    """Verify the provider by the CA that is named, and by no other; by the system's where none is."""
+    ca = config.identity.ca_file
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"the provider's CA can't be read ({error})", where=config.where("identity", "ca_file"), todo="It must be PEM."
+        ) from error

@@ -68,7 +68,7 @@ def prepare(folder: Path, hosts: tuple[str, ...], now: float) -> TlsFiles:
 
 
 def _usable(files: TlsFiles, now: float) -> bool:
-    if not all(path.exists() for path in (files.ca, files.certificate, files.key, files.p12, files.client_certificate)):
+    if not all(getattr(files, name).exists() for name in files.__struct_fields__):
         return False
     certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
     return now < certificate.not_valid_after_utc.timestamp() - DAYS / 2 * 86_400

@@ -14,6 +14,10 @@ Preset = Literal["high", "compatible"]
 _COMPATIBLE: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
+def _no_password() -> str:
+    return ""
+
+
 def server_context(*, certificate: Path, key: Path, client_ca: Path | None, preset: Preset) -> ssl.SSLContext:
     """Make the listener's context. ConfigError when a file can't be used: never a listener that asks for less than configured.
 
@@ -25,12 +29,13 @@ def server_context(*, certificate: Path, key: Path, client_ca: Path | None, pres
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(certificate, key)
+        # Without a password to try, OpenSSL would ask on the terminal of whoever starts the service, for ever.
+        context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"the server certificate or its key can't be used ({error})",
             where=str(certificate),
-            todo="Both must be PEM and belong together.",
+            todo="Both must be PEM and belong together, and the key must not be encrypted.",
         ) from error
     if client_ca is not None:
         context.verify_mode = ssl.CERT_OPTIONAL

@@ -56,17 +56,18 @@ class Outgoing:
             "jti": allow.id,
         }
         values = {
-            "subject": identity.subject,
-            "login": identity.login,
-            "name": identity.name,
-            "roles": ",".join(identity.roles),
-            "organization": identity.organization,
-            "department": identity.department,
+            "subject": header_text(identity.subject),
+            "login": header_text(identity.login),
+            "name": header_text(identity.name),
+            # A comma within a role (a group of a directory may be named so) would make two of it.
+            "roles": ",".join(header_text(role).replace(",", "%2C") for role in identity.roles),
+            "organization": header_text(identity.organization),
+            "department": header_text(identity.department),
         }
         return [
             (ASSERTION_HEADER, self._signer.sign(claims)),
             (REQUEST_ID_HEADER, allow.id),
-            *((name, header_text(values[fact])) for name, fact in self._plain.get(allow.route.app, ())),
+            *((name, values[fact]) for name, fact in self._plain.get(allow.route.app, ())),
         ]
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway.domain.decision import Unavailable
 from gateway.domain.reason import UnavailableReason
 from gateway.domain.request import RawRequest, Request
+from gateway.doors.listener import BrokenBodyError
 from gateway.doors.portal import device, home, signin, signout
 from gateway.doors.portal.parts import Exchange, Parts, Stop
 from gateway.kernel.errors import AuditError, ProtocolError, StoreUnavailable
@@ -44,7 +45,10 @@ _TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
 
 
 class Portal:
-    """Handles the portal's host and `/.gateway/` on every app's host. Never raises but for cancellation."""
+    """Handles the portal's host and `/.gateway/` on every app's host.
+
+    Raises nothing but cancellation, and what the client's own connection or body raised (ConnectionError, BrokenBodyError).
+    """
 
     def __init__(self, parts: Parts, presenter: Presenter) -> None:
         self._parts = parts
@@ -68,6 +72,8 @@ class Portal:
         except AuditError as error:
             logger.critical("audit log failed; nothing is let through: %s", error)
             return self._unavailable(exchange, UnavailableReason.AUDIT_LOG)
+        except (ConnectionError, BrokenBodyError):
+            raise  # the client's side ended or broke: the door knows what to say, if anybody is left to hear it
         except Exception:
             # Fail closed on what nobody expected; the trace goes to the operator.
             logger.exception("portal: unexpected error at %s", request.path)

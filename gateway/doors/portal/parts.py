@@ -1,6 +1,7 @@
 """What the portal's pages share: their parts, small replies, events."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
@@ -20,7 +21,7 @@ from gateway.kernel.i18n import LANGUAGE_COOKIE, Language
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret
 from gateway.kernel.web import page_headers
-from gateway.pipeline.records import actor_of, source_of, timestamp
+from gateway.pipeline.records import actor_of, printable, source_of, timestamp
 from gateway.ports import AssertionSigner, AuditLog, DeviceRegistry, Missing, OneTime, PostureSource, SessionStore
 from gateway.present.mapper import DONE_PATH
 from gateway.present.pages import Pages, language_of
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 YEAR_SECONDS: Final = 365 * 86_400
 MAX_FORM: Final = 16_384
+MAX_PARAMETERS: Final = 32
+MAX_RETURN: Final = 256
 LIMITS: Final = Limits()
 
 
@@ -82,7 +85,7 @@ class Exchange:
         self.parts: Final = parts
         self.request: Final = request
         self.http: Final = http
-        self.query: Final = parse_qsl(request.query, keep_blank_values=True, max_num_fields=32) if request.query else []
+        self.query: Final = _query(request.query)
         self.language: Final[Language] = language_of(request.headers, request.query)
         self.cookies: Final[list[str]] = []
         """Set-Cookie values of the reply."""
@@ -96,7 +99,10 @@ class Exchange:
         return values[0] if len(values) == 1 else None
 
     async def form(self) -> dict[str, str]:
-        """The urlencoded body, at most 16 KiB, duplicates refused. Raises `HTTPBadRequest` otherwise."""
+        """The urlencoded body, at most 16 KiB, duplicates refused. Raises `Stop` otherwise."""
+        kind = (self.request.header("content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            raise Stop("flow.expired", 415)
         body = b""
         async for chunk in self.http.content.iter_chunked(4096):
             body += chunk
@@ -110,6 +116,12 @@ class Exchange:
         if len(form) != len(pairs):
             raise Stop("flow.expired", 400)
         return form
+
+    async def refused_return(self, wanted: str) -> web.Response:
+        """Say that `wanted` is no place to go to. The log gets its path only: a query may hold a code, or what was looked for."""
+        path = re.split(r"[?#]|%3f|%23", wanted, maxsplit=1, flags=re.IGNORECASE)[0]
+        await self.event("return.refused", "failure", detail={"rd": printable(path, MAX_RETURN)})
+        return self.stop("flow.return", 400, retry="/")
 
     async def handle(self) -> Handle | None:
         """The live session behind this host's cookie."""
@@ -245,6 +257,14 @@ class Exchange:
                 detail={key: value[:512] for key, value in (detail or {}).items()},
             )
         )
+
+
+def _query(text: str) -> list[tuple[str, str]]:
+    """The parameters of an address; none of them where there are more than any page of ours has."""
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        return []
 
 
 class Stop(Exception):  # noqa: N818  it ends a flow with a page, it is not an error of ours

@@ -44,8 +44,7 @@ async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.R
     wanted = exchange.one("rd")
     path = exchange.returning_to(wanted) if wanted is not None else "/"
     if path is None:
-        await exchange.event("return.refused", "failure", detail={"rd": wanted or ""})
-        return exchange.stop("flow.return", 400, retry="/")
+        return await exchange.refused_return(wanted or "")
     flow = Flow(
         host=host,
         path=path,
@@ -288,8 +287,7 @@ async def language(exchange: Exchange) -> web.Response:
     """Remember the language that a person chose on one of our pages at this host, and go back to it."""
     wanted = exchange.returning_to(exchange.one("rd") or "/")
     if wanted is None:
-        await exchange.event("return.refused", "failure", detail={"rd": exchange.one("rd") or ""})
-        return exchange.stop("flow.return", 400, retry="/")
+        return await exchange.refused_return(exchange.one("rd") or "")
     exchange.keep_language()
     return exchange.redirect(wanted)
 

@@ -1,5 +1,6 @@
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 from gateway.domain.connection import Connection
@@ -99,3 +100,10 @@ def test_the_narrowest_zone_wins_and_what_cannot_be_read_is_other() -> None:
     assert zones.zone_of("fd00::1%eth0") == "hospital"
     assert zones.zone_of("203.0.113.1") == "other"
     assert zones.zone_of("not an address") == "other"
+
+
+def test_a_handle_from_before_a_proofing_does_not_see_it_and_one_after_it_does() -> None:
+    proofing = Proofing(level=3, method="m", verified_at=NOW, expires_at=None, verifier="v", transaction="t")
+    proofed = msgspec.structs.replace(session(proofing=proofing), generation=3, proofing_generation=2)
+    assert Handle(session=proofed, host="a", generation=1).proofing() is None
+    assert Handle(session=proofed, host="a", generation=2).proofing() == proofing
