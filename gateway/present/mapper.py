@@ -36,6 +36,7 @@ _REFUSE_STATUS: Final[Mapping[RefuseReason, int]] = {
     RefuseReason.UNTRUSTED_PEER: 403,
 }
 _PROBLEM_STATUS: Final[Mapping[UpstreamProblem, int]] = {UpstreamProblem.TIMEOUT: 504}
+_LOOKING: Final = frozenset({"GET", "HEAD"})
 DONE_PATH: Final = "/.gateway/done"
 STARTABLE: Final = frozenset(
     {RemedyStep.KEY_TOUCH, RemedyStep.SECOND_FACTOR, RemedyStep.REGISTER_DEVICE, RemedyStep.IDENTITY_PROOFING}
@@ -107,7 +108,7 @@ class Presenter:
                 },
                 [("WWW-Authenticate", "GatewaySession")],
             )
-        if request.method in {"GET", "HEAD"}:
+        if request.method in _LOOKING:
             return Reply(status=302, headers=[("Location", link), ("Cache-Control", "no-store")], body=b"")
         values: dict[str, object] = {
             "reason": str(decision.reason),
@@ -132,7 +133,8 @@ class Presenter:
             answer = {"error": "denied", "reason": why, "message": text, "remedy": steps, "decision": decision.id}
             return _json(403, answer, [])
         values: dict[str, object] = {
-            "why": why,
+            # In a page's words: somebody who sent something was not opening one.
+            "why": "no_policy_permits_action" if why == DenyReason.NO_POLICY_PERMITS and request.method not in _LOOKING else why,
             "steps": steps,
             "decision": decision.id,
             "person": decision.handle.session.identity.name,
@@ -194,7 +196,7 @@ def is_navigation(headers: Headers) -> bool:
 
 def return_path(request: Request) -> str:
     """Where to come back to: the page itself, or for anything but GET the page that sent it, if it is of the same host."""
-    if request.method in {"GET", "HEAD"} and is_navigation(request.headers):
+    if request.method in _LOOKING and is_navigation(request.headers):
         return request.target
     try:
         referer = urlsplit(request.header("referer") or "")
@@ -212,7 +214,7 @@ def _back(request: Request, form: Sequence[tuple[str, str]] | None) -> str:
 
 def _unsent(request: Request, form: Sequence[tuple[str, str]] | None) -> bool:
     """True when something was being sent that the page can't give back (an upload, a large form): it has to say so."""
-    return form is None and request.method not in {"GET", "HEAD"}
+    return form is None and request.method not in _LOOKING
 
 
 def _why(decision: Deny) -> str:

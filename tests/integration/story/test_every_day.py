@@ -4,7 +4,7 @@ import http.client
 import re
 from typing import Final
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from gateway.domain.cookies import SESSION_COOKIE
 from tests.support.demo import Demo
@@ -45,6 +45,38 @@ def test_from_then_on_the_passkey_alone_signs_in(demo: Demo, arrive: Arrive) -> 
     assert elsewhere.heading() == "This device must be registered"
     assert elsewhere.page.locator("ol.steps").count() == 0
     assert elsewhere.page.locator("#start").inner_text() == "Register this device"
+
+
+def test_a_form_outlives_the_session_that_it_was_written_in(demo: Demo, arrive: Arrive) -> None:
+    sato = arrive("dr.sato", folder="form-outlives")
+    sato.reach("ehr")
+    sato.own_a_key()
+    sato.open("ehr", f"{CHART}/prescriptions/new")
+    page = sato.page
+    page.select_option("#drug", "loxoprofen-60")
+    page.fill("#amount", "1")
+    page.fill("#days", "3")
+    page.select_option("#timing", "tid")
+    page.fill("#comment", "疼痛時")
+    other = sato.context.new_page()
+    other.goto(demo.urls["portal"])
+    with other.expect_navigation(url=re.compile("signed-out")):
+        other.click("#sign-out")
+    other.close()
+
+    sato.press("form.body button[type=submit]")
+    assert sato.host() == "ehr"
+    assert sato.heading() == "サインインしてください"
+    assert "入力した内容はまだ送信されていません" in sato.text()
+    sato.look("kept")
+    with sato.step_window() as window:
+        assert window.locator("h1").inner_text() == "サインイン"
+        window.click("form[action='/login/key'] button")
+    expect(page.locator("#resend")).to_be_focused()
+    sato.look("signed-in-again")
+    sato.press("#resend")
+    assert "処方を登録しました：ロキソプロフェン錠 60mg" in sato.text()
+    assert page.locator("#prescriptions li.new .comment").inner_text() == "疼痛時"
 
 
 def test_signing_out_ends_everything_at_once(demo: Demo, arrive: Arrive) -> None:

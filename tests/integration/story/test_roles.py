@@ -10,6 +10,7 @@ from tests.support.visitor import Arrive, Visitor
 
 CHART: Final = "/patients/P1002"
 NO_ROLE: Final = {"ja": "このページを開く権限がありません", "en": "You do not have access to this page"}
+NO_RIGHT: Final = "この操作を行う権限がありません"
 FORBIDDEN: Final = {"ja": "この操作は許可されていません", "en": "This is not allowed"}
 WHOM_TO_ASK: Final = {"ja": "情報システム担当", "en": "IT staff"}
 NOTE: Final = b"\x00note"
@@ -35,8 +36,8 @@ def test_a_nurse_reads_and_uploads_and_does_not_prescribe(demo: Demo, arrive: Ar
     page.fill("#days", "7")
     page.select_option("#timing", "bid")
     suzuki.press("form.body button[type=submit]")
-    assert suzuki.heading() == NO_ROLE["ja"]
-    assert "入力した内容は送信されていません" in suzuki.text()
+    assert suzuki.heading() == NO_RIGHT
+    assert "送信しようとした内容は登録されていません" in suzuki.text()
     assert page.locator("#start, #resend").count() == 0, "nothing that this person can do would let it through"
     suzuki.look("prescription-refused")
     assert not (demo.data / "ehr" / "prescriptions" / "P1002").exists()
@@ -50,8 +51,9 @@ def test_a_pharmacist_reads_the_chart_and_adds_nothing_to_it(demo: Demo, arrive:
     large = FilePayload(name="note.txt", mimeType="text/plain", buffer=NOTE * 100_000)
     takahashi.page.set_input_files("#file", files=[large])
     takahashi.press("form.upload button")
-    assert takahashi.heading() == NO_ROLE["ja"]
+    assert takahashi.heading() == NO_RIGHT
     assert WHOM_TO_ASK["ja"] in takahashi.text()
+    assert "送信しようとした内容は登録されていません" in takahashi.text()
     takahashi.look("upload-refused")
     kept = list((demo.data / "ehr" / "documents").rglob("*.bin"))
     assert not [path for path in kept if path.stat().st_size == len(NOTE * 100_000)]
