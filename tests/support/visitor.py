@@ -19,10 +19,10 @@ from playwright.sync_api import (
     expect,
 )
 
+from tests.support.chromium import find_chromium
 from tests.support.demo import Demo
 
 ARTEFACTS: Final = Path(__file__).parents[2] / "test-artefacts" / "story"
-CHROMIUM: Final = "/usr/bin/chromium"
 ARGUMENTS: Final = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -316,5 +316,5 @@ class Visitor:
 
 
 def launch(playwright: Playwright, **options: Any) -> Browser:
-    """Start Debian's Chromium."""
-    return playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS], **options)
+    """Start the machine's Chromium."""
+    return playwright.chromium.launch(executable_path=find_chromium(), args=[*ARGUMENTS], **options)
