@@ -3,6 +3,7 @@
 The first record's `previous` is the hash of the manifest, so that the chain is bound to this log and its key.
 """
 
+import errno
 import hashlib
 from pathlib import Path
 from typing import Final
@@ -82,6 +83,15 @@ def create_log(folder: Path, *, key_file: Path, anchor: Path | None, clock: Cloc
 def write_anchor(anchor: Path, line: bytes) -> None:
     """Replace the copy of the newest checkpoint that lies outside the log's folder."""
     anchor.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.replace(anchor, line)
+
+
+def renew_anchor(anchor: Path, line: bytes) -> None:
+    """Replace the copy while the log is written. FileNotFoundError when the one before is gone: where the anchor's storage was
+    unmounted, the copy would lie on this very disk, and prove nothing.
+    """
+    if not anchor.is_file():
+        raise FileNotFoundError(errno.ENOENT, f"the anchor {anchor} is gone: removed, or its storage is not mounted")
     files.replace(anchor, line)
 
 

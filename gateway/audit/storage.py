@@ -13,7 +13,7 @@ from typing import Final
 
 from gateway.audit import files
 from gateway.audit.checkpoint import Kind, Snapshot
-from gateway.audit.create import write_anchor
+from gateway.audit.create import renew_anchor
 from gateway.audit.encoding import rfc3339
 from gateway.audit.files import Disk
 from gateway.audit.recover import Opened
@@ -102,7 +102,7 @@ class Storage:
         self._disk.sync(self._checkpoints)
         self._signed = snapshot.size
         if self._anchor is not None:
-            write_anchor(self._anchor, line)
+            renew_anchor(self._anchor, line)
 
 
 def _midnight_after(day: str) -> float:

@@ -119,6 +119,28 @@ async def test_the_anchor_is_the_newest_checkpoint(place: Place) -> None:
     assert bodies(place.anchor)[0]["kind"] == "close"
 
 
+@pytest.mark.parametrize("what", ["file", "folder"])
+async def test_an_anchor_that_is_gone_while_the_log_is_written_breaks_it(place: Place, what: str, tmp_path: Path) -> None:
+    """An empty mount point looks like that, and what is written there is no copy elsewhere."""
+    log = await place.open(checkpoint_seconds=0.0)
+    await log.synced(await log.append(decision(0)))
+    await until_signed(log, 1)
+    if what == "file":
+        place.anchor.unlink()
+    else:
+        place.anchor.parent.rename(tmp_path / "elsewhere")
+    await log.synced(await log.append(decision(1)))
+    for _ in range(200):
+        if log.broken is not None:
+            break
+        await asyncio.sleep(0.01)
+    with pytest.raises(AuditError, match=r"the anchor .* is gone: removed, or its storage is not mounted"):
+        await log.append(decision(2))
+    with pytest.raises(AuditError):
+        await log.close()
+    assert not place.anchor.exists()
+
+
 async def test_a_segment_ends_when_it_is_full(place: Place) -> None:
     await place.write([decision(number) for number in range(20)], segment_bytes=6_000)
     segments = sorted(place.folder.glob("segment-*.jsonl"))
