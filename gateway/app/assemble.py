@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from gateway.app.console import open_console
-from gateway.app.following import follow_policies, keep_running, lifecycle, policy_event
+from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
 from gateway.app.provider import oidc_client, open_embedded
 from gateway.audit.writer import DiskAuditLog
 from gateway.config import Config
@@ -106,6 +106,7 @@ async def _assemble(
     portal = config.origin(config.portal.host)
 
     provider = await open_embedded(config, clock, log, sessions, stack)
+    takeover = Takeover()
     apps = list(config.to_apps())
     if config.console is not None:
         console = await open_console(
@@ -118,6 +119,7 @@ async def _assemble(
             holder=holder,
             signer=signer,
             provider=provider,
+            loaded_at=lambda: takeover.at,
             stack=stack,
         )
         apps.append(console)
@@ -138,7 +140,8 @@ async def _assemble(
     pipeline.streams.start()
     stack.push_async_callback(pipeline.streams.stop)
     devices.on_change(pipeline.streams.device_changed)
-    keep_running(follow_policies(holder, log, clock, pipeline), failed, stack)
+    keep_running(end_with_the_log(log), failed, stack)
+    keep_running(follow_policies(holder, log, clock, pipeline, takeover), failed, stack)
 
     pages = Pages(portal=portal, simulated=config.demo)
     presenter = Presenter(pages, apps)

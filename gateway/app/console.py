@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
@@ -36,20 +36,23 @@ async def open_console(
     holder: PolicyHolder,
     signer: AssertionSigner,
     provider: IdentityProvider | None,
+    loaded_at: Callable[[], float],
     stack: contextlib.AsyncExitStack,
 ) -> App:
     """Serve the console on a loopback port of the system's choice; return it as an app of the gateway.
 
+    `loaded_at` is when the policies in force were taken over (epoch seconds), 0 when they are those of the start.
+
     Whoever else is on this machine may reach that port too, and gets 401: only the assertion is believed.
     """
     portal = config.origin(config.portal.host)
-    loaded = {holder.current.version: clock.now()}
+    start = clock.now()
 
     def in_force() -> InForce:
         bundle = holder.current
         return InForce(
             version=bundle.version,
-            loaded_at=loaded.setdefault(bundle.version, clock.now()),
+            loaded_at=loaded_at() or start,
             policies=bundle.policies,
             rejected=str(holder.rejected or ""),
         )

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
+from gateway.audit.writer import DiskAuditLog
 from gateway.domain.record import Actor, EventName, EventRecord
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import BundleError
@@ -17,11 +18,24 @@ from gateway.ports import AuditLog
 
 logger = logging.getLogger(__name__)
 
+LOOK_SECONDS: Final = 0.5
+LAST_WORDS_SECONDS: Final = 15
 
-async def follow_policies(holder: PolicyHolder, log: AuditLog, clock: Clock, pipeline: Pipeline) -> None:
+
+class Takeover:
+    """When the policies in force were taken over: epoch seconds, 0 for those of the start."""
+
+    at = 0.0
+
+
+async def follow_policies(
+    holder: PolicyHolder, log: AuditLog, clock: Clock, pipeline: Pipeline, takeover: Takeover | None = None
+) -> None:
     """Take over changed policies while the gateway runs, with an event for each change and each refusal."""
 
     async def loaded(outcome: Loaded) -> None:
+        if takeover is not None:
+            takeover.at = clock.now()
         # First what is open already: it is the new policies' affair also when the log fails.
         pipeline.streams.look_again()
         await policy_event(log, clock, "policy.loaded", outcome.bundle.version, replaced=outcome.replaced)
@@ -31,6 +45,19 @@ async def follow_policies(holder: PolicyHolder, log: AuditLog, clock: Clock, pip
         await policy_event(log, clock, "policy.rejected", holder.current.version, why=str(error))
 
     await holder.watch(loaded, rejected)
+
+
+async def end_with_the_log(log: DiskAuditLog) -> None:
+    """Return never, but raise AuditError some seconds after the log has failed.
+
+    It can't be mended while the process lives, and nothing is let through without it. Until the end people get the page that
+    says so; then whoever supervises the process starts it again, and it goes on as soon as the log can be opened.
+    """
+    while log.broken is None:  # noqa: ASYNC110  the log has no event for it: it is sick once in its life
+        await asyncio.sleep(LOOK_SECONDS)
+    logger.critical("the audit log failed; the gateway ends in %d s: %s", LAST_WORDS_SECONDS, log.broken)
+    await asyncio.sleep(LAST_WORDS_SECONDS)
+    raise log.broken
 
 
 def keep_running(work: Coroutine[Any, Any, None], failed: "asyncio.Future[None]", stack: contextlib.AsyncExitStack) -> None:

@@ -53,9 +53,10 @@ _ENDS_SESSIONS: Final = frozenset({"account.deactivated", "account.roles", "acco
 class ProviderEvents:
     """Writes the identity provider's events into the log, and ends our sessions of people whose accounts were changed."""
 
-    def __init__(self, log: AuditLog, sessions: SessionStore) -> None:
+    def __init__(self, log: AuditLog, sessions: SessionStore, clock: Clock) -> None:
         self._log = log
         self._sessions = sessions
+        self._clock = clock
 
     async def record(self, event: Event) -> None:
         """Implement `idp.ports.EventSink`."""
@@ -70,7 +71,7 @@ class ProviderEvents:
         await self._log.append(
             EventRecord(
                 id=new_id("evt"),
-                at=timestamp(event.at),
+                at=timestamp(self._moment(event.at)),
                 event=event.name,
                 outcome=event.outcome,
                 actor=actor,
@@ -79,6 +80,11 @@ class ProviderEvents:
                 detail={key: value[:256] for key, value in detail.items()},
             )
         )
+
+    def _moment(self, at: int) -> float:
+        """The provider counts whole seconds; what happens just now is dated like its neighbours in the log."""
+        now = self._clock.now()
+        return now if at <= now < at + 2 else at
 
 
 async def open_embedded(
@@ -115,7 +121,7 @@ async def open_embedded(
     provider = await open_provider(
         settings,
         clock=clock,
-        events=ProviderEvents(log, sessions),
+        events=ProviderEvents(log, sessions, clock),
         pages=functools.partial(setup_pages, options=options),
         address_of=lambda request: request.remote or "",
     )

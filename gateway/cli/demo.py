@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,10 +69,13 @@ def _ready(shown: "Shown", folder: Path) -> None:
         roles = ", ".join(str(role) for role in person["roles"]) if isinstance(person["roles"], list) else ""
         print(f"  {person['name']!s:15} {person['password']!s:32} {roles}", file=sys.stderr)
     again = "" if folder == Path(".gateway-demo") else f" --data-dir {folder}"
-    print(f"\nOne-time code:  gateway demo --code dr.sato{again}", file=sys.stderr)
+    program = "gateway" if shutil.which("gateway") else sys.argv[0]
+    print(f"\nOne-time code:  {program} demo --code dr.sato{again}", file=sys.stderr)
     if shown.p12:
         print(f"Device certificate to import: {shown.p12} (password {shown.p12_password}); CA: {shown.ca}", file=sys.stderr)
-    print(f"Log:            gateway audit verify {shown.log_dir}\nCtrl-C ends it.", file=sys.stderr, flush=True)
+    anchor = Path(shown.log_dir).parent / "anchor" / "audit-checkpoint.json"
+    print(f"Log:            {program} audit verify {shown.log_dir} --anchor {anchor}", file=sys.stderr)
+    print("Ctrl-C ends it.", file=sys.stderr, flush=True)
 
 
 def _code(folder: Path, login: str) -> int:

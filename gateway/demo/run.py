@@ -5,18 +5,19 @@ itself is the one of production: the same composition root, on a configuration t
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gateway.app import open_gateway
@@ -28,7 +29,7 @@ from gateway.demo.ehr.app import create_ehr
 from gateway.demo.imaging.app import create_imaging
 from gateway.demo.people import ORGANIZATION, PEOPLE, Secrets, load_secrets
 from gateway.demo.tls import P12_PASSWORD, TlsFiles, prepare
-from gateway.kernel.clock import SystemClock
+from gateway.kernel.clock import Clock, SystemClock
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
 from gateway.kernel.web.site import Front
@@ -65,10 +66,17 @@ async def run_demo(options: Options, ready: Callable[[Shown], None]) -> None:
     """Run until cancelled. `ready` is called, and the ready file written, once everything serves."""
     clock = SystemClock()
     folder = options.data_dir.resolve()
+    _check_ready_file(options.ready_file)
     _make_folder(folder)
+    with _alone(folder):
+        await _run(options, ready, clock, folder)
+
+
+async def _run(options: Options, ready: Callable[[Shown], None], clock: Clock, folder: Path) -> None:
     people = load_secrets(folder / "people.json")
     scheme = "https" if options.tls else "http"
-    origins = {name: f"{scheme}://{name}.localhost:{options.port}" for name in HOSTS}
+    usual = options.port == {"http": 80, "https": 443}[scheme]
+    origins = {name: f"{scheme}://{name}.localhost" + ("" if usual else f":{options.port}") for name in HOSTS}
     hosts = tuple(f"{name}.localhost" for name in HOSTS)
     files = prepare(folder / "tls", hosts, clock.now()) if options.tls else None
     _make_keys(folder / "keys")
@@ -84,7 +92,7 @@ async def run_demo(options: Options, ready: Callable[[Shown], None]) -> None:
     async with contextlib.AsyncExitStack() as stack:
         ehr = await stack.enter_async_context(_listening(create_ehr(folder / "ehr", verifier("ehr"), clock, front=front("ehr"))))
         imaging = await stack.enter_async_context(_listening(create_imaging(verifier("imaging"), front=front("imaging"))))
-        config_file = _write_config(folder, options.port, scheme, files, ehr=ehr, imaging=imaging)
+        config_file = _write_config(folder, options.port, scheme, files, issuer=origins["id"], ehr=ehr, imaging=imaging)
         gateway = await stack.enter_async_context(open_gateway(load_config(config_file, os.environ), clock))
         if gateway.provider is None:
             raise AssertionError("the demo's provider is embedded")
@@ -126,15 +134,35 @@ async def _listening(app: web.Application) -> AsyncIterator[int]:
         await runner.cleanup()
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only demo on this folder: before anything in it is written anew."""
+    with (folder / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                "another demo runs on this data directory", where=str(folder), todo="Stop it, or choose another with --data-dir."
+            ) from error
+        yield
+
+
+def _check_ready_file(path: Path | None) -> None:
+    if path is not None and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise ConfigError("the ready file can't be written there", where=str(path), todo="Make its folder first.")
+
+
 def _make_folder(folder: Path) -> None:
     try:
-        for part in (folder, folder / "keys", folder / "anchor"):
+        for part in (folder, folder / "keys", folder / "anchor", folder / "idp"):
             part.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
             f"the data directory can't be made ({error.strerror})", where=str(folder), todo="Choose another with --data-dir."
         ) from error
-    mark_folder(folder)
+    # In each: a folder that is copied away alone is a demo's folder still.
+    for part in (folder, folder / "keys", folder / "idp"):
+        mark_folder(part)
 
 
 def _make_keys(folder: Path) -> None:
@@ -142,6 +170,10 @@ def _make_keys(folder: Path) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         _write_private(folder / "assertion.pem", DEMO_MARK + b": made by `gateway demo`\n" + pem)
+    if not (folder / "audit.pem").exists():
+        signing = ed25519.Ed25519PrivateKey.generate()
+        pem = signing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        _write_private(folder / "audit.pem", DEMO_MARK + b": made by `gateway demo`\n" + pem)
     if not (folder / "oidc-client").exists():
         _write_private(folder / "oidc-client", DEMO_MARK + b"-" + secrets.token_urlsafe(32).encode())
 
@@ -152,7 +184,7 @@ def _write_private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _write_config(folder: Path, port: int, scheme: str, files: TlsFiles | None, *, ehr: int, imaging: int) -> Path:
+def _write_config(folder: Path, port: int, scheme: str, files: TlsFiles | None, *, issuer: str, ehr: int, imaging: int) -> Path:
     tls = (
         f'\n[server.tls]\ncertificate_file = "{files.certificate}"\nkey_file = "{files.key}"\nclient_ca_file = "{files.ca}"\n'
         if files
@@ -160,7 +192,7 @@ def _write_config(folder: Path, port: int, scheme: str, files: TlsFiles | None, 
     )
     ca = f'ca_file = "{files.ca}"\n' if files else ""
     text = TEMPLATE.read_text("utf-8").format(
-        port=port, scheme=scheme, tls=tls, ca=ca, policies=POLICIES, ehr=ehr, imaging=imaging
+        port=port, scheme=scheme, issuer=issuer, tls=tls, ca=ca, policies=POLICIES, ehr=ehr, imaging=imaging
     )
     path = folder / "gateway.toml"
     _write_private(path, text.encode())

@@ -17,7 +17,7 @@ EventName = Literal[
     "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
     "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
     "log.recovered",
-    "console.view", "console.export", "handoff.refused", "return.refused",
+    "console.view", "console.export", "handoff.refused", "return.refused", "page.refused",
 ]  # fmt: skip
 
 

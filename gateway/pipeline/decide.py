@@ -281,7 +281,8 @@ class Pipeline:
             if isinstance(decision, Allow) and (decision.route.sync or decision.route.action in SYNCED_ACTIONS):
                 await self._log.synced(index)
         except AuditError as error:
-            logger.critical("audit log failed; nothing is let through: %s", error)
+            # Debug: the log itself has said it once, loudly; once a request it would fill the disk further.
+            logger.debug("no record, no access: %s", error)
             return Unavailable(id=decision.id, reason=UnavailableReason.AUDIT_LOG)
         if isinstance(decision, Allow):
             return msgspec.structs.replace(decision, record_index=index)
@@ -316,7 +317,7 @@ class Pipeline:
             await self._log.append(record)
         except AuditError as error:
             # The log is broken from here on, so every later decision is Unavailable; nothing more can be done for this one.
-            logger.critical("completion of %s could not be written: %s", record.id, error)
+            logger.debug("completion of %s could not be written: %s", record.id, error)
 
     async def drain(self) -> None:
         """Wait for completion records that are being written. Call after the doors have closed, before the log does."""

@@ -26,7 +26,9 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 MAX_DOCUMENT: Final = 262_144
 REFETCH_SECONDS: Final = 10.0
 KEYS_SECONDS: Final = 3600.0
-_ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint")
+_ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_OPTIONAL: Final = ("end_session_endpoint",)
+_SAYS_ISSUER: Final = "authorization_response_iss_parameter_supported"
 _BROKEN: Final = re.compile(r"[^!-~]|#|\\")
 """What no endpoint's address holds: spaces, control characters, a fragment (RFC 6749 §3.1), anything but ASCII."""
 
@@ -75,10 +77,24 @@ class OidcClient:
         return _with_query(metadata["authorization_endpoint"], query)
 
     async def logout_url(self, *, id_token: str, back: str) -> str:
-        """Return where to send the browser to end its session at the provider (RP-Initiated Logout 1.0)."""
+        """Return where to send the browser to end its session at the provider (RP-Initiated Logout 1.0).
+
+        `back` itself where the provider has no such endpoint: its own session then ends by its own limits.
+        """
         metadata = await self._discover()
+        if "end_session_endpoint" not in metadata:
+            return back
         query = {"id_token_hint": id_token, "client_id": self._client_id, "post_logout_redirect_uri": back}
         return _with_query(metadata["end_session_endpoint"], query)
+
+    async def answers_as(self, issuer: str | None, *, given: bool) -> bool:
+        """Say whether an authorization response may be this provider's (RFC 9207 §2.4).
+
+        `issuer` is its one `iss`, `given` whether there was any. Without one it may be, unless the provider promises to send it.
+        """
+        if given:
+            return issuer == self.issuer
+        return _SAYS_ISSUER not in await self._discover()
 
     async def exchange(self, *, code: str, verifier: str, nonce: str) -> tuple[str, dict[str, Any]]:
         """Exchange a code; return the ID token and its verified claims. Raises ProtocolError."""
@@ -125,11 +141,13 @@ class OidcClient:
         if document.get("issuer") != self.issuer:
             raise ProtocolError("the provider calls itself by another issuer", where="discovery")
         found: dict[str, str] = {}
-        for name in _ENDPOINTS:
+        for name in (*_ENDPOINTS, *(name for name in _OPTIONAL if name in document)):
             url = document.get(name)
             if not isinstance(url, str) or not url.startswith(schemes) or _BROKEN.search(url):
                 raise ProtocolError(f"{name} is missing or not https", where="discovery")
             found[name] = url
+        if document.get(_SAYS_ISSUER) is True:
+            found[_SAYS_ISSUER] = "true"
         return found
 
     async def _fetch_keys(self, *, again: bool) -> KeySet:

@@ -34,11 +34,15 @@ class FileSigner:
         try:
             if path.stat().st_mode & 0o077:
                 raise ConfigError("the key can be read by others", where=str(path), todo=f"Run: chmod 600 {path}")
-            return cls(ECKey.import_key(path.read_bytes()))
+            key = ECKey.import_key(path.read_bytes())
         except OSError as error:
             raise ConfigError(f"the key can't be read ({error.strerror})", where=str(path), todo="Check the path") from error
         except (JoseError, ValueError) as error:
             raise ConfigError("this is not an EC private key in PEM form", where=str(path), todo="Replace the file") from error
+        if not key.is_private or key.curve_name != "P-256":
+            # A certificate or public key would load too, and fail at the first request.
+            raise ConfigError("this is not a private key on P-256", where=str(path), todo="Replace the file")
+        return cls(key)
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """Return a compact JWS over the claims."""

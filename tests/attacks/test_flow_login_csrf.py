@@ -128,6 +128,28 @@ async def test_an_open_redirect_is_refused_and_recorded(whole: Whole, browser: B
     assert whole.events("return.refused")
 
 
+@pytest.mark.parametrize("door", ["sign-in", "remedy", "language"])
+async def test_a_doubled_return_address_is_refused(whole: Whole, browser: Browser, door: str) -> None:
+    page = await browser.get(browser.url("ehr", f"/.gateway/{door}?step=key_touch&lang=en&rd=%2Fa&rd=%2F%2Fevil.example"))
+    assert (page.status, page.location) == (400, "")
+    assert whole.events("return.refused")[0].target.startswith("ehr.localhost/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/.gateway/go?flow=abc", "/.gateway/go", "/.gateway/device?flow=x", "/.gateway/device/prove", "/.gateway/remedy?step=foo",
+     "/.gateway/nothing", "/nothing"],
+)  # fmt: skip
+async def test_what_our_own_pages_refuse_leaves_a_record_with_the_reference_of_the_page(
+    whole: Whole, browser: Browser, path: str
+) -> None:
+    page = await browser.get(browser.url("portal", path))
+    assert page.status in {400, 404}
+    (event,) = whole.events("page.refused")
+    assert event.id in page.text
+    assert event.target == f"portal.localhost{path.partition('?')[0]}"
+
+
 async def test_the_identifier_before_the_sign_in_is_not_the_one_after(whole: Whole, browser: Browser) -> None:
     """Fixation: what an attacker planted is not what the signed-in person holds."""
     browser.cookies["portal.localhost"] = {SESSION_COOKIE: "planted"}

@@ -90,7 +90,10 @@ async def open_whole(folder: Path) -> AsyncIterator[Whole]:
     demo._make_folder(folder)
     demo._make_keys(folder / "keys")
     behind = int(listening.getsockname()[1])
-    config = load_config(demo._write_config(folder, port, "http", None, ehr=behind, imaging=behind), os.environ)
+    config = load_config(
+        demo._write_config(folder, port, "http", None, issuer=f"http://id.localhost:{port}", ehr=behind, imaging=behind),
+        os.environ,
+    )
     try:
         async with open_gateway(config, clock) as gateway, open_http() as http:
             whole = Whole(gateway, http, port, clock, folder)

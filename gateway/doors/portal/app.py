@@ -61,8 +61,6 @@ class Portal:
         exchange = Exchange(self._parts, request, http)
         try:
             return await self._answer(exchange)
-        except Stop as stop:
-            return exchange.stop(stop.key, stop.status)
         except ProtocolError as error:
             logger.warning("sign-in failed: %s", error)
             return exchange.stop("flow.provider", 502, retry=f"{self._parts.portal}/")
@@ -70,7 +68,7 @@ class Portal:
             logger.error("portal: %s", error)  # noqa: TRY400  expected kind: the message says it all
             return self._unavailable(exchange, UnavailableReason.SESSION_STORE)
         except AuditError as error:
-            logger.critical("audit log failed; nothing is let through: %s", error)
+            logger.debug("no record, no access: %s", error)
             return self._unavailable(exchange, UnavailableReason.AUDIT_LOG)
         except (ConnectionError, BrokenBodyError):
             raise  # the client's side ended or broke: the door knows what to say, if anybody is left to hear it
@@ -90,11 +88,13 @@ class Portal:
         if handler is None and exchange.request.host == self._parts.portal_host:
             handler = PORTAL_ONLY.get((method, path))
         if handler is None:
-            return exchange.stop("refuse.no_route", 404, retry=f"{self._parts.portal}/")
+            return await exchange.refuse("refuse.no_route", 404, f"{self._parts.portal}/")
         if method == "POST" and not exchange.same_origin():
-            await exchange.event("return.refused", "failure", target=path, detail={"why": "cross-site"})
-            return exchange.stop("refuse.cross_site", 403)
-        return await handler(exchange)
+            return await exchange.refuse("refuse.cross_site", 403)
+        try:
+            return await handler(exchange)
+        except Stop as stop:
+            return await exchange.refuse(stop.key, stop.status, stop.retry)
 
     def _unavailable(self, exchange: Exchange, reason: UnavailableReason) -> web.Response:
         request = exchange.request

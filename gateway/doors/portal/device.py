@@ -42,8 +42,9 @@ async def _already_known(exchange: Exchange, handle: Handle, flow: Flow) -> web.
     if posture.note == "pending":
         return exchange.page("device_pending.html")
     if posture.note == "blocked":
-        await exchange.event("device.refused", "failure", session=handle.session, detail={"why": "blocked"})
-        return exchange.stop("deny.device_blocked.text", 403)
+        return await exchange.refuse(
+            "deny.device_blocked.text", 403, event="device.refused", session=handle.session, detail={"why": "blocked"}
+        )
     return None
 
 
@@ -119,7 +120,7 @@ async def register(exchange: Exchange) -> web.Response:
     exchange.set_device(cookie.reveal())
     token = await parts.sessions.change(session.id, _with_device(device.id, "key" if key else "cookie"), parts.portal_host)
     if token is None:
-        return exchange.stop("flow.expired", 400, retry=f"{parts.portal}/")
+        raise Stop("flow.expired", 400, f"{parts.portal}/")
     exchange.set_session(token)
     if device.status == "pending":
         return exchange.page("device_pending.html")

@@ -98,6 +98,10 @@ class Exchange:
         values = [value for key, value in self.query if key == name]
         return values[0] if len(values) == 1 else None
 
+    def doubled(self, name: str) -> bool:
+        """True when a query parameter was given more than once: somebody means two things at once."""
+        return sum(key == name for key, _ in self.query) > 1
+
     async def form(self) -> dict[str, str]:
         """The urlencoded body, at most 16 KiB, duplicates refused. Raises `Stop` otherwise."""
         kind = (self.request.header("content-type") or "").partition(";")[0].strip().lower()
@@ -120,8 +124,7 @@ class Exchange:
     async def refused_return(self, wanted: str) -> web.Response:
         """Say that `wanted` is no place to go to. The log gets its path only: a query may hold a code, or what was looked for."""
         path = re.split(r"[?#]|%3f|%23", wanted, maxsplit=1, flags=re.IGNORECASE)[0]
-        await self.event("return.refused", "failure", detail={"rd": printable(path, MAX_RETURN)})
-        return self.stop("flow.return", 400, retry="/")
+        return await self.refuse("flow.return", 400, "/", event="return.refused", detail={"rd": printable(path, MAX_RETURN)})
 
     async def handle(self) -> Handle | None:
         """The live session behind this host's cookie."""
@@ -215,10 +218,26 @@ class Exchange:
         reply.headers["Cache-Control"] = "no-store"
         return self.finish(reply)
 
-    def stop(self, key: str, status: int, retry: str = "") -> web.Response:
-        """Say why a flow can't go on."""
-        reference = new_id("evt")
-        return self.page("flow.html", status, key=key, retry=retry, decision=reference)
+    async def refuse(
+        self,
+        key: str,
+        status: int,
+        retry: str = "",
+        *,
+        event: EventName = "page.refused",
+        session: Session | None = None,
+        target: str = "",
+        detail: Mapping[str, str] | None = None,
+    ) -> web.Response:
+        """Record a refusal and say why; the page's reference is the event's id. `retry` is where to begin again."""
+        why = {"why": key} if detail is None else detail
+        target = target or f"{self.request.host}{self.request.path}"
+        reference = await self.event(event, "failure", session=session, target=target, detail=why)
+        return self.stop(key, status, retry, reference)
+
+    def stop(self, key: str, status: int, retry: str = "", reference: str = "") -> web.Response:
+        """Say why a flow can't go on, without a record of its own."""
+        return self.page("flow.html", status, key=key, retry=retry, decision=reference or new_id("evt"))
 
     def finish(self, reply: web.Response) -> web.Response:
         """Put the cookies on the reply."""
@@ -236,8 +255,8 @@ class Exchange:
         session: Session | None = None,
         target: str = "",
         detail: Mapping[str, str] | None = None,
-    ) -> None:
-        """Record an event. Raises AuditError: then the door answers Unavailable."""
+    ) -> str:
+        """Record an event and return its id. Raises AuditError: then the door answers Unavailable."""
         parts = self.parts
         actor = (
             actor_of(Handle(session=session, host=self.request.host, generation=session.generation), session.device_id or "")
@@ -245,9 +264,10 @@ class Exchange:
             else Actor()
         )
         source: Source = source_of(self.request.connection, "portal")
+        event_id = new_id("evt")
         await parts.log.append(
             EventRecord(
-                id=new_id("evt"),
+                id=event_id,
                 at=timestamp(parts.clock.now()),
                 event=event,
                 outcome=outcome,
@@ -257,6 +277,7 @@ class Exchange:
                 detail={key: value[:512] for key, value in (detail or {}).items()},
             )
         )
+        return event_id
 
 
 def _query(text: str) -> list[tuple[str, str]]:
@@ -268,9 +289,10 @@ def _query(text: str) -> list[tuple[str, str]]:
 
 
 class Stop(Exception):  # noqa: N818  it ends a flow with a page, it is not an error of ours
-    """Ends a request to one of our pages with a page that says why."""
+    """Ends a request to one of our pages with a record and a page that says why."""
 
-    def __init__(self, key: str, status: int) -> None:
+    def __init__(self, key: str, status: int, retry: str = "") -> None:
         super().__init__(key)
         self.key = key
         self.status = status
+        self.retry = retry

@@ -34,7 +34,7 @@ async def begin_remedy(exchange: Exchange) -> web.Response:
     """Leave an app's host to do the step that a page asked for, and come back to `rd`."""
     purpose = PURPOSES.get(exchange.one("step") or "")
     if purpose is None:
-        return exchange.stop("flow.expired", 400)
+        raise Stop("flow.expired", 400)
     handle = await exchange.handle()
     return await _begin(exchange, purpose, generation=handle.generation if handle is not None else 0)
 
@@ -43,7 +43,7 @@ async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.R
     host = exchange.request.host
     wanted = exchange.one("rd")
     path = exchange.returning_to(wanted) if wanted is not None else "/"
-    if path is None:
+    if path is None or exchange.doubled("rd"):
         return await exchange.refused_return(wanted or "")
     flow = Flow(
         host=host,
@@ -63,7 +63,7 @@ async def go(exchange: Exchange) -> web.Response:
     exchange.keep_language()
     flow = await parts.flows.look(exchange.one("flow") or "")
     if flow is None:
-        return exchange.stop("flow.expired", 400, retry=f"{parts.portal}/")
+        raise Stop("flow.expired", 400, f"{parts.portal}/")
     handle = await exchange.handle()
     if handle is not None:
         # The session may already have what the app's older handle could not see: then a new handle is all that is needed.
@@ -112,21 +112,16 @@ async def callback(exchange: Exchange) -> web.Response:
     binding = own_cookie(exchange.request.headers, BINDING_COOKIE)
     state = await parts.flows.answered(exchange.one("state") or "", binding) if binding else None
     if state is None:
-        await exchange.event("signin.failed", "failure", detail={"why": "state unknown, used, or of another browser"})
-        return exchange.stop("flow.mismatch", 400, retry=f"{parts.portal}/")
+        why = {"why": "state unknown, used, or of another browser"}
+        return await exchange.refuse("flow.mismatch", 400, f"{parts.portal}/", event="signin.failed", detail=why)
     retry = f"{parts.portal}/.gateway/go?flow={await parts.flows.begin(state.flow)}"
     # 2. Issuer.
-    if exchange.one("iss") != parts.provider.issuer:
-        await exchange.event("signin.failed", "failure", target=state.flow.host, detail={"why": "issuer"})
-        return exchange.stop("flow.provider", 400, retry=retry)
+    if not await parts.provider.answers_as(exchange.one("iss"), given=any(name == "iss" for name, _ in exchange.query)):
+        return await _failed(exchange, state, "issuer", retry, status=400, key="flow.provider")
     # 3. Error.
     code = exchange.one("code")
     if code is None or exchange.one("error") is not None:
-        why = exchange.one("error") or "no code"
-        await exchange.event(
-            "signin.failed", "failure", target=state.flow.host, detail={"why": why, "purpose": state.flow.purpose}
-        )
-        return exchange.stop("flow.cancelled", 403, retry=retry)
+        return await _failed(exchange, state, exchange.one("error") or "no code", retry)
     # 4. Token.
     try:
         id_token, claims = await parts.provider.exchange(code=code, verifier=state.verifier, nonce=state.nonce)
@@ -139,10 +134,7 @@ async def callback(exchange: Exchange) -> web.Response:
     present = await exchange.handle()
     undone = _not_as_asked(state, present, identity, claims, events, parts.clock.now())
     if undone is not None:
-        await exchange.event(
-            "signin.failed", "failure", target=state.flow.host, detail={"why": undone, "purpose": state.flow.purpose}
-        )
-        return exchange.stop("flow.cancelled", 403, retry=retry)
+        return await _failed(exchange, state, undone, retry)
     # 6. Session.
     session, token = await _establish(exchange, state, present, identity, id_token, claims)
     exchange.set_session(token)
@@ -157,6 +149,13 @@ async def callback(exchange: Exchange) -> web.Response:
     if state.flow.purpose == "register_device":
         return exchange.redirect(f"/.gateway/device?flow={await parts.flows.begin(state.flow)}")
     return await arrive(exchange, session, state.flow)
+
+
+async def _failed(
+    exchange: Exchange, state: State, why: str, retry: str, *, status: int = 403, key: str = "flow.cancelled"
+) -> web.Response:
+    detail = {"why": why, "purpose": state.flow.purpose}
+    return await exchange.refuse(key, status, retry, event="signin.failed", target=state.flow.host, detail=detail)
 
 
 def _not_as_asked(
@@ -269,12 +268,11 @@ async def receive_handoff(exchange: Exchange) -> web.Response:
     binding = own_cookie(exchange.request.headers, BINDING_COOKIE)
     handoff = await parts.flows.receive(exchange.one("code") or "", host, binding) if binding else None
     if handoff is None:
-        await exchange.event("handoff.refused", "failure", target=host)
-        return exchange.stop("flow.mismatch", 400, retry="/")
+        return await exchange.refuse("flow.mismatch", 400, "/", event="handoff.refused", target=host)
     before = await exchange.handle()
     token = await parts.sessions.attach(handoff.session_id, host)
     if token is None:
-        return exchange.stop("flow.expired", 400, retry="/")
+        raise Stop("flow.expired", 400, "/")
     if before is not None and before.session.id != handoff.session_id:
         # This host still had somebody's session: it ends, or two people would share a browser.
         await parts.sessions.revoke(before.session.id)
@@ -286,7 +284,7 @@ async def receive_handoff(exchange: Exchange) -> web.Response:
 async def language(exchange: Exchange) -> web.Response:
     """Remember the language that a person chose on one of our pages at this host, and go back to it."""
     wanted = exchange.returning_to(exchange.one("rd") or "/")
-    if wanted is None:
+    if wanted is None or exchange.doubled("rd"):
         return await exchange.refused_return(exchange.one("rd") or "")
     exchange.keep_language()
     return exchange.redirect(wanted)

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.app.following import follow_policies, keep_running, lifecycle
+from gateway.app import following
+from gateway.app.following import end_with_the_log, follow_policies, keep_running, lifecycle
 from gateway.audit.memory import MemoryAuditLog
 from gateway.domain.record import EventRecord
 from gateway.kernel.clock import ManualClock
@@ -103,3 +104,17 @@ async def test_starting_and_stopping_wait_for_the_disk() -> None:
     await lifecycle(log, ManualClock(), "gateway.started", {})
     await lifecycle(log, ManualClock(), "gateway.stopped", {})
     assert waited == [0, 1]
+
+
+async def test_a_log_that_failed_ends_the_process_after_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(following, "LAST_WORDS_SECONDS", 0.2)
+    log = MemoryAuditLog()
+    task = asyncio.create_task(end_with_the_log(cast("Any", log)))
+    await asyncio.sleep(0.05)
+    assert not task.done()
+    log.fail()
+    await asyncio.sleep(0.1)
+    assert not task.done()  # people still get the page that says why
+    with pytest.raises(AuditError):
+        await task

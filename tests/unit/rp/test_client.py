@@ -166,9 +166,35 @@ async def test_an_endpoint_that_is_no_address_is_refused(
     provider: Provider, client: OidcClient, name: str, value: object
 ) -> None:
     provider.metadata[name] = value
+    if (name, value) == ("end_session_endpoint", ...):
+        # A provider need not have one: then signing out ends here.
+        assert (
+            await client.logout_url(id_token="x", back="https://portal/.gateway/signed-out")
+            == "https://portal/.gateway/signed-out"
+        )
+        return
     error = await refused(client)
     assert name in str(error)
     assert provider.count("/token") == 0
+
+
+async def test_an_answer_without_issuer_is_refused_where_the_provider_promises_one(
+    provider: Provider, client: OidcClient
+) -> None:
+    promise = "authorization_response_iss_parameter_supported"
+    provider.metadata[promise] = True
+    assert not await client.answers_as(None, given=False)
+    assert not await client.answers_as("https://evil.example", given=True)
+    assert not await client.answers_as(None, given=True)  # given twice: nobody's
+    assert await client.answers_as(client.issuer, given=True)
+
+
+async def test_an_answer_without_issuer_may_come_from_a_provider_that_never_sends_one(
+    provider: Provider, client: OidcClient
+) -> None:
+    provider.metadata.pop("authorization_response_iss_parameter_supported", None)
+    assert await client.answers_as(None, given=False)
+    assert not await client.answers_as("https://evil.example", given=True)
 
 
 @pytest.mark.parametrize("name", ["authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint"])
