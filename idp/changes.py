@@ -8,14 +8,16 @@ import asyncio
 import logging
 from typing import Final
 
+from gateway.kernel.errors import GatewayError
 from idp.model import AccountChange, Event
 from idp.ports import EventSink
 from idp.store.accounts import SqliteAccounts
 
 EVERY_SECONDS: Final = 0.25
 """How often to look for what another process did: the embedder's sessions of a person who was shut out end within a second."""
-AGAIN_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 0.5
 """Pause after a failure."""
+_TROUBLE: Final = "changed accounts can't be told right now; it is tried again every %g s: %s"
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,8 @@ class Changes:
             except Exception as error:
                 # Whatever it is: were this to end, people who are shut out would stay in.
                 if str(error) != trouble:
-                    log.exception("changed accounts can't be told right now; it is tried again every %g s", AGAIN_SECONDS)
+                    expected = isinstance(error, GatewayError)
+                    log.error(_TROUBLE, AGAIN_SECONDS, error, exc_info=None if expected else error)  # noqa: TRY400  so it does
                 pause, trouble = AGAIN_SECONDS, str(error)
             else:
                 pause, trouble = EVERY_SECONDS, ""

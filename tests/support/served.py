@@ -160,6 +160,7 @@ class Served:
         self.config: Final = folder / "gateway.toml"
         self._output: Final = folder / "output"
         self._output.parent.mkdir(parents=True, exist_ok=True)
+        self._begun = 0
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("anchor", "state", "audit"):
             (folder / name).mkdir(mode=0o700)
@@ -173,9 +174,9 @@ class Served:
         write_certificates(folder / "tls", *(f"{name}.localhost" for name in ("portal", "id", "console", *HOSTS)))
         write_policies(folder / "policies", opened)
         self.config.write_text(CONFIG.format(port=self.port, sessions=sessions, enrolment=enrolment) + apps, "utf-8")
-        self._trusted = ssl.create_default_context(cafile=folder / "tls" / "ca.pem")
+        self.trusted: Final = ssl.create_default_context(cafile=folder / "tls" / "ca.pem")
         self.http: Final = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=self._trusted, force_close=True),
+            connector=aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=self.trusted, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -183,13 +184,13 @@ class Served:
 
     async def start(self) -> None:
         """Start, and wait for the ready line."""
-        begun = len(self.output())
+        self._begun = len(self.output())
         self._process = self._launched()
         ready = f"gateway: ready at https://portal.localhost:{self.port}\n"
         deadline = time.monotonic() + START_SECONDS
-        while ready not in self.output()[begun:]:
+        while ready not in self.said():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"gateway serve did not start:\n{self.output()[begun:]}")
+                raise AssertionError(f"gateway serve did not start:\n{self.said()}")
             await asyncio.sleep(0.02)
 
     def _launched(self) -> "subprocess.Popen[bytes]":
@@ -204,8 +205,12 @@ class Served:
 
     async def stop(self) -> None:
         """End it in order, and assert that it was."""
-        assert await self._ended(signal.SIGTERM) == 0, self.output()
-        assert "Traceback" not in self.output(), self.output()
+        assert await self.end() == 0, self.output()
+        assert "Traceback" not in self.said(), self.said()
+
+    async def end(self) -> int:
+        """Tell it to end; return its exit status."""
+        return await self._ended(signal.SIGTERM)
 
     async def kill(self) -> None:
         """End it as a crash would."""
@@ -224,8 +229,12 @@ class Served:
             self._process.wait()
         await self.http.close()
 
+    def said(self) -> str:
+        """What it has said since its last start."""
+        return self.output()[self._begun :]
+
     def output(self) -> str:
-        """What it has said so far."""
+        """What it has said since the first."""
         return self._output.read_text("utf-8", "replace") if self._output.exists() else ""
 
     # ---- the command line
