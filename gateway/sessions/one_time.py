@@ -1,5 +1,6 @@
 """Things that may be used once, in memory or in Redis: sign-in states, flows, handoff codes, challenges."""
 
+import logging
 import re
 import secrets
 from typing import Final
@@ -23,27 +24,32 @@ _OVERHEAD: Final = 512
 """What an entry costs beside its value, roughly."""
 _KIND: Final = re.compile(r"[a-z0-9_.-]{1,64}")
 _NONCE: Final = 12
+_WARN_SECONDS: Final = 60.0
+
+logger = logging.getLogger(__name__)
 
 
 class MemoryOneTime:
-    """`OneTime` for one process. When `limit_bytes` are in use it refuses new ones: anybody can begin a sign-in."""
+    """`OneTime` for one process. When `limit_bytes` are in use the oldest make room: anybody can begin a sign-in, and whoever begins
+    very many must not keep all others out. They would have to fill it anew within the seconds that a sign-in takes.
+    """
 
     def __init__(self, *, clock: Clock, limit_bytes: int = MEMORY_LIMIT) -> None:
         self._clock = clock
         self._limit = limit_bytes
         self._used = 0
+        self._warned = -_WARN_SECONDS
         self._entries: dict[str, tuple[str, bytes, float]] = {}
 
     async def put(self, kind: str, value: bytes, ttl_seconds: int) -> str:
-        """Store `value` under a new name; ValueError when too large or long-lived, StoreUnavailable when memory is full."""
+        """Store `value` under a new name; ValueError when too large or long-lived."""
         _check(kind, value, ttl_seconds)
         cost = len(value) + _OVERHEAD
         if self._used + cost > self._limit:
             self._sweep()
-        if self._used + cost > self._limit:
-            raise StoreUnavailable(
-                "too many sign-ins are in progress", where=WHERE, todo="Look for a client that begins them in a loop"
-            )
+        while self._entries and self._used + cost > self._limit:
+            self._forget(next(iter(self._entries)))
+            self._warn()
         name = new_token()
         self._entries[hash_token(name)] = (kind, value, self._clock.monotonic() + ttl_seconds)
         self._used += cost
@@ -73,6 +79,14 @@ class MemoryOneTime:
     def _forget(self, key: str) -> None:
         _, value, _ = self._entries.pop(key)
         self._used -= len(value) + _OVERHEAD
+
+    def _warn(self) -> None:
+        ticks = self._clock.monotonic()
+        if ticks - self._warned >= _WARN_SECONDS:
+            self._warned = ticks
+            logger.warning(
+                "too many sign-ins are in progress, the oldest are dropped: look for a client that begins them in a loop"
+            )
 
     def _sweep(self) -> None:
         ticks = self._clock.monotonic()

@@ -6,7 +6,6 @@ import contextlib
 import pytest
 
 from gateway.kernel.clock import ManualClock
-from gateway.kernel.errors import StoreUnavailable
 from gateway.ports import Missing
 from gateway.sessions.memory import FEED_LENGTH, MemorySessions
 from gateway.sessions.one_time import MemoryOneTime
@@ -119,15 +118,20 @@ async def test_closing_reaches_a_follower_that_waits_or_is_full() -> None:
         assert [change async for change in waiting] == []
 
 
-async def test_sign_ins_begun_in_a_loop_do_not_fill_the_memory() -> None:
+async def test_sign_ins_begun_in_a_loop_neither_fill_the_memory_nor_keep_others_out(caplog: pytest.LogCaptureFixture) -> None:
     clock = ManualClock()
     once = MemoryOneTime(clock=clock, limit_bytes=100_000)
     names = [await once.put("state", b"x" * 500, 60) for _ in range(98)]
-    with pytest.raises(StoreUnavailable, match="too many sign-ins"):
-        await once.put("state", b"x" * 500, 60)
-    # Those in progress go on, and there is room again when one ends or expires.
-    assert await once.take("state", names[0]) is not None
+    mine = await once.put("state", b"mine", 60)
+    # The oldest made room; what was begun last goes on.
     await once.put("state", b"x" * 500, 60)
+    assert await once.peek("state", names[0]) is None
+    assert await once.peek("state", names[-1]) is not None
+    assert await once.take("state", mine) == b"mine"
+    for _ in range(1000):
+        await once.put("state", b"x" * 500, 60)
+    assert len(once._entries) <= 99
+    assert len(caplog.records) == 1  # said once a minute, not once each
     clock.advance(60)
     for _ in names:
         await once.put("state", b"x" * 500, 60)
