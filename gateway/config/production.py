@@ -4,6 +4,8 @@
 names; it can't judge firewalls, the machine, or how people keep their keys.
 """
 
+import contextlib
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +24,11 @@ DEMO_APPLICATION_ID: Final = 0x5A54_444D
 DEMO_FOLDER_MARK: Final = "DEMO-ONLY.txt"
 """A file that the demo leaves in its data folder: nothing in or below that folder is for production."""
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
-_APPLICATION_ID_AT: Final = 68
-"""Offset in the header of a SQLite file, 4 bytes big-endian (sqlite.org/fileformat2 §1.3)."""
+_ACCOUNTS: Final = "idp.sqlite3"
+"""The accounts database in the embedded provider's folder."""
 _SCANNED_BYTES: Final = 65_536
+_BUSY_SECONDS: Final = 5.0
+_LET_IT_READ: Final = "Let the gateway's user read it."
 
 
 def check_production(config: Config) -> list[ConfigError]:
@@ -112,15 +116,25 @@ def _secrets(config: Config) -> Iterator[ConfigError]:
 
 
 def _folders(config: Config) -> Iterator[ConfigError]:
-    named = [*_key_files(config), *_data(config)]
-    if config.idp is not None:
-        named.append((config.where("idp", "data_dir"), config.idp.data_dir))
-    for where, path in named:
-        marked = next(
-            (folder for folder in (path.resolve(), *path.resolve().parents) if (folder / DEMO_FOLDER_MARK).exists()), None
-        )
+    for where, path in [*_key_files(config), *_data(config), *_others(config)]:
+        # As it is written and as links lead: the mark may stand on either way.
+        folders = dict.fromkeys(folder for way in (path, path.resolve()) for folder in (way, *way.parents))
+        try:
+            marked = next((folder for folder in folders if _is_there(folder / DEMO_FOLDER_MARK)), None)
+        except OSError as error:
+            yield ConfigError(f"can't look for the demo's mark above {path}: {_why(error)}", where=where, todo=_LET_IT_READ)
+            continue
         if marked is not None:
             yield ConfigError(f"{path} lies in the demo's folder {marked}", where=where, todo="Make a new one elsewhere.")
+
+
+def _is_there(path: Path) -> bool:
+    """Unlike `Path.exists` the same on every Python: what can't be looked at raises OSError."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _key_files(config: Config) -> list[tuple[str, Path]]:
@@ -138,7 +152,22 @@ def _key_files(config: Config) -> list[tuple[str, Path]]:
 
 
 def _data(config: Config) -> list[tuple[str, Path]]:
-    return [(config.where("devices", "database"), config.devices.database), (config.where("audit", "dir"), config.audit.dir)]
+    named = [(config.where("devices", "database"), config.devices.database), (config.where("audit", "dir"), config.audit.dir)]
+    if config.idp is not None:
+        named.append((config.where("idp", "data_dir"), config.idp.data_dir))
+    return named
+
+
+def _others(config: Config) -> list[tuple[str, Path]]:
+    """What else is named, and is neither a key nor private."""
+    named = [(config.where("policies", "dir"), config.policies.dir)]
+    if config.identity.ca_file is not None:
+        named.append((config.where("identity", "ca_file"), config.identity.ca_file))
+    if config.audit.anchor is not None:
+        named.append((config.where("audit", "anchor"), config.audit.anchor))
+    if config.forward_auth is not None and config.forward_auth.socket is not None:
+        named.append((config.where("forward_auth", "socket"), config.forward_auth.socket))
+    return named
 
 
 def _keys(config: Config) -> Iterator[ConfigError]:
@@ -146,28 +175,71 @@ def _keys(config: Config) -> Iterator[ConfigError]:
     if config.idp is not None:
         named += [(config.where("idp", "data_dir"), file) for file in _files(config.idp.data_dir, "*.json", "*.pem")]
     for where, file in named:
-        if DEMO_MARK in _head(file).lower():
+        try:
+            marked = DEMO_MARK in _head(file).lower()
+        except OSError as error:
+            yield ConfigError(f"can't read {file}: {_why(error)}", where=where, todo=_LET_IT_READ)
+            continue
+        if marked:
             yield ConfigError(f"{file} was made by the demo, so everybody could have it", where=where, todo="Make a new one.")
 
 
 def _databases(config: Config) -> Iterator[ConfigError]:
-    named = [(config.where("devices", "database"), config.devices.database)]
-    if config.idp is not None:
-        named += [(config.where("idp", "data_dir"), file) for file in _files(config.idp.data_dir, "*")]
-    for where, file in named:
-        head = _head(file)
-        mark = DEMO_APPLICATION_ID.to_bytes(4)
-        if head.startswith(_SQLITE_MAGIC) and head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4] == mark:
+    for where, file in _database_files(config):
+        try:
+            demo = _application_id(file) == DEMO_APPLICATION_ID
+        except (OSError, sqlite3.Error) as error:
+            yield ConfigError(
+                f"can't read the database {file}: {_why(error)}",
+                where=where,
+                todo="Let the gateway's user read and write it, restore it, or begin with an empty one.",
+            )
+            continue
+        if demo:
             yield ConfigError(f"{file} holds the demo's people or devices", where=where, todo="Begin with an empty one.")
+
+
+def _database_files(config: Config) -> Iterator[tuple[str, Path]]:
+    """The databases that are opened, and whatever else in the provider's folder looks like one."""
+    yield config.where("devices", "database"), config.devices.database
+    if config.idp is not None:
+        where, accounts = config.where("idp", "data_dir"), config.idp.data_dir / _ACCOUNTS
+        yield where, accounts
+        for file in _files(config.idp.data_dir, "*"):
+            with contextlib.suppress(OSError):  # unreadable and no database of ours: nobody opens it
+                if file != accounts and _head(file).startswith(_SQLITE_MAGIC):
+                    yield where, file
+
+
+def _application_id(file: Path) -> int:
+    """Read a database's `application_id` as its next user would see it: what is committed may still lie in the `-wal` file, and
+    not yet in the header. 0 while there is no such file.
+
+    Writes nothing into the database or its log. Where there is a log without its index (`-shm`), SQLite makes the index.
+    """
+    if not _is_there(file):
+        return 0
+    log = file.with_name(f"{file.name}-wal")
+    # Without a log the file is all there is. Immutable: else SQLite would leave an empty log and index beside it.
+    access = "mode=ro" if _is_there(log) and log.stat().st_size else "mode=ro&immutable=1"
+    with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?{access}", uri=True, timeout=_BUSY_SECONDS)) as connection:
+        found = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        # The pragma alone answers 0 for what is no database at all.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return found
 
 
 def _state_modes(config: Config) -> Iterator[ConfigError]:
     """What was private when it was made may have been opened since; what the loader reads it has checked itself."""
     named = _data(config)
     if config.idp is not None:
-        named += [(config.where("idp", "data_dir"), path) for path in (config.idp.data_dir, *_files(config.idp.data_dir, "*"))]
+        named += [(config.where("idp", "data_dir"), path) for path in _files(config.idp.data_dir, "*")]
     for where, path in named:
-        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o007:
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue  # there is none yet, or `_folders` says that it can't be looked at
+        if mode & 0o007:
             yield ConfigError(f"{path} is open to everybody on this machine", where=where, todo=f"Run: chmod o= {path}")
 
 
@@ -176,13 +248,13 @@ def _files(folder: Path, *patterns: str) -> list[Path]:
 
 
 def _head(file: Path) -> bytes:
-    """The first bytes of a file; empty while there is none yet. A file that can't be read is not waved through."""
+    """The first bytes of a file; empty while there is none yet. Raises OSError when it can't be read."""
     try:
         with file.open("rb") as opened:
             return opened.read(_SCANNED_BYTES)
     except FileNotFoundError:
         return b""
-    except OSError as error:
-        raise ConfigError(
-            f"can't read {file}: {(error.strerror or str(error)).lower()}", todo="Let the gateway's user read it."
-        ) from error
+
+
+def _why(error: OSError | sqlite3.Error) -> str:
+    return ((error.strerror if isinstance(error, OSError) else None) or str(error)).lower()

@@ -1,7 +1,12 @@
 """What `gateway serve` does not start with."""
 
 import contextlib
+import errno
+import os
+import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +15,7 @@ import pytest
 from gateway.audit.keys import create_key, load_key
 from gateway.config import Config, check_production, load_config
 from gateway.config.demo_mark import mark_database, mark_folder, mark_key
-from gateway.config.production import DEMO_MARK
-from gateway.kernel.errors import ConfigError
+from gateway.config.production import DEMO_APPLICATION_ID, DEMO_FOLDER_MARK, DEMO_MARK
 from gateway.rp.keys import FileSigner
 from tests.support.configuration import MINIMAL, private, write_config
 
@@ -171,7 +175,7 @@ def test_whatever_lies_in_the_demos_folder(tmp_path: Path, folder: str) -> None:
     mark_folder(tmp_path / folder)
     marked = (tmp_path / folder).resolve()
     found = [problem.what for problem in check_production(config)]
-    named = [tmp_path / name for name in ("assertion.pem", "audit.pem", "devices.sqlite3", "audit", "idp")]
+    named = [tmp_path / name for name in ("assertion.pem", "audit.pem", "devices.sqlite3", "audit", "idp", "policies")]
     assert sorted(found) == sorted(f"{path} lies in the demo's folder {marked}" for path in named if path.is_relative_to(marked))
     assert found
 
@@ -223,5 +227,133 @@ def test_a_file_that_can_not_be_read_is_not_waved_through(tmp_path: Path) -> Non
     config = loaded(tmp_path)
     (tmp_path / "audit.pem").unlink()
     (tmp_path / "audit.pem").mkdir()
-    with pytest.raises(ConfigError, match=r"can't read .*/audit\.pem: is a directory"):
-        check_production(config)
+    [problem] = check_production(config)
+    assert problem.what == f"can't read {tmp_path}/audit.pem: is a directory"
+    assert problem.where == config.where("audit", "key_file")
+
+
+# ---------------------------------------------------------------- the demo's people, whatever became of the demo
+
+PLACES = pytest.mark.parametrize("name", ["idp/idp.sqlite3", "devices.sqlite3"])
+
+
+def killed(path: Path, *statements: str) -> None:
+    """Leave a database as a killed process does: what it committed last is in the log beside it, not in the file."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    code = "import os, sqlite3, sys\nc = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+    code += "".join(
+        f"c.execute({statement!r})\n" for statement in ("PRAGMA journal_mode = WAL", "CREATE TABLE people (id TEXT)", *statements)
+    )
+    subprocess.run([sys.executable, "-c", f"{code}os._exit(0)", path], check=True, timeout=60)
+    for file in path.parent.glob(f"{path.name}*"):
+        file.chmod(0o600)
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 0
+
+
+def seen(folder: Path) -> dict[str, bytes]:
+    # The index of a log (-shm) holds read marks that every reader sets.
+    return {
+        str(file): file.read_bytes() if file.suffix != ".sqlite3-shm" else b"" for file in folder.rglob("*") if file.is_file()
+    }
+
+
+@PLACES
+@pytest.mark.parametrize("index", [True, False])
+def test_the_mark_of_a_demo_that_was_killed(tmp_path: Path, name: str, index: bool) -> None:
+    config, path = loaded(tmp_path, EMBEDDED), tmp_path / name
+    killed(path, f"PRAGMA application_id = {DEMO_APPLICATION_ID}")
+    assert path.read_bytes()[68:72] == bytes(4), "the file itself does not say it"
+    if not index:  # a copy that was made without it
+        path.with_name(f"{path.name}-shm").unlink()
+    before = seen(tmp_path)
+    [problem] = check_production(config)
+    assert problem.what == f"{path} holds the demo's people or devices"
+    if index:
+        assert seen(tmp_path) == before
+
+
+@PLACES
+def test_the_mark_of_a_demo_that_runs(tmp_path: Path, name: str) -> None:
+    config, path = loaded(tmp_path, EMBEDDED), tmp_path / name
+    database(path, demo=False)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as running:
+        running.execute("INSERT INTO people VALUES ('usr_1')")
+        assert check_production(config) == []
+        running.execute(f"PRAGMA application_id = {DEMO_APPLICATION_ID}")
+        assert [problem.what for problem in check_production(config)] == [f"{path} holds the demo's people or devices"]
+        running.execute("INSERT INTO people VALUES ('usr_2')")  # it is not in the way
+
+
+def test_the_mark_goes_along_with_the_file_alone(tmp_path: Path) -> None:
+    """Somebody copies the database of a running demo, and not the log beside it."""
+    config = loaded(tmp_path, EMBEDDED)
+    database(tmp_path / "demo.sqlite3", demo=False)
+    with contextlib.closing(sqlite3.connect(tmp_path / "demo.sqlite3", isolation_level=None)) as running:
+        running.execute("INSERT INTO people VALUES ('usr_1')")
+        mark_database(tmp_path / "demo.sqlite3")
+        private(tmp_path / "devices.sqlite3", "")
+        (tmp_path / "devices.sqlite3").write_bytes((tmp_path / "demo.sqlite3").read_bytes())
+    [problem] = check_production(config)
+    assert problem.what == f"{tmp_path}/devices.sqlite3 holds the demo's people or devices"
+
+
+def test_looking_leaves_nothing_beside_a_database(tmp_path: Path) -> None:
+    config = loaded(tmp_path, EMBEDDED)
+    for name in ("idp/idp.sqlite3", "devices.sqlite3"):
+        database(tmp_path / name, demo=False)
+    before = seen(tmp_path)
+    assert check_production(config) == []
+    assert seen(tmp_path) == before
+
+
+@PLACES
+@pytest.mark.parametrize("content", ["SQLite format 3\0 and no more", "these are no people" * 100])
+def test_a_database_that_can_not_be_opened(tmp_path: Path, name: str, content: str) -> None:
+    config = loaded(tmp_path, EMBEDDED)
+    private(tmp_path / name, content)
+    (tmp_path / name).parent.chmod(0o700)
+    [problem] = check_production(config)
+    assert problem.what == f"can't read the database {tmp_path / name}: file is not a database"
+
+
+def test_another_database_in_the_providers_folder(tmp_path: Path) -> None:
+    config = loaded(tmp_path, EMBEDDED)
+    private(tmp_path / "idp/notes", "no database")
+    (tmp_path / "idp").chmod(0o700)
+    database(tmp_path / "idp/before.sqlite3", demo=True)
+    [problem] = check_production(config)
+    assert problem.what == f"{tmp_path}/idp/before.sqlite3 holds the demo's people or devices"
+
+
+@pytest.mark.parametrize("key", ["key_file", "dir", "anchor", "data_dir", "database", "assertion_key_file", "ca_file", "socket"])
+def test_each_path_is_looked_for_in_the_demos_folder(tmp_path: Path, key: str) -> None:
+    """By its own folder, by a folder far above it, and through a link."""
+    demo = tmp_path / "demo"
+    mark_folder_in = demo / "a" / "b"
+    mark_folder_in.mkdir(parents=True)
+    mark_folder(demo)
+    (tmp_path / "link").symlink_to(mark_folder_in)
+    private(mark_folder_in / "file", "-----BEGIN X-----\n")
+    text = EMBEDDED.replace("client_secret_file", 'ca_file = "client-secret"\nclient_secret_file')
+    text = text.replace('key_file = "audit.pem"', 'key_file = "audit.pem"\nanchor = "anchor"')
+    text += '[forward_auth]\nsocket = "door.sock"\ntrusted_uids = [33]\n'
+    section = text.index("[audit]") if key in {"dir", "key_file"} else 0
+    for way in (mark_folder_in, tmp_path / "link"):
+        changed = text[:section] + re.sub(rf'^{key} = ".*"', f'{key} = "{way}/file"', text[section:], count=1, flags=re.MULTILINE)
+        found = [problem for problem in check_production(loaded(tmp_path, changed)) if "the demo's folder" in problem.what]
+        assert [problem.what for problem in found] == [f"{way}/file lies in the demo's folder {demo}"]
+        line = int(found[0].where.rpartition(":")[2])
+        assert changed.split("\n")[line - 1] == f'{key} = "{way}/file"'
+
+
+def test_a_folder_that_can_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, look = loaded(tmp_path), Path.lstat
+
+    def refused(path: Path) -> os.stat_result:
+        if path == tmp_path / "audit" / DEMO_FOLDER_MARK:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look(path)
+
+    monkeypatch.setattr(Path, "lstat", refused)  # root, who may run the tests, is refused nothing
+    [problem] = check_production(config)
+    assert problem.what == f"can't look for the demo's mark above {tmp_path}/audit: permission denied"
