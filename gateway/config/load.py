@@ -1,5 +1,6 @@
 """Read a `gateway.toml`: text, then structs, then the rules between sections. Problems are reported together where possible."""
 
+import codecs
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -61,6 +62,12 @@ def _read(path: Path) -> str:
         ) from error
     if len(content) > MAX_FILE_BYTES:
         raise _single("is larger than a megabyte", str(path), "Name a configuration file.")
+    if content.startswith(codecs.BOM_UTF8):
+        raise _single(
+            "begins with a byte order mark (BOM), which TOML does not allow",
+            f"{path}:1",
+            'Save it as UTF-8 without BOM; in Windows Notepad: Save as, Encoding "UTF-8", not "UTF-8 with BOM".',
+        )
     try:
         return content.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

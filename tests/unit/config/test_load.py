@@ -372,3 +372,13 @@ def test_a_folder_and_an_endless_file(tmp_path: Path) -> None:
         load_config(tmp_path, {})
     with pytest.raises(InvalidConfigError, match="larger than a megabyte"):
         load_config(Path("/dev/zero"), {})
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """As Notepad on Windows saves it."""
+    line, message = one_problem(tmp_path, f"\ufeff{MINIMAL}")
+    assert line == 1
+    assert message == (
+        "begins with a byte order mark (BOM), which TOML does not allow. "
+        'Save it as UTF-8 without BOM; in Windows Notepad: Save as, Encoding "UTF-8", not "UTF-8 with BOM".'
+    )
