@@ -25,6 +25,7 @@ from idp.settings import IdpSettings
 from idp.store import AttemptLimits, SqliteStore, open_store
 from idp.web.endpoints import Endpoints
 from idp.web.parts import Parts, SetupPages
+from idp.web.refusals import Refusals
 
 _CHORES_EVERY_SECONDS: Final = 60
 
@@ -164,13 +165,15 @@ def create_app(
 ) -> tuple[web.Application, Endpoints]:
     """Build the application on parts that are open already. It does not close them."""
     flows = LoginFlows(settings, store, clock, events)
+    refusals = Refusals(events, clock, address_of)
     endpoints = Endpoints(
-        settings, store, flows, keys=keys.keyset(), now=lambda: int(clock.now()), new_token=new_token, address_of=address_of
+        settings, store, flows, keys=keys.keyset(), now=lambda: int(clock.now()), new_token=new_token, address_of=address_of,
+        refusals=refusals,
     )  # fmt: skip
     app = web.Application()
     parts = Parts(
         settings=settings, store=store, flows=flows, clock=clock, events=events, digest_key=keys.digest_key(),
-        address_of=address_of,
+        address_of=address_of, refusals=refusals,
     )  # fmt: skip
     endpoints.add_routes(app, pages(app, parts))
 

@@ -163,10 +163,6 @@ class LoginFlows:
         await self._record("signout", "success", user=user, session=session.id, address=address)
         await self._store.sessions.revoke(session.id)
 
-    async def refused(self, reason: Literal["client", "code", "code_reused", "grant"], client_id: str, address: str) -> None:
-        """Put a refused token request into the log."""
-        await self._record("signin.failed", "failure", address=address, detail={"client": client_id, "reason": f"token_{reason}"})
-
     # ------------------------------------------------------------------
 
     def _now(self) -> int:

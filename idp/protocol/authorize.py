@@ -61,6 +61,8 @@ class Redirect(msgspec.Struct, frozen=True, kw_only=True):
     """The answer goes to the client."""
 
     location: str
+    error: str
+    """The OAuth error that it carries."""
 
 
 class _Wrong(Exception):  # noqa: N818  not an error of the program: it ends the reading of a request
@@ -128,7 +130,7 @@ def failure(issuer: str, transaction: LoginTransaction, error: AuthorizeError) -
 
 def _error(server: Server, redirect_uri: str, state: str, error: AuthorizeError, description: str) -> Redirect:
     pairs = [("error", error), ("error_description", description), ("state", state), ("iss", server.settings.issuer)]
-    return Redirect(location=with_query(redirect_uri, pairs))
+    return Redirect(location=with_query(redirect_uri, pairs), error=error)
 
 
 def _read(

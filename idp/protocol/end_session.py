@@ -31,6 +31,7 @@ class SignOut(msgspec.Struct, frozen=True, kw_only=True):
 class Malformed(msgspec.Struct, frozen=True, kw_only=True):
     """Not in order: nothing ends, nobody is redirected (§4)."""
 
+    reason: Literal["sign_out_malformed", "sign_out_hint", "sign_out_client", "sign_out_redirect_uri_unknown"]
     detail: str
 
 
@@ -42,21 +43,21 @@ def parse(settings: IdpSettings, keys: KeySet, parameters: Parameters, session: 
     a question only when the hint names it by `sid`.
     """
     if parameters.excessive or parameters.duplicates():
-        return Malformed(detail="a parameter is there more than once, or there is too much")
+        return Malformed(reason="sign_out_malformed", detail="a parameter is there more than once, or there is too much")
     hint, asked, state = parameters.one("id_token_hint"), parameters.one("post_logout_redirect_uri"), parameters.one("state")
     if len(state) > _LONGEST_STATE:
-        return Malformed(detail="state is longer than 512 characters")
+        return Malformed(reason="sign_out_malformed", detail="state is longer than 512 characters")
     location, sid = "", ""
     if hint:
         try:
             claims = verify_own(hint, keys, settings.issuer)
         except ProtocolError as error:
-            return Malformed(detail=str(error))
+            return Malformed(reason="sign_out_hint", detail=str(error))
         client, sid = settings.client(claims["aud"]), claims["sid"]
         if client is None or parameters.one("client_id") not in {"", client.id}:
-            return Malformed(detail="id_token_hint is for another client")
+            return Malformed(reason="sign_out_client", detail="id_token_hint is for another client")
         if asked and asked not in client.post_logout_redirect_uris:
-            return Malformed(detail="post_logout_redirect_uri is not registered")
+            return Malformed(reason="sign_out_redirect_uri_unknown", detail="post_logout_redirect_uri is not registered")
         location = with_query(asked, [("state", state)]) if asked else ""
     if session is None:
         return SignOut(act="nothing", location=location)

@@ -81,14 +81,15 @@ class AccountPages:
 
     def add_routes(self, app: web.Application) -> None:
         """Add them."""
-        app.router.add_get("/account", guarded(self.show, self._renderer), allow_head=False)
-        app.router.add_get(_RETURN, guarded(self.returned, self._renderer), allow_head=False)
+        refusals = self._parts.refusals
+        app.router.add_get("/account", guarded(self.show, self._renderer, refusals), allow_head=False)
+        app.router.add_get(_RETURN, guarded(self.returned, self._renderer, refusals), allow_head=False)
         for path, handler in (
             ("confirm/key/begin", self.begin_confirm), ("confirm/key", self.confirm_key), ("confirm/code", self.confirm_code),
             ("keys/begin", self.begin_key), ("keys", self.add_key), ("keys/remove", self.remove_key),
             ("totp", self.enrol), ("totp/confirm", self.confirm_enrol), ("recovery", self.new_recovery),
         ):  # fmt: skip
-            app.router.add_post(f"/account/{path}", guarded(handler, self._renderer))
+            app.router.add_post(f"/account/{path}", guarded(handler, self._renderer, refusals))
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """Show the page, or sign in first."""

@@ -161,6 +161,13 @@ class Checks:
 
     async def add_key(self, user: User, binding: str, name: str, response: str, label: str, address: str) -> Fido2Credential:
         """Verify a new key and store it. CeremonyRefused when it does not count. Asks nothing about the caller's right to."""
+        try:
+            return await self._added(user, binding, name, response, label, address)
+        except CeremonyRefused as refused:
+            await self._failed(user, "", address, "fido2", refused.flaw)
+            raise
+
+    async def _added(self, user: User, binding: str, name: str, response: str, label: str, address: str) -> Fido2Credential:
         ceremony = await self._taken(binding, name)
         if ceremony.user_id != user.id:
             raise CeremonyRefused("credential_of_other", "the registration was begun for somebody else")

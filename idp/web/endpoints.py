@@ -13,18 +13,24 @@ from gateway.kernel.secret import Secret, hash_token
 from idp.flows import LoginFlows, OwnStore
 from idp.model import SsoSession
 from idp.protocol import authorize, discovery, end_session, jwks, token, userinfo
-from idp.protocol.grant import Redeemed, Server
+from idp.protocol.grant import Redeemed, Server, basic_credentials
 from idp.protocol.keyset import KeySet
 from idp.protocol.parameters import MOST_PARAMETERS, Answer, Parameters
 from idp.settings import IdpSettings
 from idp.web import cookies
 from idp.web.parts import Pages
+from idp.web.refusals import AuthorizeReason, BearerReason, Refusals, SignOutReason, TokenReason
 
 LARGEST_FORM: Final = 65_536
 """Bytes. Read here, whatever limit the application that mounts us has."""
 _SIGN_OUT: Final = "sign-out"
 _SIGN_OUT_SECONDS: Final = 600
 _FORM: Final = "application/x-www-form-urlencoded"
+_OK: Final = 200
+_TOKEN_REASONS: Final[dict[object, TokenReason]] = {"invalid_client": "token_client", "invalid_grant": "token_code"}
+_BEARER_REASONS: Final[dict[object, BearerReason]] = {
+    None: "bearer_missing", "invalid_token": "bearer_invalid", "insufficient_scope": "bearer_scope",
+}  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +42,7 @@ class Endpoints:
 
     def __init__(
         self, settings: IdpSettings, store: OwnStore, flows: LoginFlows, *, keys: KeySet, now: Callable[[], int],
-        new_token: Callable[[], str], address_of: Callable[[web.Request], str],
+        new_token: Callable[[], str], address_of: Callable[[web.Request], str], refusals: Refusals,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._store = store
@@ -44,6 +50,7 @@ class Endpoints:
         self._now = now
         self._new_token = new_token
         self._address_of = address_of
+        self._refusals = refusals
         self._discovery = discovery.document(settings.issuer)
         self.rekey(keys)
 
@@ -79,11 +86,13 @@ class Endpoints:
     async def _authorize(self, request: web.Request) -> web.StreamResponse:
         parameters = await _parameters(request)
         if parameters is None:
-            return await self._pages.problem(request, "request_malformed", 400)
+            return await self._refuse(request, "request_malformed")
         asked = authorize.parse(self._server, self._keys, request.method, parameters)
         if isinstance(asked, authorize.Unanswerable):
-            return await self._pages.problem(request, asked.problem, 400)
+            client, uri = parameters.one("client_id"), parameters.one("redirect_uri")
+            return await self._refuse(request, asked.problem, client=client, uri=uri)
         if isinstance(asked, authorize.Redirect):
+            await self._refusals.tell(request, "request_refused", client=parameters.one("client_id"), error=asked.error)
             return _to(asked.location)
         started = await self._flows.start(
             asked, cookies.session_of(request), cookies.browser_of(request), self._address_of(request)
@@ -96,12 +105,13 @@ class Endpoints:
     async def _end_session(self, request: web.Request) -> web.StreamResponse:
         parameters = await _parameters(request)
         if parameters is None:
-            return await self._pages.problem(request, "sign_out_malformed", 400)
+            return await self._refuse(request, "sign_out_malformed")
         session = await self._flows.session(cookies.session_of(request))
         asked = end_session.parse(self._settings, self._keys, parameters, session)
         if isinstance(asked, end_session.Malformed):
             log.info("sign-out refused: %s", asked.detail)
-            return await self._pages.problem(request, "sign_out_malformed", 400)
+            uri = parameters.one("post_logout_redirect_uri")
+            return await self._refuse(request, asked.reason, client=parameters.one("client_id"), uri=uri)
         if session is not None and asked.act == "ask":
             value = msgspec.json.encode((session.id, asked.location))
             ticket = await self._store.once.put(_SIGN_OUT, value, _SIGN_OUT_SECONDS)
@@ -115,10 +125,10 @@ class Endpoints:
         value = await self._store.once.take(_SIGN_OUT, ticket)
         session = await self._flows.session(cookies.session_of(request))
         if value is None:
-            return await self._pages.problem(request, "sign_out_malformed", 400)
+            return await self._refuse(request, "sign_out_ticket")
         session_id, location = msgspec.json.decode(value, type=tuple[str, str])
         if session is not None and session.id != session_id:  # the ticket was made for another browser or an earlier person
-            return await self._pages.problem(request, "sign_out_malformed", 400)
+            return await self._refuse(request, "sign_out_ticket")
         return await self._leave(request, session, location)
 
     async def _leave(self, request: web.Request, session: SsoSession | None, location: str) -> web.StreamResponse:
@@ -128,23 +138,36 @@ class Endpoints:
         cookies.drop_session(response)
         return response
 
+    async def _refuse(
+        self, request: web.Request, reason: AuthorizeReason | SignOutReason, *, client: str = "", uri: str = ""
+    ) -> web.StreamResponse:
+        """Tell the log, then show the page. The pages have one text for whatever is wrong with a sign-out."""
+        await self._refusals.tell(request, reason, client=client, uri=uri)
+        match reason:
+            case "request_malformed" | "client_unknown" | "redirect_uri_unknown":
+                return await self._pages.problem(request, reason, 400)
+            case _:
+                return await self._pages.problem(request, "sign_out_malformed", 400)
+
     # ------------------------------------------------------------------ servers
 
     async def _token(self, request: web.Request) -> web.Response:
         parameters = await _parameters(request)
         authorization = request.headers.getall("Authorization", [])
         if parameters is None or len(authorization) > 1:
+            await self._refusals.tell(request, "token_request")
             return _json(token.refused("invalid_request", "send one form, with one Authorization header"))
-        address = self._address_of(request)
         prepared = token.prepare(self._server, parameters, authorization[0] if authorization else "")
         if isinstance(prepared, Answer):
-            if prepared.body.get("error") == "invalid_client":
-                await self._flows.refused("client", "", address)
+            reason = _TOKEN_REASONS.get(prepared.body["error"], "token_request")
+            named = basic_credentials(authorization[0]) if authorization else None
+            await self._refusals.tell(request, reason, client=named[0] if named else "")
             return _json(prepared)
         now, grants = self._now(), self._store.grants
         redeemed = await grants.redeem(prepared.code_hash, prepared.client_id, now)
         if isinstance(redeemed, str):
-            await self._flows.refused("code_reused" if redeemed == "reused" else "code", prepared.client_id, address)
+            reused: TokenReason = "token_code_reused" if redeemed == "reused" else "token_code"
+            await self._refusals.tell(request, reused, client=prepared.client_id)
             return _json(token.refused("invalid_grant", "the code is not valid"))
         known = Redeemed(
             grant=redeemed, user=await self._store.users.get(redeemed.user_id), now=now,
@@ -155,7 +178,7 @@ class Endpoints:
             if await grants.put_access(issued.access_hash, prepared.code_hash, issued.access, now):
                 return _json(issued.answer)
             issued = token.refused("invalid_grant", "the code is not valid")
-        await self._flows.refused("grant", prepared.client_id, address)
+        await self._refusals.tell(request, "token_grant", client=prepared.client_id)
         return _json(issued)
 
     async def _userinfo(self, request: web.Request) -> web.Response:
@@ -165,7 +188,10 @@ class Endpoints:
         grant = await self._store.grants.access(hash_token(presented), now) if presented else None
         user = await self._store.users.get(grant.user_id) if grant else None
         proofed = await self._store.proofing.latest(grant.user_id) if grant else None
-        return _json(userinfo.respond(self._settings.issuer, grant, user, proofed, presented=bool(authorization), now=now))
+        answer = userinfo.respond(self._settings.issuer, grant, user, proofed, presented=bool(authorization), now=now)
+        if answer.status != _OK:
+            await self._refusals.tell(request, _BEARER_REASONS[answer.body.get("error")], client=grant.client_id if grant else "")
+        return _json(answer)
 
     def _page(self, handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:

@@ -28,7 +28,7 @@ def setup_pages(app: web.Application, parts: Parts, *, options: PageOptions) -> 
     )
     SignIn(parts, checks, renderer, ProofingPages(parts, desk, renderer)).add_routes(app)
     AccountPages(parts, checks, renderer, options).add_routes(app)
-    app.router.add_get("/static/{name}", guarded(renderer.static, renderer))
+    app.router.add_get("/static/{name}", guarded(renderer.static, renderer, parts.refusals))
 
     @web.middleware
     async def not_found(request: web.Request, handler: Handler) -> web.StreamResponse:

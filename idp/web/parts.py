@@ -10,6 +10,7 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.secret import Secret
 from idp.ports import EventSink, Flows, Store
 from idp.settings import IdpSettings
+from idp.web.refusals import Refusals
 
 Problem = Literal[
     "request_malformed", "client_unknown", "redirect_uri_unknown", "transaction_unknown", "sign_out_malformed", "unavailable",
@@ -29,6 +30,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """Keys the digest that recognises a proofed person. Kept with the provider's keys, as long as the database."""
     address_of: Callable[[web.Request], str]
     """The client's address, as whoever is in front of us proved it."""
+    refusals: Refusals
+    """What tells the log of requests that are turned away."""
 
 
 class Pages(Protocol):

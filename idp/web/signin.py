@@ -49,7 +49,9 @@ class SignIn:
 
     def add_routes(self, app: web.Application) -> None:
         """Add them."""
-        app.router.add_get("/login", guarded(self.show, self._renderer), allow_head=False)  # it may end the sign-in
+        app.router.add_get(
+            "/login", guarded(self.show, self._renderer, self._parts.refusals), allow_head=False
+        )  # it may end the sign-in
         for path, handler in (
             ("password", self.password), ("code", self.code), ("key/begin", self.begin_key), ("key", self.key),
             ("register/begin", self.begin_register), ("register", self.register), ("lost-key", self.lost_key),
@@ -57,7 +59,7 @@ class SignIn:
             ("start-over", self.start_over), ("cancel", self.cancel), ("proofing", self.proofing),
             ("proofing/answer", self.proofing_answer),
         ):  # fmt: skip
-            app.router.add_post(f"/login/{path}", guarded(handler, self._renderer))
+            app.router.add_post(f"/login/{path}", guarded(handler, self._renderer, self._parts.refusals))
 
     # ------------------------------------------------------------------ looking
 
@@ -269,6 +271,8 @@ class SignIn:
             after = await self._update(visit, lambda stored: login.accept(stored, account, proof))
         except NotNow as refused:
             if refused.problem == "other_person":
+                detail = {"factor": kind, "reason": "other_person"}
+                await self._checks.tell("signin.failed", visit.user, self._parts.address_of(request), detail, failed=True)
                 return await self._page(request, visit, 403, error="other_person")
             return self._again(visit)
         return await self._finish(request, after) if after.next.step == "done" else self._again(after)

@@ -30,7 +30,10 @@ async def test_a_form_from_another_place_is_refused(site: IdpSite, browser: Brow
     fields = page.form("/login/password") | {"login": "dr.sato", "password": PASSWORD}
     reply = await browser.post("/login/password", fields, sent)
     assert reply.status == 403
-    assert "signin.failed" not in site.events.names()
+    refused = site.events.all[-1]
+    assert (refused.name, refused.outcome, refused.login, refused.address) == ("signin.failed", "failure", "", "192.0.2.1")
+    assert refused.detail.items() >= {"reason": "cross_site", "at": "/login/password"}.items()
+    assert site.events.names().count("signin.failed") == 1  # and the password was not looked at
     assert (await browser.post("/login/password", fields)).actions[0] == "/login/code"
 
 

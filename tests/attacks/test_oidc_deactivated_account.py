@@ -49,6 +49,8 @@ async def test_a_broken_log_keeps_nobody_in(oidc: World) -> None:
     oidc.events.broken = True
     with pytest.raises(AuditError):
         await oidc.provider.deactivate_user(user.id, by="sec.yamamoto")
+    assert (await oidc.userinfo(tokens["access_token"])).status == 503  # the refusal can't be recorded either
+    oidc.events.broken = False
     assert (await oidc.userinfo(tokens["access_token"])).status == 401
 
 

@@ -166,8 +166,8 @@ async def test_signing_out_ends_the_session_without_a_question(oidc: World) -> N
     assert (reply.status, reply.location) == (303, f"{SIGNED_OUT}?state=a+b%26c")
     assert "__Host-idp-session" not in browser.cookies
     assert await oidc.parts.store.sessions.list(oidc.now) == []
-    assert (await oidc.userinfo(tokens["access_token"])).status == 401
     assert oidc.events.names()[-1] == "signout"
+    assert (await oidc.userinfo(tokens["access_token"])).status == 401
     assert (await browser.get("/authorize", oidc.ask().pairs)).location.startswith("/login?tx=")
 
 

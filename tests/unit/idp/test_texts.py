@@ -11,6 +11,7 @@ import idp.web
 from gateway.kernel.i18n import LANGUAGES, Catalogue
 from idp.login import Problem as LoginProblem
 from idp.proofing.desk import RefusedReason
+from idp.web.guard import HaltKey
 from idp.web.parts import Problem as ProviderProblem
 
 WEB = Path(idp.web.__file__).parent
@@ -31,7 +32,7 @@ def asked_for() -> set[str]:
     keys |= {f"error.{name}" for name in re.findall(r'error="([a-z_]+)"', source)}
     keys |= {f"error.{name}" for pair in re.findall(r'error="([a-z_]+)" if [^,)]+ else "([a-z_]+)"', source) for name in pair}
     halts = {
-        *re.findall(r'Halt\(\d+, "([a-z_]+)"\)', source),
+        *get_args(HaltKey),
         *re.findall(r'key="([a-z_]+)"', source),
         *get_args(ProviderProblem),
     }
