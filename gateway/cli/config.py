@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001  argparse has no public name for it
 
 _DESCRIPTION = """\
-Reads a configuration as `gateway serve` would, with the secrets and files that it names, and prints what it means.
-Nothing is started, opened or written. Exit status: 0 good, 2 not (each problem on one line: file, line, what, what to do).
+Reads a configuration as `gateway serve` would, with the secrets, keys, certificates and policies that it names, runs the cases
+of the policies, and prints what it means. Nothing is started or written; no other machine is asked. Run it as the gateway's
+user: what another one may read and write is another answer. Exit status: 0 good, 2 not (each problem on one line: file, line,
+what, what to do).
 """
 _EPILOG = """\
 examples:
   gateway check-config /etc/gateway/gateway.toml
-  gateway check-config --file-only demo.toml     without asking whether it is fit for production
+  gateway check-config --file-only demo.toml     the file alone: not what production asks, nor what is in the files it names
 """
 
 
@@ -27,18 +29,31 @@ def add_parser(commands: "Commands") -> None:
     """Add `check-config`."""
     parser = commands.add_parser("check-config", help=COMMANDS["check-config"][1], description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("file", type=Path, metavar="FILE", help="the configuration")
-    parser.add_argument("--file-only", action="store_true", help="leave out the rules for production, as for a demo's file")
+    parser.add_argument(
+        "--file-only",
+        action="store_true",
+        help="leave out the rules for production and what only serving needs, as for a demo's file",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check, and print a summary when it is good."""
     config = load_config(arguments.file, os.environ)
-    problems = [] if arguments.file_only else check_production(config)
-    if problems:
-        raise InvalidConfigError(problems)
+    if not arguments.file_only:
+        check_all(config)
     print(summary(config))
     return OK
+
+
+def check_all(config: Config) -> None:
+    """Raise InvalidConfigError with everything for which `gateway serve` does not start with this configuration."""
+    # Loads the servers' modules, which reading a file alone doesn't need.
+    from gateway.app.preflight import preflight
+
+    problems = [*check_production(config), *preflight(config)]
+    if problems:
+        raise InvalidConfigError(problems)
 
 
 def summary(config: Config) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli import COMMANDS, OK, Parser
+from gateway.cli.config import check_all
 from gateway.cli.running import run_until_stopped
-from gateway.config import Config, InvalidConfigError, check_production, load_config
+from gateway.config import Config, load_config
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001  argparse has no public name for it
@@ -35,11 +36,9 @@ def add_parser(commands: "Commands") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check, then serve until told to stop."""
     config = load_config(arguments.config, os.environ)
-    problems = check_production(config)
-    if problems:
-        raise InvalidConfigError(problems)
+    check_all(config)
 
-    # After the checks, so that what is wrong with the configuration is said without loading the servers.
+    # After the file is read, so that what is wrong with it is said without loading the servers.
     from gateway.app import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway import cli
+from gateway.audit.keys import create_key
 from gateway.cli import COMMANDS, main
 from gateway.kernel.errors import GatewayError
 from tests.support.configuration import MINIMAL, private, write_config
+from tests.support.served import pem
 
 ROOT = Path(__file__).parents[3]
 
@@ -148,8 +152,18 @@ def test_a_reader_that_goes_away() -> None:
 # ---------------------------------------------------------------- check-config
 
 
+def usable(folder: Path, text: str) -> Path:
+    """A configuration whose keys and policies are real ones."""
+    path = write_config(folder, text)
+    private(folder / "assertion.pem", pem(ec.generate_private_key(ec.SECP256R1())))
+    create_key(folder / "audit.pem")
+    (folder / "policies").rmdir()
+    shutil.copytree(ROOT / "policies", folder / "policies")
+    return path
+
+
 def test_check_config_prints_what_a_good_file_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_config(tmp_path, MINIMAL + '[network.zones]\nward = ["10.1.0.0/16"]\n[console]\nhost = "c.hospital.example"\n')
+    path = usable(tmp_path, MINIMAL + '[network.zones]\nward = ["10.1.0.0/16"]\n[console]\nhost = "c.hospital.example"\n')
     assert main(["check-config", str(path)]) == 0
     out = capsys.readouterr().out
     assert out == (
@@ -179,7 +193,7 @@ def test_check_config_shows_tls_doors_and_the_embedded_provider(tmp_path: Path, 
     text += '[forward_auth]\nsocket = "door.sock"\ntrusted_uids = [33]\n'
     private(tmp_path / "redis-url", "unix:///run/redis/redis-server.sock?db=0")
     path = write_config(tmp_path, text)
-    assert main(["check-config", str(path)]) == 0
+    assert main(["check-config", "--file-only", str(path)]) == 0
     out = capsys.readouterr().out
     assert "  listens on    [::]:8443, TLS (high), asks for client certificates\n" in out
     assert f"  forward-auth  {tmp_path}/door.sock, for user ids 33\n" in out
@@ -201,11 +215,31 @@ def test_check_config_of_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_check_config_says_what_production_would(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_config(tmp_path, f"demo = true\n{MINIMAL}")
+    path = usable(tmp_path, f"demo = true\n{MINIMAL}")
     assert main(["check-config", str(path)]) == 2
     assert one_line(capsys.readouterr().err).startswith(f"{path}:1: this is a demo configuration. ")
     assert main(["check-config", "--file-only", str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"{path} is good.\n")
+
+
+def test_check_config_and_serve_say_the_same_and_all_of_it(tmp_path: Path) -> None:
+    """Neither the configuration's own faults hide those of its files, nor the other way round."""
+    text = MINIMAL.replace('trusted_fronts = ["127.0.0.1/32"]', 'host = "127.0.0.1"')
+    path = usable(tmp_path, text + '[forward_auth]\nsocket = "run/door.sock"\ntrusted_uids = [33]\n')
+    private(tmp_path / "assertion.pem", "no key")
+    (tmp_path / "policies/zz.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    checked, served = run("check-config", str(path)), run("serve", "--config", str(path))
+    assert (checked.returncode, checked.stdout) == (served.returncode, served.stdout) == (2, "")
+    assert checked.stderr == served.stderr
+    assert [line.partition(". ")[0] for line in checked.stderr.splitlines()] == [
+        f"gateway: {path}:1: there is neither TLS here nor a trusted front that has it",
+        f"gateway: {path}:7: {tmp_path}/assertion.pem: this is not an EC private key in PEM form",
+        f"gateway: {path}:35: there is no folder {tmp_path}/run for door.sock",
+        f"gateway: {path}:17: {tmp_path}/policies/zz.txt: this does not belong into a bundle",
+    ]
+    assert sorted(tmp_path.rglob("*")) == before
+    assert run("check-config", "--file-only", str(path)).returncode == 0
 
 
 # ---------------------------------------------------------------- serve
@@ -213,7 +247,7 @@ def test_check_config_says_what_production_would(tmp_path: Path, capsys: pytest.
 
 def test_serve_does_not_start_with_a_demo_configuration(tmp_path: Path) -> None:
     text = MINIMAL.replace('trusted_fronts = ["127.0.0.1/32"]', 'public_scheme = "http"')
-    path = write_config(tmp_path, f"demo = true\n{text}")
+    path = usable(tmp_path, f"demo = true\n{text}")
     done = run("serve", "--config", str(path))
     assert done.returncode == 2
     assert done.stdout == ""
