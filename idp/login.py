@@ -123,6 +123,14 @@ def accept(transaction: LoginTransaction, account: Account | None, proof: Proof)
     return msgspec.structs.replace(transaction, user_id=proof.user_id, proved=(*kept, event))
 
 
+def first_key(transaction: LoginTransaction, account: Account) -> bool:
+    """True when a key is asked for of a person who has registered none: the way leads through registering one, and a page that
+    asks for a code should say so.
+    """
+    lacking = missing(transaction.acr, transaction.events(), known=True, proofed=account.proofed)
+    return not account.keys and "phr" in lacking
+
+
 def may_register_key(transaction: LoginTransaction, account: Account) -> bool:
     """True when a key may be registered within this transaction: only then and there, whatever a page asks for."""
     return next_step(transaction, account).step == "register_key"

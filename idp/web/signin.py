@@ -83,6 +83,7 @@ class SignIn:
             "account": account, "stale_after": max(_MINIMUM_REFRESH, transaction.expires_at - self._checks.now() - 30),
             "may_leave": not transaction.hint_subject and visit.user is not None,
             "problem": visit.next.problem, "typed": typed or transaction.login_hint, "lost": login.LOST_KEY in transaction.notes,
+            "first_key": account is not None and login.first_key(transaction, account),
         }  # fmt: skip
         if step == "proofing":
             values |= self._proofing.offer(visit.user)

@@ -113,6 +113,13 @@ def test_a_person_without_a_key_registers_one_after_a_fresh_second_factor() -> N
     assert step(walk(asked, account, "fido2"), account) == "done"
 
 
+@pytest.mark.parametrize(
+    ("acr", "keys", "expected"), [(ACR_PHR, 0, True), (ACR_PHR, 1, False), (ACR_PROOFED, 0, False), ("", 0, False)]
+)
+def test_only_who_is_asked_for_a_key_and_has_none_is_told_so(acr: str, keys: int, expected: bool) -> None:
+    assert login.first_key(tx(acr=acr, hint_subject="usr_sato"), sato(keys=keys)) is expected
+
+
 def test_without_a_live_session_the_password_comes_first() -> None:
     asked = tx(acr=ACR_PHR, fresh=True, hint_subject="usr_sato")
     assert step(asked, sato()) == "password"
