@@ -40,6 +40,7 @@ class _Stored(msgspec.Struct, frozen=True, kw_only=True):
     browser: str
     method: str
     state: bytes
+    show: Show
 
 
 class ProofingDesk:
@@ -77,22 +78,23 @@ class ProofingDesk:
         if isinstance(started, Broken):
             await self._tell("proofing.broken", user, address, {"detail": started.detail[:200]}, failed=True)
             return started
-        stored = _Stored(user_id=user.id, browser=hash_token(browser), method=self.backend.method, state=started.state)
+        stored = _Stored(
+            user_id=user.id, browser=hash_token(browser), method=self.backend.method, state=started.state,
+            show=started.show,
+        )  # fmt: skip
         return Pending(show=started.show, name=await self._store.once.put(_KIND, msgspec.json.encode(stored), self._ttl))
+
+    async def pending(self, user: User, name: str, browser: str) -> Pending | None:
+        """Return what `begin` returned, to show it again; None when it is over, or of another person or browser."""
+        stored = self._own(await self._store.once.peek(_KIND, name), user, browser)
+        return Pending(show=stored.show, name=name) if stored is not None else None
 
     async def complete(
         self, user: User, name: str, browser: str, answer: Mapping[str, str], address: str
     ) -> ProofingRecord | Refused | Broken:
         """Take the state, whatever comes of it, and end: a record that has been stored, a refusal, or no answer at all."""
-        taken = await self._store.once.take(_KIND, name)
-        stored = msgspec.json.decode(taken, type=_Stored) if taken is not None else None
-        if (
-            stored is None
-            or not browser
-            or not same(stored.browser, hash_token(browser))
-            or stored.user_id != user.id
-            or stored.method != self.backend.method
-        ):
+        stored = self._own(await self._store.once.take(_KIND, name), user, browser)
+        if stored is None:
             return await self._refuse(user, address, "stale")
         try:
             async with asyncio.timeout(self._patience):
@@ -105,6 +107,13 @@ class ProofingDesk:
         if isinstance(outcome, NotProofed):
             return await self._refuse(user, address, outcome.reason)
         return await self._keep(user, outcome, address)
+
+    def _own(self, value: bytes | None, user: User, browser: str) -> _Stored | None:
+        """Return the stored state if it was begun for this person in this browser, by this backend."""
+        stored = msgspec.json.decode(value, type=_Stored) if value is not None else None
+        if stored is None or not browser or not same(stored.browser, hash_token(browser)):
+            return None
+        return stored if stored.user_id == user.id and stored.method == self.backend.method else None
 
     async def _keep(self, user: User, proofed: Proofed, address: str) -> ProofingRecord | Refused:
         digest = self._digest(proofed)

@@ -52,6 +52,7 @@ class SignIn:
         app.router.add_get(
             "/login", guarded(self.show, self._renderer, self._parts.refusals), allow_head=False
         )  # it may end the sign-in
+        app.router.add_get("/login/proofing", guarded(self.show_proofing, self._renderer, self._parts.refusals), allow_head=False)
         for path, handler in (
             ("password", self.password), ("code", self.code), ("key/begin", self.begin_key), ("key", self.key),
             ("register/begin", self.begin_register), ("register", self.register), ("lost-key", self.lost_key),
@@ -65,11 +66,15 @@ class SignIn:
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """Show the step that is due, or end the sign-in when none is."""
-        visit = await self._visit(request, request.query.getall("tx", []))
-        chosen = request.query.get(_LANGUAGE)
-        if chosen in {"ja", "en"}:
-            await self._update(visit, lambda old: msgspec.structs.replace(old, notes={**old.notes, _LANGUAGE: chosen}))
-        return await self._page(request, visit)
+        return await self._page(request, await self._looking(request))
+
+    async def show_proofing(self, request: web.Request) -> web.StreamResponse:
+        """Show once more where the proofing of this sign-in stands or how it ended; without one, the step that is due."""
+        visit = await self._looking(request)
+        if visit.user is None or visit.next.step not in {"proofing", "done"}:
+            return self._again(visit)
+        shown = await self._proofing.look(request, visit.user, visit.transaction, over=visit.next.step == "done")
+        return shown if shown is not None else self._again(visit)
 
     async def _page(
         self, request: web.Request, visit: Visit, status: int = 200, *, error: str = "", wait: Wait | None = None, typed: str = ""
@@ -251,6 +256,14 @@ class SignIn:
         return Visit(
             transaction=transaction, browser=browser, user=user, account=account, next=login.next_step(transaction, account)
         )
+
+    async def _looking(self, request: web.Request) -> Visit:
+        """Return the visit of a GET; a language that was chosen stays for the rest of the sign-in."""
+        visit = await self._visit(request, request.query.getall("tx", []))
+        chosen = request.query.get(_LANGUAGE)
+        if chosen in {"ja", "en"}:
+            await self._update(visit, lambda old: msgspec.structs.replace(old, notes={**old.notes, _LANGUAGE: chosen}))
+        return visit
 
     async def _posted(self, request: web.Request) -> tuple[Visit, Mapping[str, str]]:
         form = await read_form(request, self._parts.settings.issuer)
