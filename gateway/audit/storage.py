@@ -5,6 +5,7 @@ a change of segment and a sync apart; a write needs none, because a record only 
 Every method raises OSError, and whoever calls must then give up the log: what is on the disk is not known any more.
 """
 
+import errno
 import math
 import os
 import threading
@@ -97,12 +98,30 @@ class Storage:
                 os.close(fd)
 
     def _checkpoint(self, snapshot: Snapshot, kind: Kind) -> None:
+        self._still_there()
         line = self._signer.sign(snapshot, rfc3339(self._clock.now()), kind)
         files.write_all(self._disk, self._checkpoints, line)
         self._disk.sync(self._checkpoints)
         self._signed = snapshot.size
         if self._anchor is not None:
             renew_anchor(self._anchor, line)
+
+    def _still_there(self) -> None:
+        """Raise FileNotFoundError when the files that are written are not the ones in the folder any more.
+
+        A file that was removed can be written to all the same, and what is written there is lost.
+        """
+        for fd, name in (
+            (self._records, files.records_name(self._segment)),
+            (self._checkpoints, files.checkpoints_name(self._segment)),
+        ):
+            path = self._folder / name
+            try:
+                found = path.lstat()
+            except FileNotFoundError:
+                found = None
+            if found is None or not os.path.samestat(found, os.fstat(fd)):
+                raise FileNotFoundError(errno.ENOENT, f"{path} was moved, removed or replaced")
 
 
 def _midnight_after(day: str) -> float:

@@ -119,6 +119,33 @@ async def test_the_anchor_is_the_newest_checkpoint(place: Place) -> None:
     assert bodies(place.anchor)[0]["kind"] == "close"
 
 
+@pytest.mark.parametrize("what", ["records", "checkpoints", "replaced", "folder"])
+async def test_a_log_that_is_gone_while_it_is_written_is_noticed_within_a_checkpoint(place: Place, what: str) -> None:
+    """A removed file can be written to all the same: every later record would be nowhere."""
+    log = await place.open(checkpoint_seconds=0.0)
+    await log.synced(await log.append(decision(0)))
+    await until_signed(log, 1)
+    if what == "records":
+        place.records().unlink()
+    elif what == "checkpoints":
+        place.checkpoints().unlink()
+    elif what == "replaced":
+        content = place.records().read_bytes()
+        place.records().unlink()
+        place.records().write_bytes(content)
+    else:
+        place.folder.rename(place.folder.with_name("elsewhere"))
+    await log.append(decision(1))
+    for _ in range(200):
+        if log.broken is not None:
+            break
+        await asyncio.sleep(0.01)
+    with pytest.raises(AuditError, match="was moved, removed or replaced"):
+        await log.append(decision(2))
+    with pytest.raises(AuditError):
+        await log.close()
+
+
 @pytest.mark.parametrize("what", ["file", "folder"])
 async def test_an_anchor_that_is_gone_while_the_log_is_written_breaks_it(place: Place, what: str, tmp_path: Path) -> None:
     """An empty mount point looks like that, and what is written there is no copy elsewhere."""
