@@ -116,7 +116,7 @@ class People:
         """Return whom a login name or e-mail address means."""
         user = await self._store.users.by_login(name)
         if user is None:
-            raise AccountError(f"there is nobody called {name!r}")
+            raise AccountError(f"there is nobody called {name!r}", todo="The list of accounts shows who is there.")
         return user
 
     async def _change(self, name: str, act: Callable[[str], Awaitable[User | None]]) -> User:
