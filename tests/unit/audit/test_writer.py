@@ -235,6 +235,7 @@ async def test_a_full_disk_breaks_the_log_until_a_restart(place: Place) -> None:
     disk = FullDisk(room=1 << 20)
     log = await place.open(disk=disk)
     await log.synced(await log.append(decision(0)))
+    await until_signed(log, 1)
     disk.room = 500
     with pytest.raises(AuditError, match="No space left on device") as caught:
         await log.append(decision(1))
