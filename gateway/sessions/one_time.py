@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 class MemoryOneTime:
-    """`OneTime` for one process. When `limit_bytes` are in use the oldest make room: anybody can begin a sign-in, and who begins very
-    many must not keep all others out. They would have to fill it anew within the seconds that a sign-in takes.
+    """`OneTime` for one process. When `limit_bytes` are in use the oldest make room: anybody can begin a sign-in, and who begins
+    very many must not keep all others out. They would have to fill it anew within the seconds that a sign-in takes.
     """
 
     def __init__(self, *, clock: Clock, limit_bytes: int = MEMORY_LIMIT) -> None:
