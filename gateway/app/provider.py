@@ -2,19 +2,17 @@
 
 import contextlib
 import functools
-import socket
 import ssl
 from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
 
 from gateway.config import Config
 from gateway.domain.record import Actor, EventRecord, Source
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.ids import new_id
+from gateway.kernel.web.loopback import LoopbackResolver
 from gateway.pipeline.records import timestamp
 from gateway.ports import AuditLog, SessionStore
 from gateway.rp.client import OidcClient
@@ -25,26 +23,6 @@ from idp.settings import Client, IdpSettings
 from idp.web.account import account_client
 from idp.web.options import PageOptions
 from idp.web.pages import setup_pages
-
-LOOPBACK: Final = ".localhost"
-"""Names that are this machine by definition (RFC 6761 §6.3); libc's resolver does not know that everywhere."""
-
-
-class LoopbackResolver(AbstractResolver):
-    """Resolves `*.localhost` to this machine, everything else as usual."""
-
-    def __init__(self) -> None:
-        self._usual = DefaultResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        """Return addresses of a host."""
-        name = "127.0.0.1" if host == LOOPBACK[1:] or host.endswith(LOOPBACK) else host
-        return await self._usual.resolve(name, port, socket.AF_INET if name != host else family)
-
-    async def close(self) -> None:
-        """Close the usual resolver."""
-        await self._usual.close()
-
 
 _ENDS_SESSIONS: Final = frozenset({"account.deactivated", "account.roles", "account.reset"})
 """What is done to an account that our sessions of the person must not outlive: they carry the roles and factors of before."""

@@ -5,18 +5,17 @@ come from, how long they are believed, and what happens when a key is new or the
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from gateway.kernel.assertion import Claims, Keys, NotVerified, parse_keys, verify_assertion
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import GatewayError
+from gateway.kernel.web.loopback import LoopbackResolver
 
 FRESH_SECONDS: Final = 300
 """Keys younger than this are used without asking again: how long a withdrawn key may live on."""
@@ -86,7 +85,7 @@ async def fetch_jwks(url: str, *, tls: ssl.SSLContext | None = None) -> bytes:
     No redirect is followed, no proxy of the environment used. Names under `.localhost` are this machine (RFC 6761 §6.3), which
     not every resolver knows. `tls` holds the CA for https with a private one.
     """
-    connector = aiohttp.TCPConnector(resolver=_LocalhostResolver(), ssl=tls if tls is not None else True)
+    connector = aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=tls if tls is not None else True)
     timeout = aiohttp.ClientTimeout(total=5)
     try:
         async with (
@@ -103,20 +102,3 @@ async def fetch_jwks(url: str, *, tls: ssl.SSLContext | None = None) -> bytes:
     if len(body) > _MAX_BODY:
         raise KeysUnavailable("the portal's JWK Set is larger than 64 KiB", where=url)
     return body
-
-
-class _LocalhostResolver(AbstractResolver):
-    """Names under `.localhost` are 127.0.0.1; the rest is the system's."""
-
-    def __init__(self) -> None:
-        self._system = aiohttp.ThreadedResolver()
-
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        if host != "localhost" and not host.endswith(".localhost"):
-            return await self._system.resolve(host, port, family)
-        return [
-            ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=socket.AI_NUMERICHOST)
-        ]
-
-    async def close(self) -> None:
-        await self._system.close()

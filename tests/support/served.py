@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from gateway.app.provider import LoopbackResolver
+from gateway.kernel.web.loopback import LoopbackResolver
 from tests.support.clinician import Clinician, Person
 from tests.support.configuration import private
 

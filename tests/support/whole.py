@@ -13,12 +13,12 @@ import pyotp
 from aiohttp import web
 
 from gateway.app import Gateway, open_gateway
-from gateway.app.provider import LoopbackResolver
 from gateway.config import load_config
 from gateway.demo import run as demo
 from gateway.domain.record import EventRecord, Record
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.secret import Secret
+from gateway.kernel.web.loopback import LoopbackResolver
 from tests.support.clinician import Clinician, Page, Person
 
 __all__ = ["PASSWORD", "SECRET", "Browser", "Page", "Whole", "open_whole", "query", "with_query"]

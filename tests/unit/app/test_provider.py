@@ -10,9 +10,10 @@ import pytest
 from aiohttp.abc import ResolveResult
 
 from gateway.app import provider as module
-from gateway.app.provider import LoopbackResolver
 from gateway.demo.tls import prepare
 from gateway.kernel.errors import ConfigError
+from gateway.kernel.web import loopback
+from gateway.kernel.web.loopback import LoopbackResolver
 
 
 class Usual:
@@ -33,7 +34,7 @@ class Usual:
 @pytest.fixture
 async def usual(monkeypatch: pytest.MonkeyPatch) -> Usual:
     usual = Usual()
-    monkeypatch.setattr(module, "DefaultResolver", lambda: usual)
+    monkeypatch.setattr(loopback, "DefaultResolver", lambda: usual)
     return usual
 
 
