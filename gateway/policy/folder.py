@@ -46,7 +46,13 @@ def read_folder(folder: Path) -> Snapshot:
     """
     for _ in range(_TRIES):
         before = _stamp(folder)
-        snapshot = _read_once(folder)
+        try:
+            snapshot = _read_once(folder)
+        except BundleError:
+            # What is wrong with a folder that is being replaced says nothing about either.
+            if _stamp(folder) == before:
+                raise
+            continue
         if _stamp(folder) == before:
             return snapshot
     raise BundleError("the folder keeps changing while it is read", where=str(folder), todo="Try again once the copy is complete")

@@ -55,6 +55,10 @@ class Person:
             "code_challenge_method": "S256", **asked,
         }  # fmt: skip
         await self.page.goto(f"{self.site.issuer}/authorize?{urlencode(query)}")
+        # The browser sets the focus some moments after loading; keys that come before go nowhere.
+        await self.page.wait_for_function(
+            "() => { const first = document.querySelector('[autofocus]'); return !first || document.activeElement === first; }"
+        )
 
     async def arrived(self) -> None:
         await self.page.wait_for_url(f"{self.site.callback}?code=*")

@@ -216,7 +216,9 @@ async def test_a_folder_swapped_by_renaming_is_never_seen_half(folder: Path, tmp
             names = {one.id for one in holder.current.policies}
             assert names in ({"one", "one-too"}, {"two", "two-too"})
             if isinstance(outcome, Rejected):
-                assert any(text in str(outcome.error) for text in ("keeps changing", "No such file", "there is no"))
+                assert any(text in str(outcome.error) for text in ("keeps changing", "No such file", "there is no")), str(
+                    outcome.error
+                )
     finally:
         stop.set()
         swapper.join()
