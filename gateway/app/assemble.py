@@ -102,7 +102,7 @@ async def _assemble(
     posture = RegistryPosture(devices, clock=clock)
     holder = PolicyHolder.open(config.policies.dir)
     await policy_event(log, clock, "policy.loaded", holder.current.version)
-    signer = FileSigner.load(config.portal.assertion_key_file, create=False)
+    signer = FileSigner.load(config.portal.assertion_key_file)
     portal = config.origin(config.portal.host)
 
     provider = await open_embedded(config, clock, log, sessions, stack)
@@ -164,6 +164,7 @@ async def _assemble(
         idle_seconds=config.sessions.idle_seconds,
         absolute_seconds=config.sessions.absolute_seconds,
         enrolment=config.devices.enrolment,
+        zone=config.policies.timezone,
     )
     idp_host = config.idp_host()
     proxy = create_proxy(

@@ -138,7 +138,7 @@ def _ca_fault(authority: x509.Certificate, now: dt.datetime) -> str:
 
 def _keys(config: Config) -> Iterator[ConfigError]:
     try:
-        FileSigner.load(config.portal.assertion_key_file, create=False)
+        FileSigner.load(config.portal.assertion_key_file)
     except ConfigError as error:
         what = f"{config.portal.assertion_key_file}: {error.what}"
         yield ConfigError(what, where=config.where("portal", "assertion_key_file"), todo=_sentence(error.todo))

@@ -1,6 +1,5 @@
 """The gateway's own signing key for assertions: ES256, kept in a file that only its owner can read."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,14 +22,8 @@ class FileSigner:
         self._header: Final[dict[str, str]] = {"alg": ALGORITHM, "kid": key.thumbprint(), "typ": "JWT"}
 
     @classmethod
-    def load(cls, path: Path, *, create: bool) -> "FileSigner":
-        """Read the key, or make it once when `create`. Raises ConfigError when unreadable, or readable by others."""
-        if create and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = ECKey.generate_key("P-256", private=True).as_pem(private=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(fresh)
+    def load(cls, path: Path) -> "FileSigner":
+        """Read the key. Raises ConfigError when unreadable, readable by others, or no private key on P-256."""
         try:
             if path.stat().st_mode & 0o077:
                 raise ConfigError("the key can be read by others", where=str(path), todo=f"Run: chmod 600 {path}")

@@ -1,15 +1,12 @@
 """The portal's first page: who is signed in, from what, and the systems to open; and the public keys."""
 
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
 from gateway.doors.portal.parts import Exchange
 from gateway.doors.portal.signin import begin_sign_in
 from gateway.pipeline.gather import authentication_facts, proofing_facts
-
-_ZONE = ZoneInfo("Asia/Tokyo")
 
 
 async def home(exchange: Exchange) -> web.Response:
@@ -40,13 +37,12 @@ async def home(exchange: Exchange) -> web.Response:
             for role in handle.session.identity.roles
         ],
         kinds=[parts.pages.text(exchange.language, f"portal.kind.{kind}") for kind in authentication.kinds],
-        signed_in_at=datetime.fromtimestamp(handle.session.created_at, _ZONE).strftime("%Y-%m-%d %H:%M"),
+        signed_in_at=datetime.fromtimestamp(handle.session.created_at, parts.zone).strftime("%Y-%m-%d %H:%M"),
         proofing=proofing,
         method=parts.pages.text(exchange.language, "portal.simulated") if proofing.method == "simulated" else proofing.method,
         posture=posture,
         apps=apps,
         account_url=parts.account_url,
-        form_origins=[],
     )
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
@@ -71,6 +72,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     idle_seconds: int
     absolute_seconds: int
     enrolment: Literal["self-service", "officer-approval"]
+    zone: ZoneInfo
+    """The hospital's time zone, of the times that are shown."""
 
     @property
     def portal(self) -> str:
@@ -169,10 +172,6 @@ class Exchange:
             if not found:
                 self.set_cookie(BINDING_COOKIE, self._binding)
         return self._binding
-
-    def has_binding(self) -> bool:
-        """True when the browser sent its binding value along."""
-        return bool(own_cookie(self.request.headers, BINDING_COOKIE))
 
     def set_cookie(self, name: str, value: str, max_age: int | None = None) -> None:
         """Set one of our cookies; without `max_age` it ends with the browser."""

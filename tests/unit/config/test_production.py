@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import ECKey
 
 from gateway.audit.keys import create_key, load_key
 from gateway.config import Config, check_production, load_config
@@ -158,11 +159,11 @@ def test_signing_keys_of_the_demos_provider(tmp_path: Path) -> None:
 
 
 def test_a_marked_key_still_loads(tmp_path: Path) -> None:
-    FileSigner.load(tmp_path / "assertion.pem", create=True)
+    private(tmp_path / "assertion.pem", ECKey.generate_key("P-256", private=True).as_pem(private=True).decode())
     create_key(tmp_path / "audit.pem")
     for name in ("assertion.pem", "audit.pem"):
         mark_key(tmp_path / name)
-    assert FileSigner.load(tmp_path / "assertion.pem", create=False).jwks()
+    assert FileSigner.load(tmp_path / "assertion.pem").jwks()
     assert load_key(tmp_path / "audit.pem") is not None
 
 

@@ -21,14 +21,13 @@ def write(path: Path, data: bytes, mode: int = 0o600) -> Path:
 
 
 def test_what_it_signs_an_independent_library_verifies(tmp_path: Path) -> None:
-    signer = FileSigner.load(tmp_path / "keys" / "assertion.pem", create=True)
-    again = FileSigner.load(tmp_path / "keys" / "assertion.pem", create=False)
+    path = write(tmp_path / "assertion.pem", ec.generate_private_key(ec.SECP256R1()).private_bytes(*PRIVATE))
+    signer, again = FileSigner.load(path), FileSigner.load(path)
     assert signer.jwks() == again.jwks()
     keys = signer.jwks()["keys"]
     assert isinstance(keys, list)
     claims = jwt.decode(again.sign({"aud": "ehr", "sub": "usr_1"}), keys[0], algorithms=["ES256"], audience="ehr")
     assert claims == {"aud": "ehr", "sub": "usr_1"}
-    assert (tmp_path / "keys" / "assertion.pem").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_certificate_or_public_key_is_no_signing_key(tmp_path: Path) -> None:
@@ -36,7 +35,7 @@ def test_a_certificate_or_public_key_is_no_signing_key(tmp_path: Path) -> None:
     public = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     for path in (files.certificate, write(tmp_path / "public.pem", public)):
         with pytest.raises(ConfigError, match="private key"):
-            FileSigner.load(path, create=False)
+            FileSigner.load(path)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +51,11 @@ def test_a_certificate_or_public_key_is_no_signing_key(tmp_path: Path) -> None:
 def test_other_keys_are_refused_with_the_place(tmp_path: Path, data: bytes) -> None:
     path = write(tmp_path / "key.pem", data)
     with pytest.raises(ConfigError) as caught:
-        FileSigner.load(path, create=False)
+        FileSigner.load(path)
     assert caught.value.where == str(path)
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "key.pem", ec.generate_private_key(ec.SECP256R1()).private_bytes(*PRIVATE), 0o640)
     with pytest.raises(ConfigError, match="others"):
-        FileSigner.load(path, create=False)
+        FileSigner.load(path)
