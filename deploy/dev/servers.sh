@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sees to the servers and the browser that the tests start themselves: Redis, Orthanc, Chromium, and fonts for Japanese pages.
+# Sees to the servers and the browser that the tests start themselves: Redis, Orthanc, nginx, Caddy, Chromium, and fonts for
+# Japanese pages. (Envoy comes with the Python packages.)
 set -eu
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -21,6 +22,8 @@ ubuntu() { grep -q '^ID=ubuntu$' /etc/os-release 2>/dev/null; }
 missing=
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 command -v Orthanc >/dev/null 2>&1 || missing="$missing orthanc"
+command -v nginx >/dev/null 2>&1 || missing="$missing nginx"
+command -v caddy >/dev/null 2>&1 || missing="$missing caddy"
 japanese_font || missing="$missing fonts-noto-cjk"
 browser || ubuntu || missing="$missing chromium"
 
