@@ -24,6 +24,10 @@ class Allow(_Base, frozen=True, kw_only=True):
     policies: tuple[str, ...]
     record_index: int = -1
     """Index of the written decision record; -1 only while it is not written yet."""
+    lease_seconds: int = 0
+    """How long a door may tell its front to reuse this answer for the same session, device, method and target; 0: not at all.
+    By the policies' @lease, for plain reads (GET, HEAD) in the normal situation only.
+    """
 
 
 class Challenge(_Base, frozen=True, kw_only=True):

@@ -71,6 +71,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision", 
     request_id: str = ""
     phase: Literal["request", "stream"] = "request"
     """`stream`: an open stream was decided again."""
+    lease_seconds: int = 0
+    """How long the front may reuse this answer; 0: not at all."""
 
 
 class CompletionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="completion", tag_field="type"):

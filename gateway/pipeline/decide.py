@@ -45,7 +45,7 @@ from gateway.pipeline.gather import gather
 from gateway.pipeline.outgoing import Outgoing
 from gateway.pipeline.records import decision_record, source_of, timestamp
 from gateway.pipeline.streams import Streams, StreamWatch
-from gateway.policy.evaluate import Bundle
+from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts
 from gateway.policy.remedy import Outcomes, find_remedy
 from gateway.ports import AuditLog, Missing, PostureSource, SessionStore
@@ -223,6 +223,7 @@ class Pipeline:
                 handle=handle,
                 posture=posture,
                 policies=answer.policies,
+                lease_seconds=_lease(answer, request, facts),
             )
             return _Draft(allow, match, facts, bundle.version)
         # 6. What would let the person in?
@@ -337,6 +338,12 @@ class Pipeline:
     def watch(self, allow: Allow) -> StreamWatch:
         """Keep an open stream under its decision; use as a context manager, and end the stream when `.cut` is set."""
         return self.streams.watch(allow)
+
+
+def _lease(answer: Answer, request: Request, facts: Facts) -> int:
+    """How long a front may reuse this Allow: never for anything that changes something, stays open or is exceptional."""
+    plain = request.method in {"GET", "HEAD"} and not request.websocket and facts.target.action == "read"
+    return answer.lease_seconds if plain and facts.situation == "normal" and not answer.errors else 0
 
 
 def _deny_reason(*, errors: bool, forbidden: bool) -> DenyReason:

@@ -102,6 +102,7 @@ def decision_record(
         facts=msgspec.to_builtins(facts) if facts is not None else None,
         request_id=request_id or decision.id,
         phase=phase,
+        lease_seconds=decision.lease_seconds if isinstance(decision, Allow) else 0,
     )
 
 

@@ -78,6 +78,7 @@ COLUMNS: Final[dict[str, Place]] = {
     "policies": ("record", "policies"),
     "errors": ("record", "errors"),
     "bundle": ("record", "bundle"),
+    "lease_seconds": ("record", "lease_seconds"),
     "id": ("record", "id"),
     "request_id": ("record", "request_id"),
     "hash": ("hash",),
