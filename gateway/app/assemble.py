@@ -11,20 +11,17 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from gateway.app.console import open_console
+from gateway.app.doors import fronts_of, listen_proxy, open_doors, says_of
 from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
 from gateway.app.provider import oidc_client, open_embedded
 from gateway.audit.writer import DiskAuditLog
 from gateway.config import Config
 from gateway.domain.network import Zones
 from gateway.domain.route import RouteTable
-from gateway.doors.forward_auth import create_forward_auth
 from gateway.doors.portal import Parts, Portal
 from gateway.doors.portal.parts import Origins
-from gateway.doors.proxy import ProxyDoor, create_proxy
-from gateway.doors.tls import server_context
-from gateway.doors.trust import Peers
+from gateway.doors.proxy import create_proxy
 from gateway.kernel.clock import Clock, SystemClock
-from gateway.kernel.errors import ConfigError
 from gateway.pipeline import Pipeline
 from gateway.pipeline.outgoing import Outgoing
 from gateway.policy.holder import PolicyHolder
@@ -166,7 +163,7 @@ async def _assemble(
         enrolment=config.devices.enrolment,
         zone=config.policies.timezone,
     )
-    idp_host = config.idp_host()
+    idp_host, front = config.idp_host(), config.server.front
     proxy = create_proxy(
         pipeline=pipeline,
         present=presenter,
@@ -177,11 +174,12 @@ async def _assemble(
         public_scheme=config.server.public_scheme,
         public_port=config.seen_port(),
         idp=(idp_host, provider.app) if provider is not None and idp_host is not None else None,
-        fronts=Peers(config.server.trusted_fronts, where="server.trusted_fronts"),
+        fronts=fronts_of(config, ("server", "front"), front) if front is not None else None,
+        says=says_of(front) if front is not None else None,
     )
     stack.push_async_callback(proxy.close)
-    await _listen(config, proxy)
-    await _forward_auth(config, pipeline, presenter, stack)
+    await listen_proxy(config, proxy)
+    await open_doors(config, pipeline, presenter, stack)
     return Gateway(pipeline=pipeline, log=log, sessions=sessions, provider=provider, failed=failed)
 
 
@@ -197,37 +195,6 @@ async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncE
     sessions = RedisSessions(link, key=settings.seal_key, clock=clock)
     stack.push_async_callback(sessions.close)
     return sessions, RedisOneTime(link)
-
-
-async def _listen(config: Config, proxy: ProxyDoor) -> None:
-    tls = config.server.tls
-    context = None
-    if tls is not None:
-        context = server_context(
-            certificate=tls.certificate_file, key=tls.key_file, client_ca=tls.client_ca_file, preset=tls.preset
-        )
-    try:
-        await proxy.listen(config.server.host, config.server.port, tls=context)
-    except OSError as error:
-        raise ConfigError(
-            f"can't listen on {config.server.host}:{config.server.port} ({error.strerror})",
-            where=config.where("server", "port"),
-            todo="Choose a free port, or stop what uses it.",
-        ) from error
-
-
-async def _forward_auth(config: Config, pipeline: Pipeline, presenter: Presenter, stack: contextlib.AsyncExitStack) -> None:
-    settings = config.forward_auth
-    if settings is None:
-        return
-    door = create_forward_auth(
-        pipeline=pipeline, present=presenter, trusted_peers=settings.trusted_peers, trusted_uids=settings.trusted_uids
-    )
-    stack.push_async_callback(door.close)
-    if settings.socket is not None:
-        await door.listen_unix(str(settings.socket))
-    elif settings.host is not None and settings.port is not None:
-        await door.listen(settings.host, settings.port)
 
 
 def _outcomes(config: Config) -> Outcomes:

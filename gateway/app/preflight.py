@@ -15,8 +15,10 @@ from typing import Final
 
 from cryptography import x509
 
+from gateway.app.doors import front_context
 from gateway.audit.keys import load_key
 from gateway.config import Config
+from gateway.config.listeners import front_listeners
 from gateway.doors.tls import server_context
 from gateway.kernel.clock import Clock, SystemClock
 from gateway.kernel.errors import AuditError, BundleError, ConfigError
@@ -34,7 +36,7 @@ def preflight(config: Config, clock: Clock | None = None) -> list[ConfigError]:
     Judges by the rights of the user who asks. Reads the policies and runs their cases, which may take seconds.
     """
     now = dt.datetime.fromtimestamp((clock or SystemClock()).now(), dt.UTC)
-    return [*_tls(config, now), *_keys(config), *_provider_ca(config), *_state(config), *_policies(config)]
+    return [*_tls(config, now), *_front_tls(config), *_keys(config), *_provider_ca(config), *_state(config), *_policies(config)]
 
 
 # ---------------------------------------------------------------- TLS
@@ -56,6 +58,15 @@ def _tls(config: Config, now: dt.datetime) -> Iterator[ConfigError]:
         yield ConfigError(f"{tls.certificate_file} can't be read as X.509 ({error})", where=where, todo="Have it issued anew.")
     if tls.client_ca_file is not None:
         yield from _device_ca(config.where("server", "tls", "client_ca_file"), tls.client_ca_file, now)
+
+
+def _front_tls(config: Config) -> Iterator[ConfigError]:
+    for path, listener in front_listeners(config):
+        try:
+            front_context(listener)
+        except ConfigError as error:
+            where = config.where(*path, "certificate_file")
+            yield ConfigError(f"{error.where}: {error.what}", where=where, todo=error.todo)
 
 
 def _server_certificate(config: Config, path: Path, certificate: x509.Certificate, now: dt.datetime) -> Iterator[ConfigError]:
@@ -180,8 +191,9 @@ def _state(config: Config) -> Iterator[ConfigError]:
         yield from _file_in_folder(config.where("audit", "key_file"), config.audit.key_file)
     if config.audit.anchor is not None:
         yield from _file_in_folder(config.where("audit", "anchor"), config.audit.anchor)
-    if config.forward_auth is not None and config.forward_auth.socket is not None:
-        yield from _socket(config.where("forward_auth", "socket"), config.forward_auth.socket)
+    for path, listener in front_listeners(config):
+        if listener.socket is not None:
+            yield from _socket(config.where(*path, "socket"), listener.socket)
 
 
 def _own_folder(where: str, folder: Path) -> Iterator[ConfigError]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli import COMMANDS, OK, Parser
 from gateway.config import Config, InvalidConfigError, check_production, load_config
+from gateway.config.model import FrontListener
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001  argparse has no public name for it
@@ -62,7 +63,7 @@ def summary(config: Config) -> str:
         ("portal", config.origin(config.portal.host)),
         ("console", config.origin(config.console.host) if config.console else "off"),
         ("listens on", _listener(config)),
-        ("forward-auth", _forward_auth(config)),
+        *_fronts(config),
         ("identity", _identity(config)),
         ("sessions", _sessions(config)),
         ("devices", f"{config.devices.enrolment}, {config.devices.database}"),
@@ -77,6 +78,8 @@ def summary(config: Config) -> str:
 
 def _listener(config: Config) -> str:
     server = config.server
+    if server.port is None:
+        return "no address of its own"
     address = f"[{server.host}]" if ":" in server.host else server.host
     parts = [f"{address}:{server.port}"]
     if server.tls is not None:
@@ -84,18 +87,18 @@ def _listener(config: Config) -> str:
         parts.append("asks for client certificates" if server.tls.client_ca_file else "no client certificates")
     else:
         parts.append("no TLS")
-    if server.trusted_fronts:
-        parts.append(f"behind {', '.join(server.trusted_fronts)}")
     return ", ".join(parts)
 
 
-def _forward_auth(config: Config) -> str:
-    door = config.forward_auth
-    if door is None:
-        return "off"
-    if door.socket is not None:
-        return f"{door.socket}, for user ids {', '.join(map(str, door.trusted_uids))}"
-    return f"{door.host}:{door.port}, for {', '.join(door.trusted_peers)}"
+def _fronts(config: Config) -> list[tuple[str, str]]:
+    rows = [("front", _proof(config.server.front))] if config.server.front is not None else []
+    return rows + [(f"door {door.kind}", _proof(door)) for door in config.doors]
+
+
+def _proof(listener: FrontListener) -> str:
+    if listener.socket is not None:
+        return f"{listener.socket}, for user ids {', '.join(map(str, listener.trusted_uids))}"
+    return f"{listener.host}:{listener.port}, mTLS, for {', '.join(listener.client_names)}"
 
 
 def _identity(config: Config) -> str:

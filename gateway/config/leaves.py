@@ -13,7 +13,6 @@ from zoneinfo import ZoneInfo
 
 from gateway.config.reader import InvalidValueError, Leaf
 from gateway.config.secrets import read_private_file
-from gateway.doors.trust import Peers
 from gateway.kernel.errors import ConfigError
 
 MAX_HOST: Final = 253
@@ -92,15 +91,6 @@ def _range(text: str, folder: Path) -> str:
             raise InvalidValueError(f'should be an address range, not "{text}"', 'Write it like "10.20.0.0/16".') from None
         raise InvalidValueError(f'"{text}" has address bits beyond its prefix', f'Write "{wider}" if you mean it.') from None
     return str(network)
-
-
-def _peer_range(text: str, folder: Path) -> str:
-    canonical = _range(text, folder)
-    try:
-        Peers([canonical])
-    except ConfigError as error:
-        raise InvalidValueError(error.what, error.todo) from error
-    return canonical
 
 
 def _existing_file(text: str, folder: Path) -> Path:
@@ -189,7 +179,6 @@ Url = Annotated[str, Leaf(_url)]
 """`scheme://host[:port][/path]`."""
 Range = Annotated[str, Leaf(_range)]
 """An address range in CIDR form."""
-PeerRange = Annotated[str, Leaf(_peer_range)]
 """An address range that is trusted for something: never "everybody"."""
 ExistingFile = Annotated[Path, Leaf(_existing_file)]
 PrivateFile = Annotated[Path, Leaf(_private_file)]

@@ -23,7 +23,6 @@ from gateway.config.leaves import (
     Method,
     Origin,
     PatientPlace,
-    PeerRange,
     PrivateFile,
     Range,
     RouteId,
@@ -62,18 +61,45 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """`high`: TLS 1.3 only (guideline 7.0 13⑥). `compatible`: TLS 1.2 with ECDHE and AEAD too, for systems that can't."""
 
 
+class FrontListener(msgspec.Struct, frozen=True, kw_only=True):
+    """A listener for proxies that speak for their clients (fronts). They have to prove who they are; there is no default.
+
+    Either `socket` with `trusted_uids` (SO_PEERCRED), or all of `host`, `port`, the two TLS files, `client_ca_file` and
+    `client_names` (mTLS).
+    """
+
+    socket: StatePath | None = None
+    trusted_uids: tuple[Annotated[int, msgspec.Meta(ge=0, le=4_294_967_294)], ...] = ()
+    """Users whose processes may speak, on the socket."""
+    host: ListenAddress | None = None
+    port: Port | None = None
+    certificate_file: ExistingFile | None = None
+    """PEM: the listener's certificate, then its intermediates."""
+    key_file: PrivateFile | None = None
+    client_ca_file: ExistingFile | None = None
+    """PEM of the CA that issued the fronts' certificates. Not the CA of devices."""
+    client_names: tuple[HostName, ...] = ()
+    """DNS names (subjectAltName) of the fronts that may speak."""
+    tells_tls: bool = False
+    """Whether the fronts set X-Forwarded-Client-Port, -Tls-Version and -Tls-Server-Name in every request (and so replace the
+    client's own); without it these don't count."""
+    certificate_field: Literal["client-cert", "x-forwarded-tls-client-cert"] | None = None
+    """The field in which the fronts put the client's verified certificate, and which they remove when there is none."""
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Where the gateway listens, and how the world sees it."""
 
     host: ListenAddress = "127.0.0.1"
-    port: Port
+    port: Port | None = None
+    """Where clients connect to the gateway itself; not given: all come through `front`."""
     public_scheme: Literal["https", "http"] = "https"
     """What stands in people's address bar. `http` is for the demo on loopback."""
     public_port: Port | None = None
     """The port in people's address bar; the scheme's usual one when not given."""
-    trusted_fronts: tuple[PeerRange, ...] = ()
-    """TLS-terminating proxies before this listener whose X-Forwarded-For and -Proto count. Empty: nobody's do."""
     tls: Tls | None = None
+    front: FrontListener | None = None
+    """For TLS-terminating proxies that pass whole requests on."""
 
 
 class Portal(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,16 +181,10 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     zones: Mapping[Identifier, tuple[Range, ...]] = MappingProxyType({})
 
 
-class ForwardAuth(msgspec.Struct, frozen=True, kw_only=True):
-    """The door for another proxy that asks before it forwards. It listens on an address or a unix socket."""
+class Door(FrontListener, frozen=True, kw_only=True):
+    """A door for another proxy that asks before it forwards: see `gateway.doors`."""
 
-    host: ListenAddress | None = None
-    port: Port | None = None
-    socket: StatePath | None = None
-    trusted_peers: tuple[PeerRange, ...] = ()
-    """Who may ask, on an address. There is no default."""
-    trusted_uids: tuple[Annotated[int, msgspec.Meta(ge=0, le=4_294_967_294)], ...] = ()
-    """Whose processes may ask, on a unix socket (SO_PEERCRED). There is no default."""
+    kind: Literal["nginx", "envoy-http", "envoy-grpc", "forward-auth"]
 
 
 class Console(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,7 +233,7 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     policies: Policies
     audit: Audit
     network: Network = Network()
-    forward_auth: ForwardAuth | None = None
+    doors: tuple[Door, ...] = ()
     console: Console | None = None
     apps: tuple[AppConfig, ...]
 

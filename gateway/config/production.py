@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from gateway.config.listeners import front_listeners
 from gateway.config.model import Config
 from gateway.config.rules import is_loopback
 from gateway.kernel.errors import ConfigError
@@ -59,24 +60,11 @@ def _transport(config: Config) -> Iterator[ConfigError]:
         yield ConfigError(
             "people would reach the gateway without TLS", where=config.where("server", "public_scheme"), todo='Write "https".'
         )
-    if server.tls is None and not server.trusted_fronts:
+    if server.tls is None and server.port is not None:
         yield ConfigError(
-            "there is neither TLS here nor a trusted front that has it",
-            where=config.where("server"),
-            todo="Add [server.tls], or list the front in trusted_fronts.",
-        )
-    if server.tls is None and not is_loopback(server.host):
-        yield ConfigError(
-            f"what the front decrypted would cross the network in clear to {server.host}",
-            where=config.where("server", "host"),
-            todo='Add [server.tls], or let the front reach it on this machine: host = "127.0.0.1".',
-        )
-    door = config.forward_auth
-    if door is not None and door.host is not None and not is_loopback(door.host):
-        yield ConfigError(
-            "session cookies would cross the network in clear to the forward-auth door",
-            where=config.where("forward_auth", "host"),
-            todo='Let the front reach it on this machine: host = "127.0.0.1", or a socket.',
+            "the listener for people has no TLS",
+            where=config.where("server", "port"),
+            todo="Add [server.tls]; or, if a front has it, remove the port and add [server.front].",
         )
 
 
@@ -148,6 +136,9 @@ def _key_files(config: Config) -> list[tuple[str, Path]]:
         named.append((config.where("server", "tls", "certificate_file"), tls.certificate_file))
         if tls.client_ca_file is not None:
             named.append((config.where("server", "tls", "client_ca_file"), tls.client_ca_file))
+    for path, listener in front_listeners(config):
+        files = {key: getattr(listener, key) for key in ("key_file", "certificate_file", "client_ca_file")}
+        named += [(config.where(*path, key), file) for key, file in files.items() if file is not None]
     return named
 
 
@@ -165,8 +156,11 @@ def _others(config: Config) -> list[tuple[str, Path]]:
         named.append((config.where("identity", "ca_file"), config.identity.ca_file))
     if config.audit.anchor is not None:
         named.append((config.where("audit", "anchor"), config.audit.anchor))
-    if config.forward_auth is not None and config.forward_auth.socket is not None:
-        named.append((config.where("forward_auth", "socket"), config.forward_auth.socket))
+    named += [
+        (config.where(*path, "socket"), listener.socket)
+        for path, listener in front_listeners(config)
+        if listener.socket is not None
+    ]
     return named
 
 

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.config.listeners import Found, find_in_listeners
 from gateway.config.locate import KeyPath
 from gateway.config.model import AppConfig, Config, RouteConfig
 from gateway.domain.headers import HOP_BY_HOP, fold
-
-Found = tuple[KeyPath, str, str]
-"""Where, what, and what to do."""
 
 MINIMUM_SECRET: Final = 32
 """Characters of a secret that nobody types."""
@@ -223,40 +221,6 @@ def _sessions(config: Config) -> Iterator[Found]:
         yield ("sessions", "absolute_seconds"), "a session would end before it could be idle", "Make it at least idle_seconds."
 
 
-def _fronts(config: Config) -> Iterator[Found]:
-    if config.server.trusted_fronts and config.server.tls is not None and config.server.tls.client_ca_file is not None:
-        yield (
-            ("server", "trusted_fronts"),
-            "behind a front the client's certificate does not reach this listener",
-            "Remove trusted_fronts, or client_ca_file from [server.tls].",
-        )
-
-
-def _forward_auth(config: Config) -> Iterator[Found]:
-    door = config.forward_auth
-    if door is None:
-        return
-    by_address = door.host is not None or door.port is not None
-    if by_address == (door.socket is not None):
-        yield ("forward_auth",), "[forward_auth] listens either on host and port or on a socket", "Give one of the two."
-    elif by_address and (door.host is None or door.port is None):
-        yield ("forward_auth",), "[forward_auth] needs host and port together", "Add the other one."
-    elif by_address and not door.trusted_peers:
-        yield (
-            ("forward_auth",),
-            "[forward_auth] trusts no peer, and nobody is trusted by default",
-            'Add trusted_peers = ["ADDRESS/32"].',
-        )
-    elif door.socket is not None and not door.trusted_uids:
-        yield ("forward_auth",), "[forward_auth] trusts no user, and nobody is trusted by default", "Add trusted_uids = [UID]."
-    if by_address and door.trusted_uids:
-        yield ("forward_auth", "trusted_uids"), "an address shows no user id", "Use trusted_peers, or a socket."
-    if door.socket is not None and door.trusted_peers:
-        yield ("forward_auth", "trusted_peers"), "a socket shows no address", "Use trusted_uids, or host and port."
-    if door.port is not None and (door.host, door.port) == (config.server.host, config.server.port):
-        yield ("forward_auth", "port"), "that is the listener of [server]", "Choose another port."
-
-
 def _audit(config: Config) -> Iterator[Found]:
     for key, path in (("key_file", config.audit.key_file), ("anchor", config.audit.anchor)):
         if path is not None and path.resolve().is_relative_to(config.audit.dir.resolve()):
@@ -291,6 +255,6 @@ def is_loopback(host: str) -> bool:
 
 
 _RULES: Final[tuple[Callable[[Config], Iterator[Found]], ...]] = (
-    _hosts_once, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions, _fronts, _forward_auth,
-    _audit, _zones,
+    _hosts_once, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions,
+    find_in_listeners, _audit, _zones,
 )  # fmt: skip

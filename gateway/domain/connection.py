@@ -12,16 +12,18 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """One client connection.
 
     `peer_address` is the textual IP of the client: the socket's own peer, or what a *proved* front said of it.
-    `client_certificate` is the DER of a certificate that TLS verified against the device CA on this connection, else None.
+    `client_certificate` is the DER of what TLS (ours, or a proved front's) verified against the device CA, else None.
     """
 
     peer_address: str
     peer_port: int = 0
     tls_version: str = ""
-    """`TLSv1.3` and the like; `forwarded` when a proved front said https; empty on plain HTTP."""
+    """`TLSv1.3` and the like; `forwarded` when a proved front said https and no more; empty on plain HTTP."""
     server_name: str = ""
     """SNI, lower case; empty without TLS."""
     client_certificate: bytes | None = None
+    front: str = ""
+    """The proved front that said all this (`uid:33`, `cert:nginx.hospital.example`); empty when the door saw it itself."""
 
     @property
     def tls(self) -> bool:
@@ -29,6 +31,6 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.tls_version)
 
     @property
-    def direct_tls(self) -> bool:
-        """True when TLS ends here, so that `server_name` is what the client itself asked for."""
+    def knows_server_name(self) -> bool:
+        """True when `server_name` is what the client asked for: TLS ended here, or at a front that says more than "https"."""
         return self.tls and self.tls_version != FORWARDED_TLS

@@ -179,8 +179,8 @@ def _host(headers: Headers, connection: Connection) -> str | Refusal:
     host = parse_host(hosts[0])
     if host is None:
         return Refusal(reason=RefuseReason.HOST_MALFORMED, detail="the Host field is not a DNS name with an optional port")
-    # A connection that a front terminated has no server name of ours: the front answers for it.
-    if connection.direct_tls and connection.server_name != host:
+    # Of a front that says only "https" the name is not known: it answers for it.
+    if connection.knows_server_name and connection.server_name != host:
         return Refusal(reason=RefuseReason.HOST_SNI_MISMATCH, detail="the Host field is not the name that TLS was started for")
     return host
 

@@ -13,6 +13,7 @@ The parser is the C one: the pure-Python one has framing flaws of its own (CVE-2
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -295,6 +296,15 @@ class Listener(web.Server):
     async def listen_unix(self, path: str) -> None:
         """Bind a unix socket."""
         self._bound.append(await asyncio.get_running_loop().create_unix_server(self, path))
+
+    async def listen_socket(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
+        """Listen on a socket that is bound already, TCP or unix."""
+        loop = asyncio.get_running_loop()
+        handshake = self.limits.head_seconds if tls else None
+        if sock.family == socket.AF_UNIX:
+            self._bound.append(await loop.create_unix_server(self, sock=sock, ssl=tls, ssl_handshake_timeout=handshake))
+        else:
+            self._bound.append(await loop.create_server(self, sock=sock, ssl=tls, ssl_handshake_timeout=handshake, backlog=1024))
 
     async def close(self, grace_seconds: float) -> None:
         """Accept nothing more, let requests finish for `grace_seconds`, then end them."""

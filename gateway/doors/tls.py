@@ -123,3 +123,13 @@ def server_context(*, certificate: Path, key: Path, client_ca: Path | None, pres
         if not context.get_ca_certs():
             raise ConfigError("the device CA file holds no CA certificate", where=str(client_ca), todo="Put the CA's PEM there.")
     return context
+
+
+def mutual_context(*, certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
+    """Make the context of a listener for fronts: TLS 1.3, and no handshake without a certificate of `client_ca` (mTLS).
+
+    Who of that CA's holders is a front is `gateway.doors.trust.Fronts`' to say. ConfigError when a file can't be used.
+    """
+    context = server_context(certificate=certificate, key=key, client_ca=client_ca, preset="high")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -1,5 +1,5 @@
-"""The generic forward-auth door: another proxy asks before it forwards (Traefik `forwardAuth`, Caddy `forward_auth`)."""
+"""The door for a proxy that asks before it forwards."""
 
-from gateway.doors.forward_auth.door import ForwardAuthDoor, create_forward_auth
+from gateway.doors.forward_auth.door import ForwardAuthDoor
 
-__all__ = ["ForwardAuthDoor", "create_forward_auth"]
+__all__ = ["ForwardAuthDoor"]

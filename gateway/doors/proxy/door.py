@@ -8,6 +8,7 @@
 
 import asyncio
 import logging
+import socket
 import ssl
 from collections.abc import Sequence
 from typing import Final
@@ -30,7 +31,8 @@ from gateway.doors.proxy.exchange import ClientBodyError, Exchange
 from gateway.doors.proxy.tunnel import TunnelExchange
 from gateway.doors.proxy.upstream import Upstream, UpstreamLimits
 from gateway.doors.reply import WireResponse, from_reply
-from gateway.doors.trust import Peers, behind_front
+from gateway.doors.said import Says, client_of
+from gateway.doors.trust import Fronts
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.ids import new_id
@@ -69,7 +71,8 @@ class ProxyDoor:
         public_scheme: str,
         public_port: int | None,
         idp: tuple[str, web.Application] | None,
-        fronts: Peers | None,
+        fronts: Fronts | None,
+        says: Says,
         upstream_tls: ssl.SSLContext | None,
         limits: ProxyLimits,
     ) -> None:
@@ -84,42 +87,61 @@ class ProxyDoor:
         self._port = public_port
         self._idp_host: Final = idp[0] if idp else ""
         self._idp_runner: Final = web.AppRunner(idp[1], access_log=None) if idp else None
-        self._fronts = fronts or Peers(())
+        self._fronts = fronts
+        self._says = says
         self._limits = limits
         self._upstreams: Final = {
             app.id: Upstream(app.upstream, limits=limits.upstream, clock=clock, tls=upstream_tls) for app in apps
         }
         self._exchanges: set[Exchange] = set()
-        self._listener: Listener | None = None
+        self._listeners: dict[bool, Listener] = {}
+        """By whether they are for fronts: what a front may say counts on no other."""
 
     # ---- life
 
-    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
+    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None, fronted: bool = False) -> int:
         """Serve on an address; returns the port (the one chosen, for 0). With `tls` the context's SNI is recorded.
 
+        `fronted`: for fronts, which have to prove themselves on each connection (by mTLS), and speak for their clients.
         Raises ConfigError when aiohttp's C parser is missing, OSError when the address is taken.
         """
-        if self._listener is None:
-            self._listener = Listener(
-                self._handle, on_refused=self._head_refused, on_failed=self._failed, limits=self._limits.listener
-            )
-            if self._idp_runner is not None:
-                await self._idp_runner.setup()
+        listener = await self._ready(fronted=fronted)
         if tls is not None:
             record_server_names(tls)
-        bound = await self._listener.listen(host, port, tls=tls)
-        if self._port is None:
+        bound = await listener.listen(host, port, tls=tls)
+        if self._port is None and not fronted:
             self._port = bound
         return bound
 
+    async def listen_unix(self, path: str) -> None:
+        """Serve fronts on a unix socket. The file's place and mode are the caller's; who connects is checked by SO_PEERCRED."""
+        await (await self._ready(fronted=True)).listen_unix(path)
+
+    async def listen_socket(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None, fronted: bool = False) -> None:
+        """Serve on a socket that is bound already, as `listen` and `listen_unix` do."""
+        listener = await self._ready(fronted=fronted)
+        if tls is not None:
+            record_server_names(tls)
+        await listener.listen_socket(sock, tls=tls)
+
+    async def _ready(self, *, fronted: bool) -> Listener:
+        if not self._listeners and self._idp_runner is not None:
+            await self._idp_runner.setup()
+        if fronted not in self._listeners:
+            handle = self._handle_fronted if fronted else self._handle
+            self._listeners[fronted] = Listener(
+                handle, on_refused=self._head_refused, on_failed=self._failed, limits=self._limits.listener
+            )
+        return self._listeners[fronted]
+
     async def close(self, grace_seconds: float = 5.0) -> None:
         """Accept nothing more; let short requests finish within `grace_seconds`; say goodbye to streams. Safe to call twice."""
-        if self._listener is not None:
+        if self._listeners:
             ending = asyncio.get_running_loop().call_later(grace_seconds / 2, self._end_exchanges)
-            await self._listener.close(grace_seconds)
+            await asyncio.gather(*(listener.close(grace_seconds) for listener in self._listeners.values()))
             ending.cancel()
             self._end_exchanges()
-            self._listener = None
+            self._listeners.clear()
         for upstream in self._upstreams.values():
             await upstream.close()
         if self._idp_runner is not None and self._idp_runner.server is not None:
@@ -137,13 +159,21 @@ class ProxyDoor:
 
     # ---- one request
 
+    async def _handle_fronted(self, http: web.BaseRequest) -> web.StreamResponse:
+        raw = _raw(http)
+        front = self._fronts.prove(http.transport) if self._fronts is not None else ""
+        if not front:
+            refusal = Refusal(reason=RefuseReason.UNTRUSTED_PEER, detail="the peer is no front that is trusted here")
+            return await self._refuse(raw, refusal)
+        connection = client_of(raw.headers, front, self._says)
+        if isinstance(connection, Refusal):
+            return await self._refuse(raw, connection)
+        return await self._guarded(http, msgspec.structs.replace(raw, connection=connection))
+
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        raw = RawRequest(
-            method=http.method,
-            target=http.raw_path,
-            headers=tuple(http.headers.items()),
-            connection=connection_of(http),
-        )
+        return await self._guarded(http, _raw(http))
+
+    async def _guarded(self, http: web.BaseRequest, raw: RawRequest) -> web.StreamResponse:
         try:
             return await self._answer(http, raw)
         except ConnectionError:
@@ -153,10 +183,6 @@ class ProxyDoor:
             return await self._refuse(raw, refusal)
 
     async def _answer(self, http: web.BaseRequest, raw: RawRequest) -> web.StreamResponse:
-        connection = behind_front(raw.connection, raw.headers, self._fronts)
-        if isinstance(connection, Refusal):
-            return await self._refuse(raw, connection)
-        raw = msgspec.structs.replace(raw, connection=connection)
         if http.version < (1, 1) and any(name.lower() == "transfer-encoding" for name, _ in raw.headers):
             return await self._refuse(raw, Refusal(reason=RefuseReason.FRAMING, detail="a transfer coding in HTTP/1.0"))
         parsed = parse_request(raw, self._limits.listener.head)
@@ -260,6 +286,12 @@ class ProxyDoor:
         return from_reply(self._present.reply(decision, request=None, raw=raw), close=True)
 
 
+def _raw(http: web.BaseRequest) -> RawRequest:
+    return RawRequest(
+        method=http.method, target=http.raw_path, headers=tuple(http.headers.items()), connection=connection_of(http)
+    )
+
+
 def _cleaned(http: web.BaseRequest, request: Request, scheme: str) -> web.BaseRequest:
     """The request for an application in this process: without the client's protected headers, and with the facts that we know."""
     headers = [(name, value) for name, value in request.headers if name.lower() != "expect"]
@@ -284,15 +316,17 @@ def create_proxy(
     public_scheme: str = "https",
     public_port: int | None = None,
     idp: tuple[str, web.Application] | None = None,
-    fronts: Peers | None = None,
+    fronts: Fronts | None = None,
+    says: Says | None = None,
     upstream_tls: ssl.SSLContext | None = None,
     limits: ProxyLimits | None = None,
 ) -> ProxyDoor:
     """Make the proxy door; nothing listens yet.
 
     `public_scheme` and `public_port` are what stands in people's address bar (None: the port of the first `listen`). `idp` is the
-    embedded identity provider's host and application, which starts and stops with the door. `fronts` are the peers whose
-    X-Forwarded-For and -Proto count; none by default. `upstream_tls` verifies `https` applications.
+    embedded identity provider's host and application, which starts and stops with the door. `fronts` are the
+    proxies before it, who have to prove themselves (none by default), and `says` what they tell of the client beyond its address
+    and scheme. `upstream_tls` verifies `https` applications.
 
     Raises ConfigError for an unknown scheme or two owners of one host.
     """
@@ -312,6 +346,7 @@ def create_proxy(
         public_port=public_port,
         idp=idp,
         fronts=fronts,
+        says=says or Says(),
         upstream_tls=upstream_tls,
         limits=limits or ProxyLimits(),
     )

@@ -1,0 +1,78 @@
+"""From what a front describes to the decision: the same steps at every door that is asked.
+
+1. What can only be carried by ourselves (a WebSocket, an event stream) is refused: the front would keep it open, and nobody could
+   cut it. Fronts send such requests to the embedded proxy, which decides them.
+2. The described request is made canonical or refused, as at the embedded proxy; requests of another site are refused.
+3. The client's copies of protected fields are removed, before anybody decides anything.
+4. The one pipeline decides and records.
+"""
+
+from typing import Final
+
+import msgspec
+
+from gateway.domain.decision import Allow, Decision
+from gateway.domain.headers import strip_client
+from gateway.domain.reason import RefuseReason
+from gateway.domain.request import Headers, Limits, RawRequest, Refusal, Request, parse_request
+from gateway.domain.site import cross_site
+from gateway.doors.contract import Pipeline, Present, Reply
+
+_EVENT_STREAM: Final = "text/event-stream"
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """A question and its answer."""
+
+    decision: Decision
+    request: Request | None
+    """None when it could not be made canonical."""
+    raw: RawRequest
+
+
+class Asking:
+    """Answers questions of one door; `door` is its name in the log."""
+
+    def __init__(self, *, pipeline: Pipeline, present: Present, door: str, limits: Limits) -> None:
+        self._pipeline = pipeline
+        self._present = present
+        self._door: Final = door
+        self._limits = limits
+
+    async def decide(self, described: RawRequest) -> Settled:
+        """Decide what a proved front described, and write the record. Raises nothing but cancellation."""
+        refusal = _only_ours(described.headers)
+        if refusal is not None:
+            return await self.refuse(described, refusal)
+        parsed = parse_request(described, self._limits)
+        if isinstance(parsed, Refusal):
+            return await self.refuse(described, parsed)
+        scheme, authority = "https" if parsed.connection.tls else "http", (parsed.header("host") or "").lower()
+        why = cross_site(parsed, f"{scheme}://{authority}")
+        if why is not None:
+            return await self.refuse(described, Refusal(reason=RefuseReason.CROSS_SITE, detail=why), parsed)
+        request = msgspec.structs.replace(parsed, headers=strip_client(parsed.headers, self._pipeline.protected_names()))
+        return Settled(decision=await self._pipeline.decide(request, self._door), request=request, raw=described)
+
+    async def refuse(self, raw: RawRequest, refusal: Refusal, request: Request | None = None) -> Settled:
+        """Record that a question was not even decided."""
+        return Settled(decision=await self._pipeline.refuse(raw, refusal, self._door), request=request, raw=raw)
+
+    def upstream_fields(self, allow: Allow) -> list[tuple[str, str]]:
+        """The fields that the front has to set on the request to the application, and on it only."""
+        return self._pipeline.outgoing(allow)
+
+    def reply(self, settled: Settled, form: list[tuple[str, str]] | None = None) -> Reply:
+        """The page or JSON of a decision that is not Allow; `form` is a small form that was being sent."""
+        return self._present.reply(settled.decision, request=settled.request, raw=settled.raw, form=form)
+
+
+def _only_ours(headers: Headers) -> Refusal | None:
+    for name, value in headers:
+        lower = name.lower()
+        # A front keeps Upgrade and Connection to itself; the key shows the handshake all the same (RFC 6455 §4.1).
+        if lower in {"upgrade", "sec-websocket-key"}:
+            return Refusal(reason=RefuseReason.UPGRADE, detail="upgrades have to go through the gateway's own proxy")
+        if lower == "accept" and value.partition(",")[0].partition(";")[0].strip().lower() == _EVENT_STREAM:
+            return Refusal(reason=RefuseReason.UPGRADE, detail="event streams have to go through the gateway's own proxy")
+    return None

@@ -1,0 +1,81 @@
+"""The listener of a door that is asked: who asks is proved before anything that is said counts."""
+
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from gateway.domain.connection import Connection
+from gateway.domain.decision import Unavailable
+from gateway.domain.reason import RefuseReason, UnavailableReason
+from gateway.domain.request import RawRequest, Refusal
+from gateway.doors.connection import connection_of
+from gateway.doors.contract import Present
+from gateway.doors.external.core import Asking
+from gateway.doors.listener import Listener, ListenerLimits
+from gateway.doors.reply import WireResponse, from_reply
+from gateway.doors.trust import Fronts
+from gateway.kernel.ids import new_id
+
+logger = logging.getLogger(__name__)
+
+Answer = Callable[[web.BaseRequest, RawRequest, str], Awaitable[web.StreamResponse]]
+"""Answers the question of a front that has proved itself; its name is the third argument. `raw` is the question's own request."""
+
+
+class FrontListener:
+    """Listens for fronts. `listen`, `listen_unix` or `listen_socket`, and `close` once."""
+
+    def __init__(self, answer: Answer, *, asking: Asking, present: Present, fronts: Fronts, limits: ListenerLimits) -> None:
+        self._answer = answer
+        self._asking = asking
+        self._present = present
+        self._fronts = fronts
+        self._limits: Final = limits
+        self._listener: Listener | None = None
+
+    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext) -> int:
+        """Serve on an address with mTLS (`gateway.doors.tls.mutual_context`); returns the port."""
+        return await self._ready().listen(host, port, tls=tls)
+
+    async def listen_unix(self, path: str) -> None:
+        """Serve on a unix socket. The file's place and mode are the caller's; who asks is checked by user id (SO_PEERCRED)."""
+        await self._ready().listen_unix(path)
+
+    async def listen_socket(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
+        """Serve on a socket that is bound already: a unix socket, or with `tls` a TCP one."""
+        await self._ready().listen_socket(sock, tls=tls)
+
+    def _ready(self) -> Listener:
+        if self._listener is None:
+            self._listener = Listener(self._handle, on_refused=self.refuse, on_failed=self._failed, limits=self._limits)
+        return self._listener
+
+    async def close(self, grace_seconds: float = 5.0) -> None:
+        """Accept nothing more and finish. Safe to call twice."""
+        if self._listener is not None:
+            await self._listener.close(grace_seconds)
+            self._listener = None
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        raw = RawRequest(
+            method=http.method, target=http.raw_path, headers=tuple(http.headers.items()), connection=connection_of(http)
+        )
+        front = self._fronts.prove(http.transport)
+        if not front:
+            refusal = Refusal(reason=RefuseReason.UNTRUSTED_PEER, detail="the peer is no front that is trusted here")
+            return await self.refuse(raw, refusal)
+        return await self._answer(http, raw, front)
+
+    async def refuse(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
+        """Record that a question was not even decided, answer so, and end the connection."""
+        return from_reply(self._asking.reply(await self._asking.refuse(raw, refusal)), close=True)
+
+    def _failed(self, http: web.BaseRequest, error: BaseException) -> WireResponse:
+        decision = Unavailable(id=new_id("dec"), reason=UnavailableReason.INTERNAL)
+        logger.error("request failed, reference %s", decision.id, exc_info=error)
+        raw = RawRequest(method=http.method, target=http.raw_path, headers=(), connection=Connection(peer_address=""))
+        return from_reply(self._present.reply(decision, request=None, raw=raw), close=True)
