@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("gateway.cli.demo", "run the whole product on this machine, with synthetic patients"),
     "serve": ("gateway.cli.serve", "run the gateway in production"),
     "check-config": ("gateway.cli.config", "say whether `gateway serve` would take a configuration"),
+    "front-config": ("gateway.cli.front", "print the configuration of nginx, Envoy or Caddy in front of the gateway"),
     "policy": ("gateway.cli.policy", "check policies and run their cases"),
     "people": ("gateway.cli.people", "manage the accounts of the embedded identity provider"),
     "audit": ("gateway.cli.audit", "verify and export the log"),
