@@ -33,41 +33,43 @@ _CONNECTION_FIELDS: Final = frozenset(
 HOP_BY_HOP: Final = frozenset(map(fold, _CONNECTION_FIELDS))
 """Folded names of fields that speak of one connection (RFC 9110 §7.6.1) and are never passed on."""
 
-PROTECTED: Final = frozenset(
-    fold(name)
-    for name in (
-        "X-Gateway-Assertion", "X-Request-Id", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
-        "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Real-IP",
-    )
+_OURS: Final = (
+    "X-Gateway-Assertion", "X-Request-Id", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
+    "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Server", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Real-IP",
 )  # fmt: skip
+PROTECTED: Final = frozenset(map(fold, _OURS))
 """Folded names that mean "the gateway says": no app can be configured to get something else in them."""
 
 _WRITTEN_HERE: Final = _CONNECTION_FIELDS | {"host", "content-length", "expect"}
 """Request fields that the gateway writes itself, from what it understood, in lower case."""
 
-_NEVER_FROM_CLIENTS: Final = frozenset(
-    fold(name)
-    for name in (
-        # who asks, from where, as a front would say it
-        "Via", "X-Client-IP", "Client-IP", "True-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IP",
-        "Fastly-Client-IP", "X-Remote-IP", "X-Remote-Addr", "X-Originating-IP", "X-Appengine-User-IP", "X-Envoy-External-Address",
-        # what is asked, instead of the request line
-        "X-Original-URL", "X-Original-URI", "X-Original-Method", "X-Original-Host", "X-Rewrite-URL", "X-Host",
-        "X-HTTP-Host-Override", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override", "Front-End-Https",
-        "X-Url-Scheme", "X-Scheme",
-        # who the person is, as other gateways and web servers say it
-        "Remote-User", "Remote-Groups", "Remote-Name", "Remote-Email", "X-Remote-User", "X-User", "X-Auth-User", "X-WebAuth-User",
-        "X-Authenticated-User", "X-Goog-Authenticated-User-Email", "X-Goog-IAP-JWT-Assertion", "Cf-Access-Jwt-Assertion",
-        # a client certificate, as a TLS front would say it
-        "Client-Cert", "Client-Cert-Chain", "X-Client-Cert", "X-Client-DN", "X-Client-Verify", "SSL-Client-Cert",
-        # CGI turns this into HTTP_PROXY
-        "Proxy",
-    )
+CLAIMS: Final = (
+    *_OURS,
+    # who asks, from where, as a front would say it
+    "Via", "X-Client-IP", "Client-IP", "True-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IP",
+    "Fastly-Client-IP", "X-Remote-IP", "X-Remote-Addr", "X-Originating-IP", "X-Appengine-User-IP", "X-Envoy-External-Address",
+    # what is asked, instead of the request line
+    "X-Original-URL", "X-Original-URI", "X-Original-Method", "X-Original-Host", "X-Rewrite-URL", "X-Replaced-Path", "X-Host",
+    "X-HTTP-Host-Override", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override", "Front-End-Https",
+    "X-Url-Scheme", "X-Scheme",
+    # who the person is, as other gateways and web servers say it
+    "Remote-User", "Remote-Groups", "Remote-Name", "Remote-Email", "X-Remote-User", "X-User", "X-Auth-User", "X-WebAuth-User",
+    "X-Authenticated-User", "X-Goog-Authenticated-User-Email", "X-Goog-IAP-JWT-Assertion", "Cf-Access-Jwt-Assertion",
+    # a client certificate, as a TLS front would say it
+    "Client-Cert", "Client-Cert-Chain", "X-Client-Cert", "X-Client-DN", "X-Client-Verify", "SSL-Client-Cert",
+    # CGI turns this into HTTP_PROXY
+    "Proxy",
 )  # fmt: skip
-_NEVER_PREFIXES: Final = (
-    "xforwarded", "xgateway", "xauthrequest", "xauthentik", "xpomerium", "sslclient", "xsslclient", "xclientcert", "oidcclaim",
-    "xenvoy",
+"""Fields in which a proxy would say something of its client: no client may send them."""
+
+CLAIM_PREFIXES: Final = (
+    "X-Forwarded", "X-Gateway", "X-Auth-Request", "X-Authentik", "X-Pomerium", "SSL-Client", "X-SSL-Client", "X-Client-Cert",
+    "OIDC-Claim", "X-Envoy",
 )  # fmt: skip
+"""How whole families of such fields begin."""
+
+_NEVER_FROM_CLIENTS: Final = frozenset(map(fold, CLAIMS))
+_NEVER_PREFIXES: Final = tuple(map(fold, CLAIM_PREFIXES))
 
 _READ_HERE: Final = _WRITTEN_HERE | {"cookie", "authorization", "content-type", "content-encoding", "origin", "range"}
 _ALIASES: Final = frozenset(map(fold, _READ_HERE))
