@@ -1,3 +1,5 @@
 """Fixtures that more than one part of the suite uses; each lives in `tests/support`."""
 
-pytest_plugins = ("tests.support.redis", "tests.support.oidc", "tests.support.gate", "tests.support.idp_fixtures")
+pytest_plugins = (
+    "tests.support.redis", "tests.support.oidc", "tests.support.gate", "tests.support.idp_fixtures", "tests.support.fronts",
+)  # fmt: skip
