@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Sequence
 from typing import Final
-from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -26,6 +25,7 @@ from gateway.domain.route import RESERVED_SEGMENT, App
 from gateway.domain.site import cross_site
 from gateway.doors.connection import connection_of, record_server_names
 from gateway.doors.contract import Pages, Pipeline, Present
+from gateway.doors.form import say_continue, small_form
 from gateway.doors.listener import BrokenBodyError, Listener, ListenerLimits
 from gateway.doors.proxy.exchange import ClientBodyError, Exchange
 from gateway.doors.proxy.tunnel import TunnelExchange
@@ -40,8 +40,6 @@ from gateway.kernel.ids import new_id
 logger = logging.getLogger(__name__)
 
 DOOR: Final = "proxy"
-MAX_FORM: Final = 65_536
-"""A form that was being sent when the answer was no is given back on the page, up to this size."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -199,7 +197,7 @@ class ProxyDoor:
             return await self._to_app(http, raw, request)
         if request.websocket:
             return await self._refuse(raw, Refusal(reason=RefuseReason.UPGRADE, detail="no WebSocket here"), request)
-        await self._say_continue(http, request)
+        await say_continue(http, request)
         async with asyncio.timeout(self._limits.page_seconds):
             if own:
                 return _named(await self._portal(request, _cleaned(http, request, self._scheme)))
@@ -243,31 +241,12 @@ class ProxyDoor:
         return response
 
     async def _no(self, http: web.BaseRequest, raw: RawRequest, request: Request, decision: Decision) -> web.StreamResponse:
-        form = await self._small_form(http, request) if isinstance(decision, Challenge | Deny) else None
+        form = None
+        if isinstance(decision, Challenge | Deny):
+            form = await small_form(http, request, seconds=self._limits.body_seconds)
         reply = self._present.reply(decision, request=request, raw=raw, form=form)
         # After a refusal, or a "no" to an upgrade, nothing that follows on the connection is believed to be a request.
         return from_reply(reply, close=isinstance(decision, Refuse) or request.websocket)
-
-    async def _small_form(self, http: web.BaseRequest, request: Request) -> list[tuple[str, str]] | None:
-        """The form that a person was sending, so that the page can give it back; None when it is none, or too large."""
-        length = request.header("content-length") or ""
-        kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
-        if kind != "application/x-www-form-urlencoded" or not length.isdecimal() or int(length) > MAX_FORM:
-            return None
-        await self._say_continue(http, request)
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                body = await http.content.read()
-            return parse_qsl(body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=200)
-        except BrokenBodyError as error:
-            raise ClientBodyError("the client's body is malformed") from error
-        except (OSError, ValueError):  # it stopped coming, or is no form after all: the page does without
-            return None
-
-    @staticmethod
-    async def _say_continue(http: web.BaseRequest, request: Request) -> None:
-        if request.header("expect") is not None and http.version >= (1, 1):
-            await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # ---- refusals
 
