@@ -15,11 +15,14 @@ import cedarpy
 import msgspec
 
 from gateway.policy.facts import Facts
-from gateway.policy.schema import SCHEMA, cedar_entities, cedar_request
+from gateway.policy.reads import reads_of
+from gateway.policy.schema import cedar_entities, cedar_request
 
 _POLICY_ERROR: Final = re.compile(r"error while evaluating policy `(policy\d+)`: (.*)", re.DOTALL)
 _QUOTED: Final = re.compile(r"`[^`]*`?", re.DOTALL)
 _MAX_ERROR: Final = 200
+_encoded: Final = msgspec.json.Encoder().encode
+_typed: Final = msgspec.json.Decoder(Facts).decode
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,57 +73,62 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class _Compiled:
     """Policies as one parsed Cedar set, with the way back from Cedar's positional ids to ours."""
 
-    __slots__ = ("by_position", "handle")
+    __slots__ = ("by_position", "handle", "parsed")
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self.handle = cedarpy.PolicySet.from_str("\n".join(policy.cedar for policy in policies))
         self.by_position = {f"policy{index}": policy for index, policy in enumerate(policies)}
-        parsed = self.handle.to_pst().static_policies
-        if {key: node.annotations.get("id") for key, node in parsed.items()} != {
+        self.parsed = self.handle.to_pst().static_policies
+        if {key: node.annotations.get("id") for key, node in self.parsed.items()} != {
             key: p.id for key, p in self.by_position.items()
         }:
             raise ValueError("Cedar numbered the policies differently")
 
-    def ask(self, all_facts: Sequence[Facts], *, checked: bool) -> list[Answer]:
-        """Answer each; all must be about the same person and target, because their entities are read from the first.
+    def ask(self, all_facts: Sequence[Facts], entities: cedarpy.Entities) -> list["_Said"]:
+        """Ask Cedar about each; all must be about the same person and target, to whom `entities` belong."""
+        requests = [cedar_request(facts) for facts in all_facts]
+        return [self._said(response) for response in cedarpy.is_authorized_batch(requests, self.handle, entities)]
 
-        `checked`: the context is checked against the schema as well. That costs as much as the rest, and is not needed for
-        facts that passed it a moment ago: a policy that meets a wrong type errs, which is a no.
-        """
-        first = all_facts[0]
-        try:
-            responses = cedarpy.is_authorized_batch(
-                [cedar_request(facts) for facts in all_facts],
-                self.handle,
-                cedar_entities(first.principal, first.target),
-                SCHEMA if checked else None,
-            )
-            return [self._answer(response) for response in responses]
-        except Exception as error:  # noqa: BLE001  total by promise: facts that can't even be encoded are a no, never a crash
-            no = Answer(allowed=False, forbidden=False, errors=(f"request: {type(error).__name__}",))
-            return [no] * len(all_facts)
-
-    def _answer(self, response: cedarpy.AuthzResult) -> Answer:
-        determining = [self.by_position[reason] for reason in response.diagnostics.reasons]
-        policies = tuple(sorted(policy.id for policy in determining))
-        errors = tuple(self._error(text) for text in response.diagnostics.errors)
-        allowed = response.decision is cedarpy.Decision.Allow
+    def _said(self, response: cedarpy.AuthzResult) -> "_Said":
+        diagnostics = response.diagnostics
+        errors = [self._error(text) for text in diagnostics.errors]
         if response.decision is cedarpy.Decision.NoDecision and not errors:
-            errors = ("request: no decision",)
-        if allowed and not errors:
-            return Answer(
-                allowed=True, forbidden=False, policies=policies, lease_seconds=min(p.lease_seconds for p in determining)
-            )
-        return Answer(
-            allowed=False, forbidden=bool(policies) and not allowed, policies=() if allowed else policies, errors=errors
+            errors.append((None, "request: no decision"))
+        return _Said(
+            allowed=response.decision is cedarpy.Decision.Allow,
+            determining=[self.by_position[reason] for reason in diagnostics.reasons],
+            errors=errors,
         )
 
-    def _error(self, text: str) -> str:
+    def _error(self, text: str) -> tuple[Policy | None, str]:
         match = _POLICY_ERROR.fullmatch(text)
-        who, what = (self.by_position[match[1]].id, match[2]) if match else ("request", text)
+        policy, what = (self.by_position[match[1]], match[2]) if match else (None, text)
         # Cedar quotes values, which must not leave the record's own fields.
         what = _QUOTED.sub("…", what)
-        return f"{who}: {' '.join(what.split())[:_MAX_ERROR]}"
+        return policy, f"{policy.id if policy else 'request'}: {' '.join(what.split())[:_MAX_ERROR]}"
+
+
+class _Said(msgspec.Struct):
+    """What Cedar said of one request."""
+
+    allowed: bool
+    determining: list[Policy]
+    """Of an Allow the permits that match, else the forbids that do."""
+    errors: list[tuple[Policy | None, str]]
+
+    def of(self, *, report_only: bool) -> Answer:
+        """The answer of the enforced policies alone, or of the report-only ones: what their own set would say, unless a forbid of
+        the other kind hides which permits match. An error that is nobody's is everybody's.
+        """
+        mine = [policy for policy in self.determining if policy.report_only is report_only]
+        errors = tuple(text for policy, text in self.errors if policy is None or policy.report_only is report_only)
+        names = tuple(sorted(policy.id for policy in mine))
+        if self.allowed and mine and not errors:
+            return Answer(
+                allowed=True, forbidden=False, policies=names, lease_seconds=min(policy.lease_seconds for policy in mine)
+            )
+        forbidden = bool(mine) and not self.allowed
+        return Answer(allowed=False, forbidden=forbidden, policies=names if forbidden else (), errors=errors)
 
 
 class Bundle:
@@ -129,16 +137,17 @@ class Bundle:
     Made by `gateway.policy.compile.compile_bundle`, which does all checking: this class trusts its arguments.
     """
 
-    __slots__ = ("_enforced", "_report_only", "policies", "version")
+    __slots__ = ("_all", "_enforced", "policies", "reads", "version")
 
     def __init__(self, *, version: str, policies: Sequence[Policy]) -> None:
         self.version: Final = version
         """SHA-256 over the names and bytes of the schema and the policy files, hex."""
         self.policies: Final = tuple(policies)
         enforced = [policy for policy in self.policies if not policy.report_only]
-        self._enforced: Final = _Compiled(enforced)
-        report_only = [policy for policy in self.policies if policy.report_only]
-        self._report_only: Final = _Compiled(report_only) if report_only else None
+        self._all: Final = _Compiled(self.policies)
+        self._enforced: Final = _Compiled(enforced) if len(enforced) < len(self.policies) else self._all
+        self.reads: Final = reads_of(self._all.parsed.values())
+        """What the policies, report-only ones included, can tell of the facts."""
 
     def __repr__(self) -> str:
         return f"<Bundle {self.version[:12]} with {len(self.policies)} policies>"
@@ -149,20 +158,47 @@ class Bundle:
 
     def evaluate(self, facts: Facts) -> Answer:
         """Decide one request. Never raises: what can't be evaluated is not allowed, with `errors`."""
-        answer = self._enforced.ask([facts], checked=True)[0]
-        if self._report_only is None:
-            return answer
-        return msgspec.structs.replace(answer, report_only=_together(answer, self._report_only.ask([facts], checked=False)[0]))
+        try:
+            # Every type, as Cedar's own check against the schema would find it: the schema is made from these very structs.
+            _typed(_encoded(facts))
+            entities = self._entities(facts)
+            said = self._all.ask([facts], entities)[0]
+            if self._enforced is self._all:
+                return said.of(report_only=False)
+            enforced, marked = said.of(report_only=False), said.of(report_only=True)
+            if marked.forbidden and not enforced.forbidden:
+                # A forbid that only reports hides which enforced policies permit: ask without it.
+                enforced = self._enforced.ask([facts], entities)[0].of(report_only=False)
+        except Exception as error:  # noqa: BLE001  total by promise: facts that can't even be encoded are a no, never a crash
+            return self._no(error)
+        return msgspec.structs.replace(enforced, report_only=_together(enforced, marked))
 
     def allowed(self, hypotheses: Sequence[Facts]) -> list[bool]:
         """Say for each of several facts about the *same person and target* whether it would be allowed, in one call.
 
-        Report-only policies are not asked, and the facts are not checked against the schema: `evaluate` comes first.
+        Report-only policies are not asked, and the types of the facts are not checked: `evaluate` comes first.
         """
         first = hypotheses[0]
         if any((facts.principal, facts.target) != (first.principal, first.target) for facts in hypotheses):
             raise ValueError("hypotheses must be about one person and one target")
-        return [answer.allowed for answer in self._enforced.ask(hypotheses, checked=False)]
+        try:
+            return [said.of(report_only=False).allowed for said in self._enforced.ask(hypotheses, self._entities(first))]
+        except Exception:  # noqa: BLE001  as in `evaluate`
+            return [False] * len(hypotheses)
+
+    def _entities(self, facts: Facts) -> cedarpy.Entities:
+        """The person and the route. A patient whom no policy looks at is left out: so they are found again for the next one."""
+        target = facts.target
+        if target.patient and "target.patient" not in self.reads.exact:
+            target = msgspec.structs.replace(target, patient="")
+        return cedar_entities(facts.principal, target)
+
+    def _no(self, error: Exception) -> Answer:
+        errors = (f"request: {type(error).__name__}",)
+        no = Answer(allowed=False, forbidden=False, errors=errors)
+        if self._enforced is self._all:
+            return no
+        return msgspec.structs.replace(no, report_only=ReportOnly(allowed=False, policies=(), errors=errors))
 
 
 def _together(enforced: Answer, marked: Answer) -> ReportOnly:

@@ -115,6 +115,14 @@ def closed_words() -> dict[tuple[str, ...], frozenset[str]]:
     return found
 
 
+def facts_paths() -> dict[tuple[str, ...], str]:
+    """Return every attribute that policies can read: its Cedar path, and where it stands in `Facts` ("device.evidence")."""
+    paths: dict[tuple[str, ...], str] = {("context", name): name for name in _PLAIN}
+    for part, struct in _RECORDS.items():
+        paths |= {("context", part, name): f"{part}.{name}" for name in get_type_hints(struct)}
+    return paths | {("resource", name): f"target.{name}" for name in _RESOURCE}
+
+
 def _record(struct: msgspec.Struct) -> dict[str, Any]:
     return {name: value for name in struct.__struct_fields__ if (value := getattr(struct, name)) is not None}
 

@@ -1,0 +1,66 @@
+"""Answers of one bundle, remembered. An optimisation that nothing but time can show: every answer is the one that the bundle
+would give now.
+
+Answers are found by everything that this bundle can tell of the facts (`gateway.policy.reads`): the person, the target, each
+attribute that a policy reads, and of a number that policies only compare with literals, how it compares with each of them. So
+nothing is ever "still valid for a while": the moment an age passes a limit that some policy sets, it is another question.
+"""
+
+from operator import attrgetter
+from typing import Final
+
+import msgspec
+
+from gateway.policy.evaluate import Answer, Bundle
+from gateway.policy.facts import Facts
+from gateway.policy.reads import place, whole_numbers
+
+MAX_ANSWERS: Final = 4096
+"""Answers that are kept at least, while they are asked for; about twice as many at most."""
+_ALWAYS: Final = ("principal", "target.app", "target.route", "target.action")
+_NUMBERS: Final = whole_numbers()
+_LONG: Final = (-(2**63), 2**63)
+"""What Cedar can't take as a whole number is another question, too."""
+
+_encoded: Final = msgspec.json.Encoder().encode
+_typed: Final = msgspec.json.Decoder(Facts).decode
+
+
+class AnswerCache:
+    """The answers of one bundle. Belongs to one thread; make a new one for another bundle."""
+
+    def __init__(self, bundle: Bundle, *, size: int = MAX_ANSWERS) -> None:
+        self.bundle: Final = bundle
+        reads = bundle.reads
+        self._exactly = attrgetter(*_ALWAYS, *sorted(reads.exact))
+        # Every number, read or not: it can still be one that Cedar can't take.
+        self._numbers = attrgetter(*_NUMBERS)
+        self._limits = tuple(tuple(sorted({*_LONG, *reads.thresholds.get(name, ())})) for name in _NUMBERS)
+        self._size = size
+        self._young: dict[object, Answer] = {}
+        self._old: dict[object, Answer] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def evaluate(self, facts: Facts, encoded: bytes | None = None) -> Answer:
+        """Return what `bundle.evaluate` returns for these facts. Never raises. `encoded`: these very facts as JSON, where the
+        caller has it already.
+        """
+        try:
+            # Facts of a wrong type are never looked up: 1 and True would be found under the same key.
+            _typed(_encoded(facts) if encoded is None else encoded)
+            key = (self._exactly(facts), *map(place, self._numbers(facts), self._limits))
+        except Exception:  # noqa: BLE001  the bundle says what is wrong with them
+            return self.bundle.evaluate(facts)
+        answer = self._young.get(key)
+        if answer is None:
+            answer = self._old.get(key) or self.bundle.evaluate(facts)
+            self._remember(key, answer)
+        return answer
+
+    def _remember(self, key: object, answer: Answer) -> None:
+        """Two generations: what is asked for again moves to the young one, and when that is full the old one goes."""
+        if len(self._young) >= self._size:
+            self._old, self._young = self._young, {}
+        self._young[key] = answer
