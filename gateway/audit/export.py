@@ -12,7 +12,7 @@ from typing import Self
 
 from gateway.audit.formats import jsonl, table
 from gateway.audit.query import JAPAN, Filters, Query
-from gateway.audit.verify import Report
+from gateway.audit.verify import Overall
 from gateway.kernel.i18n import Language
 
 Progress = Callable[[int, int], None]
@@ -37,7 +37,7 @@ class Export:
         self.close()
 
     @property
-    def report(self) -> Report:
+    def report(self) -> Overall:
         """What the verification found."""
         return self._query.report
 

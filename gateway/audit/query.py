@@ -13,13 +13,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from gateway.audit.reader import LogFolder
-from gateway.audit.verify import Report
+from gateway.audit.installation import Entry, Installation
+from gateway.audit.verify import Overall
 from gateway.audit.verify.lines import seconds
 
 Integrity = Literal["signed", "unsigned", "not_verified"]
-"""`signed`: verified and covered by a checkpoint; `unsigned`: verified, newer than the newest checkpoint; `not_verified`: the log
-is not whole, so nothing can be said of any record."""
+"""`signed`: verified and covered by a checkpoint; `unsigned`: verified, newer than the newest checkpoint; `not_verified`: its log
+is not whole, so nothing can be said of any record in it."""
 
 JAPAN: Final = timezone(timedelta(hours=9))
 
@@ -61,19 +61,21 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision with its completion, one event, or a completion whose decision this log does not hold."""
+    """One decision with its completion, one event, or a completion whose decision no log here holds."""
 
     index: int
+    slot: int
+    """Which log of the installation (`gateway.audit.slots`) the record is in; its index counts there."""
     hash: str
     integrity: Integrity
     record: dict[str, Any]
     completion: dict[str, Any] | None
     signed_in_at: str
-    """When the session of this record began, from its sign-in event; empty when this log does not hold that."""
+    """When the session of this record began, from its sign-in event; empty when no log here holds that."""
 
 
 class Query:
-    """A log at one moment, verified and ready to be asked."""
+    """An installation's logs at one moment, verified and ready to be asked."""
 
     def __init__(
         self,
@@ -83,8 +85,8 @@ class Query:
         public_key: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Verify the log. Raises AuditError when there is none or it can't be read; a log that is not whole can be asked, too."""
-        self._folder = LogFolder(folder, anchor=anchor, public_key=public_key)
+        """Verify the logs. Raises AuditError when there is none or it can't be read; one that is not whole can be asked, too."""
+        self._logs = Installation(folder, anchor=anchor, public_key=public_key)
         # Console requests run each step in some worker thread, one after the other.
         self._db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         try:
@@ -92,14 +94,14 @@ class Query:
                 """
                 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
                 CREATE TABLE decision (id TEXT PRIMARY KEY) WITHOUT ROWID;
-                CREATE TABLE completion (id TEXT PRIMARY KEY, at_index INTEGER, content BLOB) WITHOUT ROWID;
+                CREATE TABLE completion (id TEXT PRIMARY KEY, slot INTEGER, at_index INTEGER, content BLOB) WITHOUT ROWID;
                 CREATE TABLE signin (session TEXT PRIMARY KEY, at TEXT) WITHOUT ROWID;
                 """
             )
             self._decisions: list[tuple[str]] = []
-            self._completions: list[tuple[str, int, bytes]] = []
+            self._completions: list[tuple[str, int, int, bytes]] = []
             self._signins: list[tuple[str, str]] = []
-            self.report: Report = self._folder.verify(on_record=self._collect, progress=progress)
+            self.report: Overall = self._logs.verify(on_record=self._collect, progress=progress)
             self._flush()
         except BaseException:
             self._db.close()
@@ -110,32 +112,35 @@ class Query:
         self._db.close()
 
     def rows(self, filters: Filters, progress: Callable[[int], None] | None = None) -> Iterator[Row]:
-        """Yield what is wanted, in the order of the log. `progress(records read)` is called now and then."""
-        for count, (index, digest, record) in enumerate(self._folder.records()):
+        """Yield what is wanted, in the order of the log; several logs are merged by time. `progress(records read)` is called now
+        and then.
+        """
+        for count, entry in enumerate(self._logs.entries()):
             if progress is not None and count % _BATCH == 0:
                 progress(count)
-            completion = None
+            completion, record = None, entry.record
             if record.get("type") == "completion":
-                if self._joined(index, record):
+                if self._joined(entry):
                     continue
             elif record.get("type") == "decision":
                 completion = self._completion(record)
             if filters.take(record):
                 yield Row(
-                    index=index,
-                    hash=digest,
-                    integrity=self._integrity(index),
+                    index=entry.index,
+                    slot=entry.slot,
+                    hash=entry.hash,
+                    integrity=self._integrity(entry),
                     record=record,
                     completion=completion,
                     signed_in_at=self._signed_in_at(record),
                 )
 
-    def _collect(self, index: int, record: dict[str, Any]) -> None:
+    def _collect(self, slot: int, index: int, record: dict[str, Any]) -> None:
         kind, name = record.get("type"), str(record.get("id"))
         if kind == "decision" and record.get("outcome") == "allow":
             self._decisions.append((name,))
         elif kind == "completion":
-            self._completions.append((name, index, msgspec.json.encode(record)))
+            self._completions.append((name, slot, index, msgspec.json.encode(record)))
         elif kind == "event" and record.get("event") == "signin.succeeded":
             self._signins.append((_session(record), str(record.get("at"))))
         if len(self._decisions) + len(self._completions) >= _BATCH:
@@ -144,17 +149,17 @@ class Query:
     def _flush(self) -> None:
         # The first of several counts: a record that repeats an id stays a row of its own.
         self._db.executemany("INSERT OR IGNORE INTO decision VALUES (?)", self._decisions)
-        self._db.executemany("INSERT OR IGNORE INTO completion VALUES (?, ?, ?)", self._completions)
+        self._db.executemany("INSERT OR IGNORE INTO completion VALUES (?, ?, ?, ?)", self._completions)
         self._db.executemany("INSERT OR IGNORE INTO signin VALUES (?, ?)", self._signins)
         self._decisions, self._completions, self._signins = [], [], []
 
-    def _joined(self, index: int, record: dict[str, Any]) -> bool:
+    def _joined(self, entry: Entry) -> bool:
         """Say whether a completion stands on its decision's row."""
-        name = str(record.get("id"))
+        name = str(entry.record.get("id"))
         found = self._db.execute(
-            "SELECT at_index FROM completion JOIN decision USING (id) WHERE completion.id = ?", (name,)
+            "SELECT slot, at_index FROM completion JOIN decision USING (id) WHERE completion.id = ?", (name,)
         ).fetchone()
-        return found is not None and found[0] == index
+        return bool(found == (entry.slot, entry.index))
 
     def _completion(self, record: dict[str, Any]) -> dict[str, Any] | None:
         if record.get("outcome") != "allow":
@@ -167,10 +172,11 @@ class Query:
         found = self._db.execute("SELECT at FROM signin WHERE session = ?", (session,)).fetchone() if session else None
         return str(found[0]) if found is not None else ""
 
-    def _integrity(self, index: int) -> Integrity:
-        if not self.report.whole:
+    def _integrity(self, entry: Entry) -> Integrity:
+        report = self.report.logs[entry.slot]
+        if not report.whole or entry.slot in self.report.strange:
             return "not_verified"
-        return "signed" if index < self.report.signed else "unsigned"
+        return "signed" if entry.index < report.signed else "unsigned"
 
 
 def _session(record: dict[str, Any]) -> str:

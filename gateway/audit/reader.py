@@ -19,8 +19,9 @@ from gateway.audit.verify.lines import LONGEST, read_key, read_record
 from gateway.kernel.errors import AuditError
 
 _SEGMENT = re.compile(r"segment-(\d{6})\.(jsonl|checkpoints)")
+_SLOT = re.compile(r"slot-(0[2-9]|[1-9][0-9])")
 _KNOWN: Final = {"log.json", "public-key.pem", "writer.lock"}
-_NO_LOG: Final = "Name the folder that the gateway's configuration calls the log's"
+NO_LOG: Final = "Name the folder that the gateway's configuration calls the log's"
 
 
 class _Files(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,13 +42,13 @@ class LogFolder:
         with _readable(folder):
             if not folder.is_dir():
                 what = "is not a folder" if folder.exists() else "does not exist"
-                raise AuditError(what, where=str(folder), todo=_NO_LOG)
+                raise AuditError(what, where=str(folder), todo=NO_LOG)
             given_key = _given_key(public_key)
             anchor_line = anchor.read_bytes() if anchor is not None else None
             names = sorted(path.name for path in folder.iterdir())
             self._segments = self._find_segments(names)
             if not self._segments and "log.json" not in names:
-                raise AuditError("holds no log", where=str(folder), todo=_NO_LOG)
+                raise AuditError("holds no log", where=str(folder), todo=NO_LOG)
             self.evidence = Evidence(
                 manifest=self._content("log.json"),
                 folder_key=self._content("public-key.pem"),
@@ -59,9 +60,17 @@ class LogFolder:
         self.strangers = [
             name
             for name in names
-            if name not in _KNOWN and not name.startswith("torn-") and not _SEGMENT.fullmatch(name) and not name.startswith(".")
+            if name not in _KNOWN
+            and not name.startswith(("torn-", "."))
+            and not _SEGMENT.fullmatch(name)
+            and not _SLOT.fullmatch(name)
         ]
         """Files that are no part of a log."""
+
+    def slots(self) -> list[int]:
+        """Return which further logs the installation has, whose first log this is, as of now."""
+        with _readable(self._folder):
+            return sorted(int(match[1]) for path in self._folder.iterdir() if (match := _SLOT.fullmatch(path.name)))
 
     def _find_segments(self, names: list[str]) -> list[_Files]:
         """Return all segments, also those of which a file is missing."""
@@ -95,7 +104,7 @@ class LogFolder:
         on_record: Callable[[int, dict[str, Any]], None] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Report:
-        """Verify everything; `progress(bytes done, bytes in all)` is called now and then."""
+        """Verify this log; `progress(bytes done, bytes in all)` is called now and then. A log without a record is not whole."""
         total = self.length
         segments = [
             Segment(
@@ -108,12 +117,9 @@ class LogFolder:
             for segment in self._segments
         ]
         with _readable(self._folder):
-            report = verify(
+            return verify(
                 self.evidence, segments, on_record=on_record, progress=(lambda done: progress(done, total)) if progress else None
             )
-        if not report.records and not report.findings:
-            raise AuditError("the log holds no record yet, so there is nothing to verify", where=str(self._folder), todo=_NO_LOG)
-        return report
 
     def records(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
         """Yield (index, hash, record) of every readable record, in the order of the files. Not verified."""

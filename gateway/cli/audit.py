@@ -15,9 +15,9 @@ import msgspec
 
 from gateway.audit.encoding import safe_json, visible
 from gateway.audit.export import Export
+from gateway.audit.installation import Installation
 from gateway.audit.query import Filters, parse_moment, parse_offset
-from gateway.audit.reader import LogFolder
-from gateway.audit.verify import Report
+from gateway.audit.verify import Overall, Report
 from gateway.cli import COMMANDS, OK, Parser
 from gateway.kernel.errors import GatewayError
 
@@ -33,7 +33,8 @@ _PROGRESS_EVERY: Final = {True: 0.2, False: 5.0}
 
 _VERIFY: Final = """\
 Says whether a log is whole, and if not, where: record, file, line, time. Works on a copy, and while the gateway writes: what it
-wrote in the last second is not signed yet, and is counted. Exit status: 0 whole, 1 tampered with, 2 not readable or no log.
+wrote in the last second is not signed yet, and is counted. Where several processes wrote, the folder holds a log of each: all
+are verified, and that none is missing. Exit status: 0 whole, 1 tampered with, 2 not readable or no log.
 """
 _VERIFY_EXAMPLES: Final = """\
 examples:
@@ -105,38 +106,65 @@ def run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     with _Progress("verifying") as progress:
-        folder = LogFolder(args.dir, anchor=args.anchor, public_key=args.public_key)
-        report = folder.verify(progress=progress)
+        logs = Installation(args.dir, anchor=args.anchor, public_key=args.public_key)
+        overall = logs.verify(progress=progress)
     if args.json:
-        verdict = "whole" if report.whole else "tampered"
-        print(safe_json(msgspec.json.encode({"verdict": verdict, **msgspec.structs.asdict(report)})).decode())
+        print(safe_json(msgspec.json.encode(_as_json(overall))).decode())
     else:
-        for line in _spoken(report, folder.strangers):
+        for line in _spoken(overall, logs.strangers):
             print(visible(line))
-    return OK if report.whole else TAMPERED
+    return OK if overall.whole else TAMPERED
 
 
-def _spoken(report: Report, strangers: list[str]) -> Iterator[str]:
+def _as_json(overall: Overall) -> dict[str, object]:
+    """Return the report: of one log as it is; of several what was found in any, and each one's own by slot."""
+    verdict = {"verdict": "whole" if overall.whole else "tampered"}
+    logs = {str(slot): msgspec.structs.asdict(report) for slot, report in overall.logs.items()}
+    if len(logs) == 1:
+        return verdict | logs["1"] | {"findings": overall.findings}
+    more = {"records": overall.records, "findings": overall.findings, "more_findings": overall.more_findings}
+    return verdict | more | {"logs": logs}
+
+
+def _spoken(overall: Overall, strangers: list[str]) -> Iterator[str]:
     """Yield the report for a person."""
-    extent = f"{report.records:,} records in {report.segments:,} segments, {report.first_at or '?'} to {report.last_at or '?'}"
-    if report.whole:
+    reports = overall.logs.values()
+    begins, ends = [report.first_at for report in reports if report.first_at], [report.last_at for report in reports]
+    segments = sum(report.segments for report in reports)
+    extent = f"{overall.records:,} records in {segments:,} segments, {min(begins, default='?')} to {max(ends) or '?'}"
+    if len(reports) > 1:
+        extent = f"{len(reports)} logs, {extent}"
+    if overall.whole:
         yield f"whole: {extent}"
-        yield f"  signed: {report.signed:,} records; newest of {report.checkpoints:,} checkpoints: {report.signed_at}"
     else:
-        yield f"TAMPERED: {len(report.findings) + report.more_findings:,} findings in {extent}"
-        for finding in report.findings:
+        yield f"TAMPERED: {len(overall.findings) + overall.more_findings:,} findings in {extent}"
+        for finding in overall.findings:
             yield f"  {finding}"
-        if report.more_findings:
-            yield f"  and {report.more_findings:,} more"
-    yield f"  {report.log or 'log unknown'}, key SHA-256 {report.key or 'unknown'}"
-    if not report.key_given:
+        if overall.more_findings:
+            yield f"  and {overall.more_findings:,} more"
+    for slot, report in overall.logs.items():
+        yield from _details(slot, report, several=len(reports) > 1)
+    if not all(report.key_given for report in reports):
         yield "  the key is the folder's own: a log that was signed anew with another key is found only with --public-key"
-    if not report.anchored:
+    if not any(report.anchored for report in reports):
         yield "  no anchor: an end that was cut off together with its checkpoints is found only with --anchor"
-    for note in report.notes:
-        yield f"  note: {note}"
     if strangers:
         yield f"  note: not part of the log and not looked at: {', '.join(map(repr, strangers))}"
+
+
+def _details(slot: int, report: Report, *, several: bool) -> Iterator[str]:
+    indent = "  "
+    if several:
+        indent = "    "
+        yield f"  slot {slot}: {report.records:,} records, {report.first_at or '?'} to {report.last_at or '?'}"
+    if not report.findings:
+        checkpoints = f"newest of {report.checkpoints:,} checkpoints: {report.signed_at}"
+        yield f"{indent}signed: {report.signed:,} records; {checkpoints}"
+    yield f"{indent}{report.log or 'log unknown'}, key SHA-256 {report.key or 'unknown'}"
+    if several and not report.anchored:
+        yield f"{indent}compared with no anchor of its own"
+    for note in report.notes:
+        yield f"{indent}note: {note}"
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -165,7 +193,7 @@ def _export(args: argparse.Namespace) -> int:
     return OK if export.report.whole else TAMPERED
 
 
-def _warn(report: Report) -> None:
+def _warn(report: Overall) -> None:
     print("WARNING: THE LOG WAS TAMPERED WITH; what is exported proves nothing. Each row says so.", file=sys.stderr)
     for finding in report.findings[:5]:
         print(f"  {visible(str(finding))}", file=sys.stderr)

@@ -16,7 +16,7 @@ EventName = Literal[
     "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken",
     "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
     "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
-    "log.recovered",
+    "log.recovered", "log.slots",
     "console.view", "console.export", "handoff.refused", "return.refused", "page.refused",
 ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from gateway.audit.query import Row
 
 
 def line(row: Row) -> bytes:
-    """Return a row as one line: `index`, `hash`, `integrity`, `record`, `completion`, `signed_in_at`.
+    """Return a row as one line: `index`, `slot`, `hash`, `integrity`, `record`, `completion`, `signed_in_at`.
 
     Invisible and bidirectional characters are JSON escapes, as in the log itself.
     """

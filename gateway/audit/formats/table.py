@@ -82,6 +82,7 @@ COLUMNS: Final[dict[str, Place]] = {
     "id": ("record", "id"),
     "request_id": ("record", "request_id"),
     "hash": ("hash",),
+    "slot": ("slot",),
     "integrity": ("integrity",),
 }
 """Name (key of the header text) to place. A completion without its decision fills the same columns."""
@@ -123,6 +124,7 @@ def _take(buffer: io.StringIO) -> bytes:
 def _cells(row: Row, language: Language, zone: timezone) -> list[str]:
     content = {
         "index": row.index,
+        "slot": row.slot,
         "hash": row.hash,
         "integrity": row.integrity,
         "signed_in_at": row.signed_in_at,

@@ -5,7 +5,8 @@ their description (docs/log.md), so that a mistake in one of them is not made tw
 """
 
 from gateway.audit.verify.crash import TornFile
-from gateway.audit.verify.report import Code, Finding, Report
+from gateway.audit.verify.report import Code, Finding, Overall, Report
+from gateway.audit.verify.roll import Roll, slot_file
 from gateway.audit.verify.walk import Evidence, Segment, verify
 
-__all__ = ["Code", "Evidence", "Finding", "Report", "Segment", "TornFile", "verify"]
+__all__ = ["Code", "Evidence", "Finding", "Overall", "Report", "Roll", "Segment", "TornFile", "slot_file", "verify"]

@@ -7,6 +7,7 @@ import msgspec
 Code = Literal[
     "manifest", "key", "segment_missing", "segment_open", "line_malformed", "record_changed", "record_missing", "record_order",
     "record_unlinked", "checkpoint_forged", "checkpoint_missing", "checkpoint_mismatch", "tail_cut", "unsigned", "anchor", "torn",
+    "log_missing", "log_unknown",
 ]  # fmt: skip
 """Kinds of finding: a closed set, for whoever reads the JSON form."""
 
@@ -59,3 +60,25 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How many were found beyond those that are listed."""
     notes: tuple[str, ...]
     """What an honest log may show, too, and an auditor should know."""
+
+
+class Overall(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome for all logs of an installation."""
+
+    logs: dict[int, Report]
+    """By slot."""
+    findings: tuple[Finding, ...]
+    """Of every log, with the file's place in the installation's folder, and between the logs: those first."""
+    more_findings: int
+    strange: frozenset[int] = frozenset()
+    """Slots whose log does not belong here, however whole it is."""
+
+    @property
+    def whole(self) -> bool:
+        """Nothing was found, and there is at least one record."""
+        return not self.findings and self.records > 0
+
+    @property
+    def records(self) -> int:
+        """In all logs."""
+        return sum(report.records for report in self.logs.values())

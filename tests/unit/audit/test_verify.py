@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.audit.installation import Installation
 from gateway.audit.reader import LogFolder
 from gateway.audit.verify.lines import read_checkpoint, read_key, read_manifest, read_record, seconds
 from gateway.kernel.clock import SystemClock
@@ -71,8 +72,9 @@ async def test_what_the_writer_has_not_signed_yet_is_counted(tmp_path: Path) -> 
 async def test_a_log_without_a_record_is_not_whole(tmp_path: Path) -> None:
     place = Place(tmp_path)
     await place.write([])
+    assert not place.verify().whole
     with pytest.raises(AuditError, match="holds no record yet"):
-        place.verify()
+        Installation(place.folder).verify()
 
 
 def test_an_empty_folder_is_not_whole(tmp_path: Path) -> None:
