@@ -57,6 +57,8 @@ class RefuseReason(StrEnum):
     UNTRUSTED_PEER = "untrusted_peer"
     """Somebody who is no configured front called the forward-auth door."""
     NO_ROUTE = "no_route"
+    ROUTE_MISMATCH = "route_mismatch"
+    """The front's router has chosen another route than ours: what it would forward is not what was decided (CVE-2023-33189)."""
     CROSS_SITE = "cross_site"
     """A state-changing or WebSocket request whose Origin is another site."""
     UPGRADE = "upgrade"

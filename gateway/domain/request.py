@@ -46,6 +46,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     connection: Connection
     websocket: bool = False
     """A WebSocket opening handshake (RFC 6455 §4.1), complete and without a body."""
+    routed: str | None = None
+    """The route that a proved front has chosen and will use, by id; empty when it has none. None: the front does not say."""
 
     @property
     def target(self) -> str:

@@ -2,7 +2,7 @@
 
 Steps, each numbered above its code:
 
-1. The request finds its route, once. No route: Refuse.
+1. The request finds its route, once. No route, or not the one that the front will use: Refuse.
 2. The session cookie of this host stands for a handle. None or dead: Challenge.
 3. The device is what it can prove on this very request.
 4. The facts are gathered: the closed set that policies can read.
@@ -176,6 +176,9 @@ class Pipeline:
         match = self._routes.find(request)
         if isinstance(match, RefuseReason):
             return _Draft(Refuse(id=decision_id, reason=match))
+        if request.routed is not None and request.routed != match.route.id:
+            detail = "the front has chosen another route: its configuration is not the one made from this gateway's"
+            return _Draft(Refuse(id=decision_id, reason=RefuseReason.ROUTE_MISMATCH, detail=detail))
         # 2. The session cookie of this host stands for a handle.
         token = own_cookie(request.headers, SESSION_COOKIE)
         if token is None:

@@ -31,6 +31,7 @@ _REFUSE_STATUS: Final[Mapping[RefuseReason, int]] = {
     RefuseReason.TARGET_TOO_LONG: 414,
     RefuseReason.HOST_UNKNOWN: 421,
     RefuseReason.HOST_SNI_MISMATCH: 421,
+    RefuseReason.ROUTE_MISMATCH: 421,
     RefuseReason.HEADERS_TOO_LARGE: 431,
     RefuseReason.CROSS_SITE: 403,
     RefuseReason.UNTRUSTED_PEER: 403,
