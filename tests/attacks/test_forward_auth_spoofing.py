@@ -1,15 +1,24 @@
 """The forward-auth door asked by strangers, about nothing, or about two things (CVE-2026-40575, CVE-2026-76835, -34457)."""
 
 import asyncio
+import base64
+import contextlib
+import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from jose import jwt
 
-from gateway.doors.forward_auth import ForwardAuthDoor, create_forward_auth
-from gateway.kernel.errors import ConfigError
+from gateway.doors.forward_auth import ForwardAuthDoor
+from gateway.doors.said import Says
+from gateway.doors.trust import Fronts
 from tests.support.gate import HOST, Answer, Gate, read_answer
 
 SAID = {
@@ -24,10 +33,9 @@ SAID = {
 class Asked:
     """A forward-auth door beside the proxy door of a gate."""
 
-    def __init__(self, gate: Gate, door: ForwardAuthDoor, port: int) -> None:
+    def __init__(self, gate: Gate, path: str) -> None:
         self.gate = gate
-        self.door = door
-        self.port = port
+        self.path = path
 
     async def ask(self, *more: str, line: str = "GET /decide HTTP/1.1", cookie: str | None = None, **said: str | None) -> Answer:
         fields = {**SAID, **{f"X-Forwarded-{name.title()}": value for name, value in said.items()}}
@@ -37,7 +45,7 @@ class Asked:
         if cookie:
             lines.append(f"Cookie: {cookie}")
         data = "\r\n".join([*lines, *more, "", ""]).encode()
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_unix_connection(self.path)
         try:
             writer.write(data)
             async with asyncio.timeout(10):
@@ -46,12 +54,22 @@ class Asked:
             writer.close()
 
 
+@contextlib.asynccontextmanager
+async def opened(gate: Gate, folder: Path, uid: int, says: Says | None = None) -> AsyncIterator[Asked]:
+    fronts = Fronts(uids=[uid])
+    door = ForwardAuthDoor(pipeline=gate.pipeline, present=gate.presenter, fronts=fronts, says=says or Says())
+    path = str(folder / "decide.sock")
+    await door.listener.listen_unix(path)
+    try:
+        yield Asked(gate, path)
+    finally:
+        await door.listener.close(0.1)
+
+
 @pytest.fixture
-async def asked(gate: Gate) -> AsyncIterator[Asked]:
-    door = create_forward_auth(pipeline=gate.pipeline, present=gate.presenter, trusted_peers=["127.0.0.1"])
-    port = await door.listen("127.0.0.1", 0)
-    yield Asked(gate, door, port)
-    await door.close(0.1)
+async def asked(gate: Gate, tmp_path: Path) -> AsyncIterator[Asked]:
+    async with opened(gate, tmp_path, os.getuid()) as asked:
+        yield asked
 
 
 async def test_a_person_who_may(asked: Asked) -> None:
@@ -151,53 +169,83 @@ async def test_framing_and_connection_of_the_subrequest_are_its_own(asked: Asked
     assert answer.status == 200
 
 
-async def test_a_stranger_who_asks(gate: Gate) -> None:
-    door = create_forward_auth(pipeline=gate.pipeline, present=gate.presenter, trusted_peers=["192.0.2.1", "10.0.0.0/8"])
-    stranger = Asked(gate, door, await door.listen("127.0.0.1", 0))
-    answer = await stranger.ask()
+async def test_a_stranger_who_asks(gate: Gate, tmp_path: Path) -> None:
+    async with opened(gate, tmp_path, os.getuid() + 1) as stranger:
+        answer = await stranger.ask()
     assert answer.status == 403
     assert answer.values("X-Gateway-Assertion") == []
     [record] = gate.decisions()
-    assert (record.outcome, record.reason, record.source.address) == ("refuse", "untrusted_peer", "127.0.0.1")
-    await door.close(0.1)
-
-
-async def ask_by_socket(gate: Gate, folder: Path, uids: list[int]) -> Answer:
-    door = create_forward_auth(pipeline=gate.pipeline, present=gate.presenter, trusted_uids=uids)
-    path = str(folder / "decide.sock")
-    await door.listen_unix(path)
-    reader, writer = await asyncio.open_unix_connection(path)
-    lines = ["GET /decide HTTP/1.1", "Host: x", f"Cookie: {gate.cookie}", *(f"{name}: {value}" for name, value in SAID.items())]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
-    answer = await read_answer(reader)
-    writer.close()
-    await door.close(0.1)
-    return answer
-
-
-async def test_a_trusted_user_on_a_unix_socket(gate: Gate, tmp_path: Path) -> None:
-    assert (await ask_by_socket(gate, tmp_path, [os.getuid()])).status == 200
-
-
-async def test_another_user_on_a_unix_socket(gate: Gate, tmp_path: Path) -> None:
-    assert (await ask_by_socket(gate, tmp_path, [os.getuid() + 1])).status == 403
-    assert gate.decisions()[-1].reason == "untrusted_peer"
+    assert (record.outcome, record.reason, record.source.address) == ("refuse", "untrusted_peer", "")
 
 
 @pytest.mark.parametrize(
-    "peers",
+    "line",
     [
-        [],
-        ["0.0.0.0/0"],
-        ["::/0"],
-        ["0.0.0.0/1", "128.0.0.0/1"],
-        ["10.0.0.1", "0.0.0.0/0"],
-        ["front"],
-        ["10.0.0.1/8"],
-        ["*"],
-        [""],
+        "Upgrade: websocket",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-key: x",
+        "Accept: text/event-stream",
+        "Accept: Text/Event-Stream;q=1, */*",
     ],
 )
-async def test_it_does_not_start_without_a_real_list(gate: Gate, peers: list[str]) -> None:
-    with pytest.raises(ConfigError, match="forward_auth"):
-        create_forward_auth(pipeline=gate.pipeline, present=gate.presenter, trusted_peers=peers)
+async def test_streams_that_nobody_could_cut(asked: Asked, line: str) -> None:
+    answer = await asked.ask(line)
+    assert 400 <= answer.status < 500
+    assert [record.reason for record in asked.gate.decisions()] == ["upgrade"]
+
+
+def certificate_text() -> str:
+    """A certificate as RFC 9440 writes it; nobody verified it, which is the point."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stolen")])
+    now = dt.datetime.now(dt.UTC)
+    end = now + dt.timedelta(days=1)
+    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, end).sign(
+        key, hashes.SHA256()
+    )
+    return f":{base64.b64encode(built.public_bytes(Encoding.DER)).decode()}:"
+
+
+CERTIFICATE = certificate_text()
+
+
+@pytest.mark.parametrize("name", ["Client-Cert", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Server-Name"])
+async def test_a_client_that_says_what_its_front_never_does(asked: Asked, name: str) -> None:
+    """Neither believed nor refused: the front does not speak of it, so whoever wrote it is the client."""
+    value = HOST if name.endswith("Name") else CERTIFICATE
+    assert (await asked.ask(f"{name}: {value}", "X-Forwarded-Tls-Version: TLSv1.3")).status == 200
+    assert asked.gate.posture.connections[-1].client_certificate is None
+    assert asked.gate.posture.connections[-1].tls_version == "forwarded"
+
+
+async def test_a_certificate_in_the_field_that_the_front_does_not_use(gate: Gate, tmp_path: Path) -> None:
+    says = Says(tls=True, certificate="x-forwarded-tls-client-cert")
+    lines = ("X-Forwarded-Tls-Version: TLSv1.3", f"X-Forwarded-Tls-Server-Name: {HOST}")
+    async with opened(gate, tmp_path, os.getuid(), says) as asked:
+        assert (await asked.ask(*lines, f"Client-Cert: {CERTIFICATE}")).status == 200
+        assert (await asked.ask(*lines, f"X-Forwarded-Tls-Client-Cert: {CERTIFICATE}")).status == 200
+        assert [seen.client_certificate is not None for seen in gate.posture.connections] == [False, True]
+        twice = (f"X-Forwarded-Tls-Client-Cert: {CERTIFICATE}", f"x-forwarded-tls-client-cert: {CERTIFICATE}")
+        assert (await asked.ask(*lines, *twice)).status == 400
+    assert gate.decisions()[-1].reason == "forwarded_malformed"
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ((), "forwarded_malformed"),
+        (("X-Forwarded-Tls-Version: TLSv1.1",), "forwarded_malformed"),
+        (("X-Forwarded-Tls-Version: ",), "forwarded_malformed"),
+        (("X-Forwarded-Tls-Version: TLSv1.3",), "host_sni_mismatch"),
+        (("X-Forwarded-Tls-Version: TLSv1.3", "X-Forwarded-Tls-Server-Name: public.localhost"), "host_sni_mismatch"),
+        (("X-Forwarded-Tls-Version: TLSv1.3", f"X-Forwarded-Tls-Server-Name: {HOST}", "X-Forwarded-Client-Port: x"),
+         "forwarded_malformed"),
+        (("X-Forwarded-Tls-Version: TLSv1.3", f"X-Forwarded-Tls-Server-Name: {HOST}", "X-Forwarded-Tls-Client-Cert: :bm8=:"),
+         "forwarded_malformed"),
+    ],
+)  # fmt: skip
+async def test_a_front_that_is_unclear_about_tls(gate: Gate, tmp_path: Path, lines: tuple[str, ...], reason: str) -> None:
+    says = Says(tls=True, certificate="x-forwarded-tls-client-cert")
+    async with opened(gate, tmp_path, os.getuid(), says) as asked:
+        assert 400 <= (await asked.ask(*lines)).status < 500
+    assert [record.reason for record in gate.decisions()] == [reason]

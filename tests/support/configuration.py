@@ -6,8 +6,8 @@ CLIENT_SECRET = "c" * 43
 
 MINIMAL = """\
 [server]
-port = 8443
-trusted_fronts = ["127.0.0.1/32"]
+public_port = 443
+front = { socket = "front.sock", trusted_uids = [33] }
 
 [portal]
 host = "portal.hospital.example"

@@ -64,10 +64,13 @@ class FixedPosture:
     def __init__(self) -> None:
         self.posture = Posture()
         self.broken = False
+        self.connections: list[Connection] = []
+        """What it was shown, for tests of what a door believes."""
 
     async def observe(self, connection: Connection, handle: Handle) -> Posture:
         if self.broken:
             raise StoreUnavailable("the registry does not answer", where="device_registry")
+        self.connections.append(connection)
         return self.posture
 
 

@@ -26,14 +26,16 @@ DAY = dt.timedelta(days=1)
 HOSTS = ("portal.hospital.example", "ehr.hospital.example", "console.hospital.example", "id.hospital.example")
 TEXT = (
     MINIMAL.replace(
-        'trusted_fronts = ["127.0.0.1/32"]',
+        'public_port = 443\nfront = { socket = "front.sock", trusted_uids = [33] }',
+        'port = 8443\nfront = { socket = "front.sock", trusted_uids = [33] }\n'
         '[server.tls]\ncertificate_file = "server.pem"\nkey_file = "server.key"\nclient_ca_file = "device-ca.pem"',
     )
     .replace('issuer = "https://id.other.example"', 'issuer = "https://id.hospital.example"\nembedded = true\nca_file = "ca.pem"')
     .replace('key_file = "audit.pem"', 'key_file = "audit.pem"\nanchor = "anchor/checkpoint"')
     .replace('[devices]\ndatabase = "', '[idp]\ndata_dir = "state/idp"\n[devices]\ndatabase = "state/')
     .replace('dir = "audit"', 'dir = "log/audit"')
-    + '[console]\nhost = "console.hospital.example"\n[forward_auth]\nsocket = "run/door.sock"\ntrusted_uids = [33]\n'
+    + '[console]\nhost = "console.hospital.example"\n'
+    + '[[doors]]\nkind = "forward-auth"\nsocket = "run/door.sock"\ntrusted_uids = [33]\n'
 )
 EXTENSIONS: tuple[tuple[x509.ExtensionType, bool], ...] = (
     (x509.BasicConstraints(ca=True, path_length=0), True),
@@ -369,7 +371,8 @@ def test_the_shipped_example(tmp_path: Path) -> None:
         f"there is no folder {tmp_path}/state for idp",
         f"there is no folder {tmp_path}/state for devices.sqlite3",
         f"there is no folder {tmp_path}/mnt for gateway",
-        f"there is no folder {tmp_path}/run for forward-auth.sock",
+        f"there is no folder {tmp_path}/run for front.sock",
+        f"there is no folder {tmp_path}/run for nginx.sock",
     ]
     for name in ("state", "mnt", "run"):
         (tmp_path / name).mkdir()

@@ -21,6 +21,7 @@ from gateway.kernel.errors import GatewayError
 from tests.support.configuration import MINIMAL, private, write_config
 from tests.support.served import pem
 
+FRONT = 'front = { socket = "front.sock", trusted_uids = [33] }'
 ROOT = Path(__file__).parents[3]
 
 
@@ -168,16 +169,16 @@ def test_check_config_prints_what_a_good_file_means(tmp_path: Path, capsys: pyte
     out = capsys.readouterr().out
     assert out == (
         f"{path} is good.\n\n"
-        "  portal        https://portal.hospital.example\n"
-        "  console       https://c.hospital.example\n"
-        "  listens on    127.0.0.1:8443, no TLS, behind 127.0.0.1/32\n"
-        "  forward-auth  off\n"
-        "  identity      https://id.other.example (external)\n"
-        "  sessions      memory, end after 900 s without use, 36000 s at most\n"
-        f"  devices       officer-approval, {tmp_path}/devices.sqlite3\n"
-        f"  policies      {tmp_path}/policies, Asia/Tokyo\n"
-        f"  log           {tmp_path}/audit, no anchor\n"
-        "  zones         ward (10.1.0.0/16)\n\n"
+        "  portal      https://portal.hospital.example\n"
+        "  console     https://c.hospital.example\n"
+        "  listens on  no address of its own\n"
+        f"  front       {tmp_path}/front.sock, for user ids 33\n"
+        "  identity    https://id.other.example (external)\n"
+        "  sessions    memory, end after 900 s without use, 36000 s at most\n"
+        f"  devices     officer-approval, {tmp_path}/devices.sqlite3\n"
+        f"  policies    {tmp_path}/policies, Asia/Tokyo\n"
+        f"  log         {tmp_path}/audit, no anchor\n"
+        "  zones       ward (10.1.0.0/16)\n\n"
         "  app  address                       upstream               routes\n"
         "  ehr  https://ehr.hospital.example  http://127.0.0.1:9001  1\n"
     )
@@ -185,31 +186,30 @@ def test_check_config_prints_what_a_good_file_means(tmp_path: Path, capsys: pyte
 
 def test_check_config_shows_tls_doors_and_the_embedded_provider(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tls = '[server.tls]\ncertificate_file = "audit.pem"\nkey_file = "audit.pem"\nclient_ca_file = "audit.pem"'
-    text = MINIMAL.replace('trusted_fronts = ["127.0.0.1/32"]', f'host = "::"\n{tls}')
+    text = MINIMAL.replace(f"public_port = 443\n{FRONT}", f'port = 8443\nhost = "::"\n{FRONT}\n{tls}')
     text = text.replace('"https://id.other.example"', '"https://id.hospital.example"\nembedded = true')
     text += (
         '[idp]\ndata_dir = "idp"\n[sessions]\nbackend = "redis"\nredis_url_file = "redis-url"\nseal_key_file = "client-secret"\n'
     )
-    text += '[forward_auth]\nsocket = "door.sock"\ntrusted_uids = [33]\n'
+    text += '[[doors]]\nkind = "forward-auth"\nsocket = "door.sock"\ntrusted_uids = [33]\n'
     private(tmp_path / "redis-url", "unix:///run/redis/redis-server.sock?db=0")
     path = write_config(tmp_path, text)
     assert main(["check-config", "--file-only", str(path)]) == 0
     out = capsys.readouterr().out
-    assert "  listens on    [::]:8443, TLS (high), asks for client certificates\n" in out
-    assert f"  forward-auth  {tmp_path}/door.sock, for user ids 33\n" in out
-    assert "  identity      https://id.hospital.example (embedded, proofing: none)\n" in out
+    assert "  listens on         [::]:8443, TLS (high), asks for client certificates\n" in out
+    assert f"  door forward-auth  {tmp_path}/door.sock, for user ids 33\n" in out
+    assert "  identity           https://id.hospital.example (embedded, proofing: none)\n" in out
     assert "unix:" not in out
 
 
 def test_check_config_of_a_bad_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_config(tmp_path, MINIMAL.replace("port = 8443", "prot = 8443").replace("read", "reed"))
+    path = write_config(tmp_path, MINIMAL.replace("public_port = 443", "public_prot = 443").replace("read", "reed"))
     assert main(["check-config", str(path)]) == 2
     output = capsys.readouterr()
     assert output.out == ""
     choices = " or ".join(f'"{action}"' for action in ("read", "write", "delete", "export", "administer"))
     assert output.err.splitlines() == [
-        f"gateway: {path}:1: [server] has no `port`. Add `port = ...` there: a whole number from 1 to 65535.",
-        f"gateway: {path}:2: unknown key `prot` in [server]. Did you mean `port`?",
+        f"gateway: {path}:2: unknown key `public_prot` in [server]. Did you mean `public_port`?",
         f'gateway: {path}:33: `apps[1].routes[1].action` should be {choices}, not the text "reed". Did you mean `read`?',
     ]
 
@@ -224,8 +224,8 @@ def test_check_config_says_what_production_would(tmp_path: Path, capsys: pytest.
 
 def test_check_config_and_serve_say_the_same_and_all_of_it(tmp_path: Path) -> None:
     """Neither the configuration's own faults hide those of its files, nor the other way round."""
-    text = MINIMAL.replace('trusted_fronts = ["127.0.0.1/32"]', 'host = "127.0.0.1"')
-    path = usable(tmp_path, text + '[forward_auth]\nsocket = "run/door.sock"\ntrusted_uids = [33]\n')
+    text = MINIMAL.replace("public_port = 443", "port = 8443")
+    path = usable(tmp_path, text + '[[doors]]\nkind = "forward-auth"\nsocket = "run/door.sock"\ntrusted_uids = [33]\n')
     private(tmp_path / "assertion.pem", "no key")
     (tmp_path / "policies/zz.txt").touch()
     before = sorted(tmp_path.rglob("*"))
@@ -233,9 +233,9 @@ def test_check_config_and_serve_say_the_same_and_all_of_it(tmp_path: Path) -> No
     assert (checked.returncode, checked.stdout) == (served.returncode, served.stdout) == (2, "")
     assert checked.stderr == served.stderr
     assert [line.partition(". ")[0] for line in checked.stderr.splitlines()] == [
-        f"gateway: {path}:1: there is neither TLS here nor a trusted front that has it",
+        f"gateway: {path}:2: the listener for people has no TLS",
         f"gateway: {path}:7: {tmp_path}/assertion.pem: this is not an EC private key in PEM form",
-        f"gateway: {path}:35: there is no folder {tmp_path}/run for door.sock",
+        f"gateway: {path}:36: there is no folder {tmp_path}/run for door.sock",
         f"gateway: {path}:17: {tmp_path}/policies/zz.txt: this does not belong into a bundle",
     ]
     assert sorted(tmp_path.rglob("*")) == before
@@ -246,14 +246,14 @@ def test_check_config_and_serve_say_the_same_and_all_of_it(tmp_path: Path) -> No
 
 
 def test_serve_does_not_start_with_a_demo_configuration(tmp_path: Path) -> None:
-    text = MINIMAL.replace('trusted_fronts = ["127.0.0.1/32"]', 'public_scheme = "http"')
+    text = MINIMAL.replace("public_port = 443", "port = 8443").replace(FRONT, 'public_scheme = "http"')
     path = usable(tmp_path, f"demo = true\n{text}")
     done = run("serve", "--config", str(path))
     assert done.returncode == 2
     assert done.stdout == ""
     assert [line.partition(": ")[2].partition(". ")[0] for line in done.stderr.splitlines()] == [
         f"{path}:1: this is a demo configuration",
-        f"{path}:2: there is neither TLS here nor a trusted front that has it",
+        f"{path}:3: the listener for people has no TLS",
         f"{path}:4: people would reach the gateway without TLS",
     ]
     assert sorted(item.name for item in tmp_path.iterdir()) == [

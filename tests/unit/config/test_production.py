@@ -20,7 +20,7 @@ from gateway.config.production import DEMO_APPLICATION_ID, DEMO_FOLDER_MARK, DEM
 from gateway.rp.keys import FileSigner
 from tests.support.configuration import MINIMAL, private, write_config
 
-SERVER = '[server]\nport = 8443\ntrusted_fronts = ["127.0.0.1/32"]\n'
+SERVER = '[server]\npublic_port = 443\nfront = { socket = "front.sock", trusted_uids = [33] }\n'
 TLS = '[server.tls]\ncertificate_file = "tls.pem"\nkey_file = "tls.key"\nclient_ca_file = "ca.pem"\n'
 EMBEDDED = MINIMAL.replace(
     'issuer = "https://id.other.example"', 'issuer = "https://id.hospital.example"\nembedded = true'
@@ -74,24 +74,13 @@ def test_a_simulated_verifier(tmp_path: Path) -> None:
 
 
 def test_neither_tls_nor_a_front(tmp_path: Path) -> None:
-    only(tmp_path, server(""), "[server]", "there is neither TLS here nor a trusted front that has it")
-    only(tmp_path, server("trusted_fronts = []"), "[server]", "there is neither TLS here nor a trusted front that has it")
+    only(tmp_path, server(""), "port", "the listener for people has no TLS")
+    front = 'front = { socket = "front.sock", trusted_uids = [33] }'
+    only(tmp_path, server(front), "port", "the listener for people has no TLS")
 
 
 def test_people_without_tls(tmp_path: Path) -> None:
     only(tmp_path, server(f'public_scheme = "http"\n{TLS}'), "public_scheme", "people would reach the gateway without TLS")
-
-
-def test_a_front_on_another_machine_without_tls_between(tmp_path: Path) -> None:
-    text = server('host = "10.0.0.5"\ntrusted_fronts = ["10.0.0.4/32"]')
-    only(tmp_path, text, "host", "what the front decrypted would cross the network in clear to 10.0.0.5")
-    assert told(tmp_path, server('host = "::1"\ntrusted_fronts = ["::1/128"]')) == []
-
-
-def test_forward_auth_over_the_network_in_clear(tmp_path: Path) -> None:
-    text = f'{MINIMAL}[forward_auth]\nhost = "0.0.0.0"\nport = 9\ntrusted_peers = ["10.0.0.4/32"]\n'
-    only(tmp_path, text, 'host = "0.0.0.0"', "session cookies would cross the network in clear")
-    assert told(tmp_path, text.replace('"0.0.0.0"', '"127.0.0.1"')) == []
 
 
 @pytest.mark.parametrize(
@@ -176,7 +165,9 @@ def test_whatever_lies_in_the_demos_folder(tmp_path: Path, folder: str) -> None:
     mark_folder(tmp_path / folder)
     marked = (tmp_path / folder).resolve()
     found = [problem.what for problem in check_production(config)]
-    named = [tmp_path / name for name in ("assertion.pem", "audit.pem", "devices.sqlite3", "audit", "idp", "policies")]
+    named = [
+        tmp_path / name for name in ("assertion.pem", "audit.pem", "devices.sqlite3", "audit", "idp", "policies", "front.sock")
+    ]
     assert sorted(found) == sorted(f"{path} lies in the demo's folder {marked}" for path in named if path.is_relative_to(marked))
     assert found
 
@@ -337,7 +328,7 @@ def test_each_path_is_looked_for_in_the_demos_folder(tmp_path: Path, key: str) -
     private(mark_folder_in / "file", "-----BEGIN X-----\n")
     text = EMBEDDED.replace("client_secret_file", 'ca_file = "client-secret"\nclient_secret_file')
     text = text.replace('key_file = "audit.pem"', 'key_file = "audit.pem"\nanchor = "anchor"')
-    text += '[forward_auth]\nsocket = "door.sock"\ntrusted_uids = [33]\n'
+    text += '[[doors]]\nkind = "nginx"\nsocket = "door.sock"\ntrusted_uids = [33]\n'
     section = text.index("[audit]") if key in {"dir", "key_file"} else 0
     for way in (mark_folder_in, tmp_path / "link"):
         changed = text[:section] + re.sub(rf'^{key} = ".*"', f'{key} = "{way}/file"', text[section:], count=1, flags=re.MULTILINE)

@@ -215,13 +215,13 @@ def test_an_unknown_fact(tmp_path: Path) -> None:
     assert told(tmp_path, text)[0].endswith("Did you mean `login`?")
 
 
-@pytest.mark.parametrize("upstream", ["http://127.0.0.1:8443", "https://portal.hospital.example", "https://ehr.hospital.example"])
+@pytest.mark.parametrize("upstream", ["https://portal.hospital.example", "https://ehr.hospital.example"])
 def test_an_upstream_that_is_the_gateway(tmp_path: Path, upstream: str) -> None:
     check(tmp_path, MINIMAL.replace("http://127.0.0.1:9001", upstream), "upstream", 'the upstream of "ehr" is the gateway itself')
 
 
 def test_an_upstream_that_is_the_gateway_on_every_interface(tmp_path: Path) -> None:
-    text = MINIMAL.replace("port = 8443", 'port = 8443\nhost = "0.0.0.0"').replace("127.0.0.1:9001", "localhost:8443")
+    text = MINIMAL.replace("public_port = 443", 'port = 8443\nhost = "0.0.0.0"').replace("127.0.0.1:9001", "localhost:8443")
     check(tmp_path, text, "upstream", 'the upstream of "ehr" is the gateway itself')
 
 
@@ -311,34 +311,6 @@ def test_sessions_in_redis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "key", "what"),
-    [
-        ("", "[forward_auth]", "[forward_auth] listens either on host and port or on a socket"),
-        (
-            'host = "127.0.0.1"\nport = 9\nsocket = "s"',
-            "[forward_auth]",
-            "[forward_auth] listens either on host and port or on a socket",
-        ),
-        ('host = "127.0.0.1"', "[forward_auth]", "[forward_auth] needs host and port together"),
-        ('host = "127.0.0.1"\nport = 9', "[forward_auth]", "[forward_auth] trusts no peer, and nobody is trusted by default"),
-        ('host = "127.0.0.1"\nport = 9\ntrusted_peers = []', "[forward_auth]", "[forward_auth] trusts no peer"),
-        ('socket = "s"', "[forward_auth]", "[forward_auth] trusts no user, and nobody is trusted by default"),
-        ('socket = "s"\ntrusted_uids = [1]\ntrusted_peers = ["10.0.0.1/32"]', "trusted_peers", "a socket shows no address"),
-        ('host = "::1"\nport = 9\ntrusted_peers = ["::1"]\ntrusted_uids = [1]', "trusted_uids", "an address shows no user id"),
-        ('host = "127.0.0.1"\nport = 8443\ntrusted_peers = ["10.0.0.1"]', "port", "that is the listener of [server]"),
-        ('host = "127.0.0.1"\nport = 9\ntrusted_peers = ["0.0.0.0/0"]', "trusted_peers", "`forward_auth.trusted_peers[1]`"),
-    ],
-)
-def test_forward_auth_that_can_not_be(tmp_path: Path, section: str, key: str, what: str) -> None:
-    check(tmp_path, f"{MINIMAL}[forward_auth]\n{section}\n", key, what)
-
-
-def test_forward_auth(tmp_path: Path) -> None:
-    accepted(tmp_path, f'{MINIMAL}[forward_auth]\nsocket = "s"\ntrusted_uids = [33]\n')
-    accepted(tmp_path, f'{MINIMAL}[forward_auth]\nhost = "127.0.0.1"\nport = 9\ntrusted_peers = ["127.0.0.1/32"]\n')
-
-
-@pytest.mark.parametrize(
     ("zones", "key", "what"),
     [
         ('other = ["10.0.0.0/8"]', "other", '"other" means every address that is in no zone'),
@@ -358,14 +330,6 @@ def test_nested_zones(tmp_path: Path) -> None:
         write_config(tmp_path, f'{MINIMAL}[network.zones]\nall = ["10.0.0.0/8"]\nward = ["10.1.0.0/16", "fd00::/8"]\n'), {}
     )
     assert dict(config.network.zones) == {"all": ("10.0.0.0/8",), "ward": ("10.1.0.0/16", "fd00::/8")}
-
-
-def test_client_certificates_do_not_pass_a_front(tmp_path: Path) -> None:
-    private(tmp_path / "cert.pem", "-")
-    text = MINIMAL.replace(
-        "[portal]", '[server.tls]\ncertificate_file = "cert.pem"\nkey_file = "cert.pem"\nclient_ca_file = "cert.pem"\n[portal]'
-    )
-    check(tmp_path, text, "trusted_fronts", "behind a front the client's certificate does not reach this listener")
 
 
 @pytest.mark.parametrize(
