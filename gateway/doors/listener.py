@@ -181,6 +181,11 @@ class GatewayProtocol(web.RequestHandler):
             raise ConnectionError("the response had begun")
         return response
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Leave out bodies that are malformed: anybody can send those, and each has its record."""
+        if not isinstance(kw.get("exc_info"), BrokenBodyError):
+            super().log_exception(*args, **kw)
+
     async def refuse_head(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
         """Let the door record the refusal and say what to reply."""
         return await self._listener.on_refused(raw, refusal)

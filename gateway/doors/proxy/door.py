@@ -40,6 +40,8 @@ from gateway.kernel.ids import new_id
 logger = logging.getLogger(__name__)
 
 DOOR: Final = "proxy"
+_VERSIONS: Final = frozenset({(1, 0), (1, 1)})
+"""The parser lets 0.9 and 2.0 pass, which are framed otherwise (RFC 9112 §2.3)."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -181,6 +183,9 @@ class ProxyDoor:
             return await self._refuse(raw, refusal)
 
     async def _answer(self, http: web.BaseRequest, raw: RawRequest) -> web.StreamResponse:
+        if http.version not in _VERSIONS:
+            refusal = Refusal(reason=RefuseReason.FRAMING, detail="a version of HTTP that this connection does not speak")
+            return await self._refuse(raw, refusal)
         if http.version < (1, 1) and any(name.lower() == "transfer-encoding" for name, _ in raw.headers):
             return await self._refuse(raw, Refusal(reason=RefuseReason.FRAMING, detail="a transfer coding in HTTP/1.0"))
         parsed = parse_request(raw, self._limits.listener.head)
