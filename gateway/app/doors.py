@@ -4,12 +4,12 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.config import Config
 from gateway.config.locate import KeyPath
 from gateway.config.model import FrontListener
-from gateway.doors.external import FrontListener as Listening
+from gateway.doors.envoy import EnvoyGrpcDoor, EnvoyHttpDoor
 from gateway.doors.forward_auth import ForwardAuthDoor
 from gateway.doors.proxy import ProxyDoor
 from gateway.doors.said import Says
@@ -22,11 +22,37 @@ from gateway.present import Presenter
 SOCKET_MODE: Final = 0o666
 
 
+class Listening(Protocol):
+    """The listener of a door that is asked."""
+
+    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext) -> int:
+        """Serve on an address with mTLS; returns the port."""
+        ...
+
+    async def listen_unix(self, path: str) -> None:
+        """Serve on a unix socket."""
+        ...
+
+    async def close(self, grace_seconds: float = ...) -> None:
+        """Accept nothing more and finish."""
+        ...
+
+
 def _forward_auth(pipeline: Pipeline, presenter: Presenter, fronts: Fronts, says: Says) -> Listening:
     return ForwardAuthDoor(pipeline=pipeline, present=presenter, fronts=fronts, says=says).listener
 
 
+def _envoy_http(pipeline: Pipeline, presenter: Presenter, fronts: Fronts, says: Says) -> Listening:
+    return EnvoyHttpDoor(pipeline=pipeline, present=presenter, fronts=fronts, says=says).listener
+
+
+def _envoy_grpc(pipeline: Pipeline, presenter: Presenter, fronts: Fronts, says: Says) -> Listening:
+    return EnvoyGrpcDoor(pipeline=pipeline, present=presenter, fronts=fronts, says=says).listener
+
+
 _KINDS: Final[dict[str, Callable[[Pipeline, Presenter, Fronts, Says], Listening]]] = {
+    "envoy-http": _envoy_http,
+    "envoy-grpc": _envoy_grpc,
     "forward-auth": _forward_auth,
 }
 

@@ -39,8 +39,11 @@ class Asking:
         self._door: Final = door
         self._limits = limits
 
-    async def decide(self, described: RawRequest) -> Settled:
-        """Decide what a proved front described, and write the record. Raises nothing but cancellation."""
+    async def decide(self, described: RawRequest, *, routed: str | None = None) -> Settled:
+        """Decide what a proved front described, and write the record. Raises nothing but cancellation.
+
+        `routed`: the id of the route that the front has chosen, empty for none; it must be ours too. None: it does not say.
+        """
         refusal = _only_ours(described.headers)
         if refusal is not None:
             return await self.refuse(described, refusal)
@@ -51,7 +54,8 @@ class Asking:
         why = cross_site(parsed, f"{scheme}://{authority}")
         if why is not None:
             return await self.refuse(described, Refusal(reason=RefuseReason.CROSS_SITE, detail=why), parsed)
-        request = msgspec.structs.replace(parsed, headers=strip_client(parsed.headers, self._pipeline.protected_names()))
+        headers = strip_client(parsed.headers, self._pipeline.protected_names())
+        request = msgspec.structs.replace(parsed, headers=headers, routed=routed)
         return Settled(decision=await self._pipeline.decide(request, self._door), request=request, raw=described)
 
     async def refuse(self, raw: RawRequest, refusal: Refusal, request: Request | None = None) -> Settled:

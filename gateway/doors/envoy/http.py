@@ -1,0 +1,101 @@
+"""`ext_authz` over HTTP: Envoy repeats the client's request line and fields, and gets a status.
+
+The question is the request itself: its method, its target behind `/ask`, its Host and its fields. What Envoy says of the client
+beyond that (`gateway.doors.said`, and the route in `X-Gateway-Route`) is set by Envoy after it has removed every field of such a
+name from the client's request: see `gateway.frontconf.envoy`, whose configuration this door expects. Answers:
+
+| decision | status | |
+|---|---|---|
+| Allow | 200 | the fields to set on the request to the application; those to remove in `X-Envoy-Auth-Headers-To-Remove` |
+| Challenge, Deny, Refuse | 302, 401, 403, 4xx | the proxy door's pages, which Envoy passes on |
+| Unavailable | 470 | the page of a 503, which Envoy makes of it again |
+
+What this door does not see: the body, the response, trailers, and how the request ended: the log holds the decision and no
+completion record.
+"""
+
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.domain.decision import Allow, Unavailable
+from gateway.domain.headers import HOP_BY_HOP, fold
+from gateway.domain.reason import RefuseReason
+from gateway.domain.request import RawRequest, Refusal
+from gateway.doors.contract import Pipeline, Present, Reply
+from gateway.doors.envoy.common import HTTP_DOOR, PREFIX, ROUTE_FIELD, UNAVAILABLE_AS, changed_cookie, routed
+from gateway.doors.external import Asking, FrontListener, Settled
+from gateway.doors.listener import ListenerLimits
+from gateway.doors.reply import from_reply
+from gateway.doors.said import Says, client_of, only
+from gateway.doors.trust import Fronts
+
+_OF_THE_QUESTION: Final = (HOP_BY_HOP - {"upgrade"}) | {"contentlength", "expect"}
+"""Framing and Connection of the question are not the client's. Host and an Upgrade are."""
+_TO_REMOVE: Final = "X-Envoy-Auth-Headers-To-Remove"
+_OWN_FIELDS: Final = 16
+"""How many fields Envoy may add to the client's."""
+_OWN_BYTES: Final = 16_384
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+
+
+class EnvoyHttpDoor:
+    """The endpoint. Let `listener` listen, and close it once."""
+
+    def __init__(
+        self, *, pipeline: Pipeline, present: Present, fronts: Fronts, says: Says, limits: ListenerLimits | None = None
+    ) -> None:
+        """`says`: what the fronts tell of the client beyond its address and scheme. `limits` are for what clients send."""
+        limits = limits or ListenerLimits()
+        self._asking = Asking(pipeline=pipeline, present=present, door=HTTP_DOOR, limits=limits.head)
+        self._says: Final = says
+        head = msgspec.structs.replace(
+            limits.head,
+            target_length=limits.head.target_length + len(PREFIX),
+            header_count=limits.head.header_count + _OWN_FIELDS,
+            header_bytes=limits.head.header_bytes + _OWN_BYTES,
+        )
+        self.listener: Final = FrontListener(
+            self._answer,
+            asking=self._asking,
+            present=present,
+            fronts=fronts,
+            limits=msgspec.structs.replace(limits, head=head),
+        )
+
+    async def _answer(self, _http: web.BaseRequest, raw: RawRequest, front: str) -> web.StreamResponse:
+        # 1. A question of ours?
+        if not raw.target.startswith(f"{PREFIX}/"):
+            refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only {PREFIX}/ is answered here")
+            return await self.listener.refuse(raw, refusal)
+        # 2. What Envoy says of the client and of its own routing.
+        connection = client_of(raw.headers, front, self._says)
+        if isinstance(connection, Refusal):
+            return await self.listener.refuse(raw, connection)
+        said = only(raw.headers, ROUTE_FIELD)
+        route = said if isinstance(said, Refusal) else routed(said)
+        if isinstance(route, Refusal):
+            return await self.listener.refuse(raw, route)
+        # 3. The same decision as at every door.
+        headers = tuple(field for field in raw.headers if fold(field[0]) not in _OF_THE_QUESTION)
+        described = RawRequest(method=raw.method, target=raw.target[len(PREFIX) :], headers=headers, connection=connection)
+        # Whatever was wrong with the client's request, the question was well-formed: Envoy's connection stays.
+        return from_reply(self._reply(await self._asking.decide(described, routed=route)), close=False)
+
+    def _reply(self, settled: Settled) -> Reply:
+        if isinstance(settled.decision, Allow):
+            fields = self._asking.upstream_fields(settled.decision)
+            cookie = changed_cookie(settled.decision.request)
+            if cookie is not None:
+                fields.append(("Cookie", cookie) if cookie else (_TO_REMOVE, "cookie"))
+            return _Answer(status=200, headers=fields)
+        reply = self._asking.reply(settled)
+        if isinstance(settled.decision, Unavailable):
+            return _Answer(status=UNAVAILABLE_AS, headers=reply.headers, body=reply.body)
+        return reply
