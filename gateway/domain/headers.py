@@ -95,6 +95,32 @@ def _forbidden(name: str, protected: frozenset[str], listed: frozenset[str]) -> 
     return folded in _ALIASES and lower not in _READ_HERE
 
 
+_EXACT: Final = frozenset(name.lower() for name in CLAIMS)
+_EXACT_PREFIXES: Final = tuple(prefix.lower() for prefix in CLAIM_PREFIXES)
+
+
+def misspelt(headers: Headers, names: frozenset[str]) -> str | None:
+    """Return a field name that a careless server could take for one that no client may send, though it is not spelled so.
+
+    `names` are those that apps may be set, in lower case. A proxy that forwards by itself can clear names, but not all the ways
+    in which one can be spelled (`XRemote-User`): a request with one is better refused.
+    """
+    return next((name for name, _ in headers if _misspelt(name, names)), None)
+
+
+@functools.lru_cache(maxsize=4096)
+def _misspelt(name: str, names: frozenset[str]) -> bool:
+    lower = name.lower()
+    if lower in names or lower in _EXACT or lower.startswith(_EXACT_PREFIXES):
+        return False
+    return _forbidden(name, _folded(names), frozenset())
+
+
+@functools.lru_cache(maxsize=8)
+def _folded(names: frozenset[str]) -> frozenset[str]:
+    return frozenset(map(fold, names))
+
+
 def _listed(values: Iterable[str]) -> frozenset[str]:
     return frozenset(option.strip().lower() for value in values for option in value.split(","))
 

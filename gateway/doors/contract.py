@@ -38,6 +38,10 @@ class Pipeline(Protocol):
         """Header fields that tell the upstream who asks."""
         ...
 
+    def own_names(self) -> frozenset[str]:
+        """Header fields that any upstream may be set, in lower case."""
+        ...
+
     def protected_names(self) -> frozenset[str]:
         """Folded names that no client may send on, beside the built-in ones of `gateway.domain.headers`."""
         ...

@@ -334,6 +334,10 @@ class Pipeline:
         """Headers to set on the upstream request, and on it only."""
         return self._outgoing.headers(allow, self._clock.now())
 
+    def own_names(self) -> frozenset[str]:
+        """Header fields that any upstream may be set, in lower case."""
+        return self._outgoing.names
+
     def protected_names(self) -> frozenset[str]:
         """Folded header names that clients may never send on: see `gateway.domain.headers`."""
         return self._outgoing.protected

@@ -29,6 +29,8 @@ class Outgoing:
         self._signer = signer
         self._plain: Mapping[str, tuple[tuple[str, str], ...]] = {app.id: app.headers for app in apps}
         names = [ASSERTION_HEADER, REQUEST_ID_HEADER, *(name for app in apps for name, _ in app.headers)]
+        self.names: Final = frozenset(name.lower() for name in names)
+        """Every header that any app may be set, in lower case."""
         self.protected: Final = frozenset(fold(name) for name in names)
         """Folded names of every header that any app may be set: no client may send one to any app."""
 

@@ -3,7 +3,8 @@
 1. What can only be carried by ourselves (a WebSocket, an event stream) is refused: the front would keep it open, and nobody could
    cut it. Fronts send such requests to the embedded proxy, which decides them.
 2. The described request is made canonical or refused, as at the embedded proxy; requests of another site are refused.
-3. The client's copies of protected fields are removed, before anybody decides anything.
+3. The client's copies of protected fields are removed, before anybody decides anything. What is spelled like none of them, but
+   could be taken for one (`XRemote-User`), is refused: the front would pass it on.
 4. The one pipeline decides and records.
 """
 
@@ -12,7 +13,7 @@ from typing import Final
 import msgspec
 
 from gateway.domain.decision import Allow, Decision
-from gateway.domain.headers import strip_client
+from gateway.domain.headers import misspelt, strip_client
 from gateway.domain.reason import RefuseReason
 from gateway.domain.request import Headers, Limits, RawRequest, Refusal, Request, parse_request
 from gateway.domain.site import cross_site
@@ -54,6 +55,10 @@ class Asking:
         why = cross_site(parsed, f"{scheme}://{authority}")
         if why is not None:
             return await self.refuse(described, Refusal(reason=RefuseReason.CROSS_SITE, detail=why), parsed)
+        odd = misspelt(parsed.headers, self._pipeline.own_names())
+        if odd is not None:
+            refusal = Refusal(reason=RefuseReason.HEADER_MALFORMED, detail="a header name that is one of ours spelled otherwise")
+            return await self.refuse(described, refusal, parsed)
         headers = strip_client(parsed.headers, self._pipeline.protected_names())
         request = msgspec.structs.replace(parsed, headers=headers, routed=routed)
         return Settled(decision=await self._pipeline.decide(request, self._door), request=request, raw=described)

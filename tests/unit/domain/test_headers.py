@@ -1,6 +1,14 @@
 import pytest
 
-from gateway.domain.headers import PROTECTED, fold, response_headers, strip_client, upstream_headers, without_own_cookies
+from gateway.domain.headers import (
+    PROTECTED,
+    fold,
+    misspelt,
+    response_headers,
+    strip_client,
+    upstream_headers,
+    without_own_cookies,
+)
 
 OURS = frozenset({fold("X-Remote-User")})
 
@@ -49,3 +57,13 @@ def test_response_fields_keep_their_bytes() -> None:
 
 def test_nothing_that_the_gateway_says_can_be_configured_away() -> None:
     assert fold("X-Gateway-Assertion") in PROTECTED
+
+
+def test_what_could_be_taken_for_one_of_ours_but_is_spelled_otherwise_is_found() -> None:
+    names = frozenset({"x-remote-user", "x-gateway-assertion"})
+    usual = ("X-Remote-User", "X-Forwarded-Email", "Client-Cert", "Content-Length", "Cookie", "Accept", "X-Other", "TE", "Host")
+    for name in usual:
+        assert misspelt((("Accept", "a"), (name, "b")), names) is None, name
+    odd = ("XRemote-User", "X--Remote-User", "x_remote_user", "X.Remote.User", "_X-Remote-User", "XForwarded-For", "ClientCert")
+    for name in (*odd, "Content_Length", "X-Gateway_Assertion"):
+        assert misspelt((("Accept", "a"), (name, "b")), names) == name
