@@ -152,6 +152,10 @@ class DeviceRegistry(Protocol):
 class AuditLog(Protocol):
     """The append-only log of this process."""
 
+    def write(self, record: Record) -> int:
+        """`append` for those who can't wait and need not: the record is written during this very call. Raises AuditError."""
+        ...
+
     async def append(self, record: Record) -> int:
         """Write a record so that it survives the death of the process; return its index.
 

@@ -133,7 +133,6 @@ async def _assemble(
         clock=clock,
         outcomes=_outcomes(config),
     )
-    stack.push_async_callback(pipeline.drain)
     pipeline.streams.start()
     stack.push_async_callback(pipeline.streams.stop)
     devices.on_change(pipeline.streams.device_changed)

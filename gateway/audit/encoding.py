@@ -67,11 +67,11 @@ def encode_record(record: Record) -> bytes:
     try:
         encoded = canonical_json(record)
     except UnicodeEncodeError:
-        encoded = canonical_json(_tidy(msgspec.to_builtins(record), 0))
+        encoded = canonical_json(_tidy(_builtins(record), 0))
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise AuditError(f"a record can't be written as JSON ({error})", where=record.id) from error
     if len(encoded) > _CUT_BELOW:
-        encoded = canonical_json(_tidy(msgspec.to_builtins(record), 0))
+        encoded = canonical_json(_tidy(_builtins(record), 0))
     encoded = safe_json(encoded)
     if len(encoded) > MAX_LINE - 256:
         raise AuditError(f"a record of {len(encoded):,} bytes is over the limit of {MAX_LINE:,}", where=record.id)
@@ -125,6 +125,17 @@ def _escape(match: re.Match[str]) -> str:
     """Return the JSON escape of one character (a surrogate pair beyond the BMP)."""
     units = match[0].encode("utf-16-be")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def _builtins(record: Record) -> Any:
+    return msgspec.to_builtins(record, enc_hook=_decoded)
+
+
+def _decoded(value: Any) -> Any:
+    """What a part of a record holds that came already encoded."""
+    if isinstance(value, msgspec.Raw):
+        return msgspec.json.decode(value)
+    raise TypeError(f"{type(value).__name__} is not for records")
 
 
 def _tidy(value: Any, depth: int) -> Any:

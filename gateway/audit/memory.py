@@ -19,20 +19,24 @@ class MemoryAuditLog:
         self._broken: AuditError | None = None
         self._closed = False
 
-    def append(self, record: Record) -> Coroutine[Any, Any, int]:
-        """Keep a record during this very call; the coroutine only hands out its index, or raises AuditError."""
+    def write(self, record: Record) -> int:
+        """Keep a record and return its index, or raise AuditError."""
         if self._broken is not None:
-            return failure(again(self._broken))
+            raise again(self._broken)
         if self._closed:
-            return failure(AuditError("the log is closed", where="memory"))
-        try:
-            encode_record(record)
-        except AuditError as error:
-            return failure(error)
+            raise AuditError("the log is closed", where="memory")
+        encode_record(record)
         index = len(self.records)
         self.records.append(record)
         self._feed.publish(index, record)
-        return value(index)
+        return index
+
+    def append(self, record: Record) -> Coroutine[Any, Any, int]:
+        """Keep a record during this very call; the coroutine only hands out its index, or raises AuditError."""
+        try:
+            return value(self.write(record))
+        except AuditError as error:
+            return failure(error)
 
     async def synced(self, index: int) -> None:
         """Return at once, unless the log is broken or has no such record."""

@@ -161,13 +161,38 @@ class DiskAuditLog:
         """Why nothing more can be written, or None. For health checks."""
         return self._broken
 
+    def write(self, record: Record) -> int:
+        """Write a record during this very call and return its index. Raises AuditError."""
+        if self._broken is not None:
+            raise again(self._broken)
+        if self._closed is not None:
+            raise AuditError("the log is closed", where=str(self._folder))
+        if threading.get_ident() != self._owner:
+            raise AuditError("append was called in another thread than the event loop's", where=str(self._folder))
+        encoded = encode_record(record)
+        index = self._tree.size
+        try:
+            if self._storage.full(len(encoded) + 200):
+                self._storage.rotate(self._snapshot())
+                self._signed = index
+                self._on_synced(index)
+            line, digest = seal(index, self._head, encoded)
+            self._storage.write(line)
+        except OSError as error:
+            raise again(self._break(error)) from error
+        self._tree.add(digest)
+        self._head = digest.hex()
+        self._wake(urgent=False)
+        self._feed.publish(index, record)
+        return index
+
     def append(self, record: Record) -> Coroutine[Any, Any, int]:
         """Write a record during this very call; the coroutine only hands out its index, or raises AuditError.
 
         So cancelling the task that awaits it, however often and however early, does not lose the record.
         """
         try:
-            return value(self._append(record))
+            return value(self.write(record))
         except AuditError as error:
             return failure(error)
 
@@ -208,30 +233,6 @@ class DiskAuditLog:
             raise again(self._broken)
 
     # ------------------------------------------------------------ in the event loop
-
-    def _append(self, record: Record) -> int:
-        if self._broken is not None:
-            raise again(self._broken)
-        if self._closed is not None:
-            raise AuditError("the log is closed", where=str(self._folder))
-        if threading.get_ident() != self._owner:
-            raise AuditError("append was called in another thread than the event loop's", where=str(self._folder))
-        encoded = encode_record(record)
-        index = self._tree.size
-        try:
-            if self._storage.full(len(encoded) + 200):
-                self._storage.rotate(self._snapshot())
-                self._signed = index
-                self._on_synced(index)
-            line, digest = seal(index, self._head, encoded)
-            self._storage.write(line)
-        except OSError as error:
-            raise again(self._break(error)) from error
-        self._tree.add(digest)
-        self._head = digest.hex()
-        self._wake(urgent=False)
-        self._feed.publish(index, record)
-        return index
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(tree=self._tree.copy(), head=self._head)

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -14,9 +15,13 @@ class Zones:
             (ipaddress.ip_network(text), name) for name, texts in zones.items() for text in texts
         ]
         self._ranges = sorted(ranges, key=lambda pair: -pair[0].prefixlen)
+        self._zone_of = lru_cache(maxsize=4096)(self._find)
 
     def zone_of(self, address: str) -> str:
         """Return the zone's name. An IPv4-mapped IPv6 address counts as the IPv4 address."""
+        return self._zone_of(address)
+
+    def _find(self, address: str) -> str:
         try:
             ip = ipaddress.ip_address(address.partition("%")[0])
         except ValueError:

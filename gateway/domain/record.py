@@ -67,7 +67,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision", 
     remedy: tuple[str, ...] = ()
     bundle: str = ""
     """Content hash of the policy bundle that decided."""
-    facts: dict[str, Any] | None = None
+    facts: dict[str, Any] | msgspec.Raw | None = None
+    """Raw: already encoded, on its way to the log."""
     request_id: str = ""
     phase: Literal["request", "stream"] = "request"
     """`stream`: an open stream was decided again."""

@@ -13,7 +13,6 @@ Steps, each numbered above its code:
 Fails closed: a store or log that does not answer, and any error that nobody expected, is Unavailable.
 """
 
-import asyncio
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final, Literal, Protocol
@@ -41,18 +40,24 @@ from gateway.domain.route import Match, RouteTable
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.ids import new_id
-from gateway.pipeline.gather import gather
+from gateway.kernel.recent import Recent
+from gateway.pipeline.gather import gather, target_facts
 from gateway.pipeline.outgoing import Outgoing
-from gateway.pipeline.records import decision_record, source_of, timestamp
+from gateway.pipeline.records import decision_record, recorded_facts, source_of, timestamp
 from gateway.pipeline.streams import Streams, StreamWatch
+from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
-from gateway.policy.facts import Facts
+from gateway.policy.facts import Facts, TargetFacts
 from gateway.policy.remedy import Outcomes, find_remedy
 from gateway.ports import AuditLog, Missing, PostureSource, SessionStore
 
 logger = logging.getLogger(__name__)
 
 SYNCED_ACTIONS: Final = frozenset({"write", "delete", "export", "administer"})
+MAX_LINES: Final = 4096
+"""Request lines whose route is remembered."""
+MAX_LINE: Final = 512
+"""Characters; the route of a longer line is looked for each time."""
 _STORES: Final = frozenset({UnavailableReason.SESSION_STORE, UnavailableReason.DEVICE_REGISTRY})
 """A `StoreUnavailable` names its store in `where` with one of these; anything else counts as the session store."""
 _MISSING: Final = {
@@ -77,11 +82,24 @@ class _Draft:
 
     __slots__ = ("bundle", "decision", "facts", "match")
 
-    def __init__(self, decision: Decision, match: Match | None = None, facts: Facts | None = None, bundle: str = "") -> None:
+    def __init__(
+        self,
+        decision: Decision,
+        match: Match | None = None,
+        facts: msgspec.Raw | dict[str, Any] | None = None,
+        bundle: str = "",
+    ) -> None:
         self.decision = decision
         self.match = match
         self.facts = facts
         self.bundle = bundle
+
+
+class _Found(msgspec.Struct):
+    """The route of a request line, and what it means to the policies."""
+
+    match: Match
+    target: TargetFacts
 
 
 class Pipeline:
@@ -112,7 +130,8 @@ class Pipeline:
         self._timezone = timezone
         self._clock = clock
         self._outcomes = outcomes
-        self._completions: set[asyncio.Task[None]] = set()
+        self._lines: Recent[tuple[str, str, str, str, bool], _Found] = Recent(MAX_LINES)
+        self._answers = AnswerCache(policies.current)
         self.streams: Final = Streams(self.recheck, sessions)
 
     # ------------------------------------------------------------------ deciding
@@ -173,9 +192,10 @@ class Pipeline:
 
     async def _decide(self, decision_id: str, request: Request) -> _Draft:
         # 1. The request finds its route, once.
-        match = self._routes.find(request)
-        if isinstance(match, RefuseReason):
-            return _Draft(Refuse(id=decision_id, reason=match))
+        found = self._find(request)
+        if isinstance(found, RefuseReason):
+            return _Draft(Refuse(id=decision_id, reason=found))
+        match = found.match
         if request.routed is not None and request.routed != match.route.id:
             detail = "the front has chosen another route: its configuration is not the one made from this gateway's"
             return _Draft(Refuse(id=decision_id, reason=RefuseReason.ROUTE_MISMATCH, detail=detail))
@@ -188,28 +208,43 @@ class Pipeline:
         if isinstance(handle, Missing):
             reason = _MISSING[handle.why]
             return _Draft(Challenge(id=decision_id, reason=reason, request=request, route=match.route), match)
-        return await self._judge(decision_id, request, match, handle)
+        return await self._judge(decision_id, request, found, handle)
 
     async def _decide_again(self, allow: Allow) -> _Draft:
-        match = self._routes.find(allow.request)
-        if isinstance(match, RefuseReason):
-            return _Draft(Refuse(id=allow.id, reason=match))
+        found = self._find(allow.request)
+        if isinstance(found, RefuseReason):
+            return _Draft(Refuse(id=allow.id, reason=found))
         session = await self._sessions.get(allow.handle.session.id, self._clock.now())
         if session is None:
             reason = ChallengeReason.SESSION_REVOKED
-            return _Draft(Challenge(id=allow.id, reason=reason, request=allow.request, route=match.route), match)
+            return _Draft(Challenge(id=allow.id, reason=reason, request=allow.request, route=found.match.route), found.match)
         # A stream keeps the generation that it was opened with: a later step-up does not lift it.
         handle = Handle(session=session, host=allow.handle.host, generation=allow.handle.generation)
-        return await self._judge(allow.id, allow.request, match, handle)
+        return await self._judge(allow.id, allow.request, found, handle)
 
-    async def _judge(self, decision_id: str, request: Request, match: Match, handle: Handle) -> _Draft:
+    def _find(self, request: Request) -> "_Found | RefuseReason":
+        """The route of a request. The same line finds the same route again: the table never changes."""
+        line = (request.host, request.path, request.query, request.method, request.websocket)
+        found = self._lines.get(line)
+        if found is not None:
+            return found
+        match = self._routes.find(request)
+        if isinstance(match, RefuseReason):
+            return match
+        found = _Found(match, target_facts(match))
+        if len(request.path) + len(request.query) <= MAX_LINE:
+            self._lines.put(line, found)
+        return found
+
+    async def _judge(self, decision_id: str, request: Request, found: "_Found", handle: Handle) -> _Draft:
+        match = found.match
         # 3. The device is what it can prove on this very request.
         posture = await self._posture.observe(request.connection, handle)
         # 4. The closed set of facts.
         facts = gather(
             handle=handle,
             posture=posture,
-            match=match,
+            target=found.target,
             connection=request.connection,
             zones=self._zones,
             now=self._clock.now(),
@@ -217,7 +252,10 @@ class Pipeline:
         )
         # 5. The policy set in force answers.
         bundle = self._policies.current
-        answer = bundle.evaluate(facts)
+        if bundle is not self._answers.bundle:
+            self._answers = AnswerCache(bundle)
+        recorded = recorded_facts(facts)
+        answer = self._answers.evaluate(facts, recorded if isinstance(recorded, msgspec.Raw) else None)
         if answer.allowed:
             allow = Allow(
                 id=decision_id,
@@ -228,7 +266,7 @@ class Pipeline:
                 policies=answer.policies,
                 lease_seconds=_lease(answer, request, facts),
             )
-            return _Draft(allow, match, facts, bundle.version)
+            return _Draft(allow, match, recorded, bundle.version)
         # 6. What would let the person in?
         deny = Deny(
             id=decision_id,
@@ -241,7 +279,7 @@ class Pipeline:
             errors=answer.errors,
             remedy=self._remedy(bundle, facts, posture),
         )
-        return _Draft(deny, match, facts, bundle.version)
+        return _Draft(deny, match, recorded, bundle.version)
 
     def _remedy(self, bundle: Bundle, facts: Facts, posture: Posture) -> tuple[RemedyStep, ...]:
         outcomes = self._outcomes
@@ -267,7 +305,7 @@ class Pipeline:
         # 7. Written before anybody acts on it; synced where the action asks for it.
         decision = draft.decision
         try:
-            index = await self._log.append(
+            index = self._log.write(
                 decision_record(
                     decision,
                     now=self._clock.now(),
@@ -302,7 +340,7 @@ class Pipeline:
         started: float,
         problem: UpstreamProblem = UpstreamProblem.NONE,
     ) -> None:
-        """Write how an allowed request ended. `started` is monotonic. The task is retained: no cancellation loses it."""
+        """Write how an allowed request ended, during this very call. `started` is monotonic."""
         record = CompletionRecord(
             id=allow.id,
             at=timestamp(self._clock.now()),
@@ -312,21 +350,11 @@ class Pipeline:
             duration_ms=max(0, round((self._clock.monotonic() - started) * 1000)),
             problem=str(problem),
         )
-        task = asyncio.get_running_loop().create_task(self._complete(record))
-        self._completions.add(task)
-        task.add_done_callback(self._completions.discard)
-
-    async def _complete(self, record: CompletionRecord) -> None:
         try:
-            await self._log.append(record)
+            self._log.write(record)
         except AuditError as error:
             # The log is broken from here on, so every later decision is Unavailable; nothing more can be done for this one.
             logger.debug("completion of %s could not be written: %s", record.id, error)
-
-    async def drain(self) -> None:
-        """Wait for completion records that are being written. Call after the doors have closed, before the log does."""
-        while self._completions:
-            await asyncio.gather(*self._completions)
 
     # ------------------------------------------------------------------ for the doors
 

@@ -1,11 +1,14 @@
 """From what is known to the facts that policies can read. Pure: the time comes in."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from gateway.domain.connection import Connection
-from gateway.domain.identity import AuthEvent, Handle, Proofing
+from gateway.domain.identity import AuthEvent, AuthKind, Handle, Proofing
 from gateway.domain.network import Zones
 from gateway.domain.posture import STRENGTH, Posture
 from gateway.domain.route import Match
@@ -27,42 +30,74 @@ SECONDS_A_DAY: Final = 86_400
 
 
 def gather(
-    *, handle: Handle, posture: Posture, match: Match, connection: Connection, zones: Zones, now: float, timezone: ZoneInfo
+    *, handle: Handle, posture: Posture, target: TargetFacts, connection: Connection, zones: Zones, now: float, timezone: ZoneInfo
 ) -> Facts:
     """Build the closed set of facts for one request at time `now` (epoch seconds)."""
     identity = handle.session.identity
-    local = datetime.fromtimestamp(now, timezone)
     return Facts(
         principal=PrincipalFacts(id=identity.subject, roles=identity.roles, organization=identity.organization),
         authentication=authentication_facts(handle.events(), now),
         proofing=proofing_facts(handle.proofing(), now),
         device=device_facts(posture, now),
         network=NetworkFacts(zone=zones.zone_of(connection.peer_address), tls=connection.tls),
-        time=TimeFacts(hour=local.hour, weekday=local.isoweekday(), date=local.date().isoformat()),
+        time=_time_facts(int(now), timezone),
         situation="normal",
         grants=(),
-        target=TargetFacts(
-            app=match.app.id,
-            route=match.route.id,
-            action=match.route.action,
-            sensitivity=match.route.sensitivity,
-            patient=match.patient,
-        ),
+        target=target,
+    )
+
+
+def target_facts(match: Match) -> TargetFacts:
+    """What is asked for, once the route is known."""
+    return TargetFacts(
+        app=match.app.id,
+        route=match.route.id,
+        action=match.route.action,
+        sensitivity=match.route.sensitivity,
+        patient=match.patient,
+    )
+
+
+@lru_cache(maxsize=16)
+def _time_facts(second: int, timezone: ZoneInfo) -> TimeFacts:
+    local = datetime.fromtimestamp(second, timezone)
+    return TimeFacts(hour=local.hour, weekday=local.isoweekday(), date=local.date().isoformat())
+
+
+class _Proved(msgspec.Struct, frozen=True, kw_only=True):
+    """What events prove, whatever the time."""
+
+    kinds: tuple[AuthKind, ...]
+    factors: int
+    phishing_resistant: bool
+    newest: int
+    """0 without any: as old as can be, so that no "younger than" can hold."""
+    newest_touch: int | None
+
+
+@lru_cache(maxsize=4096)
+def _proved(events: tuple[AuthEvent, ...]) -> _Proved:
+    kinds = tuple(sorted({event.kind for event in events}))
+    return _Proved(
+        kinds=kinds,
+        factors=count_factors(kinds),
+        phishing_resistant=any(event.phishing_resistant for event in events),
+        newest=max((event.at for event in events), default=0),
+        newest_touch=max((event.at for event in events if event.kind == "fido2"), default=None),
     )
 
 
 def authentication_facts(events: tuple[AuthEvent, ...], now: float) -> AuthenticationFacts:
     """Summarise what was proved. Events from the future (beyond clock skew) do not count."""
-    believed = [event for event in events if event.at <= now + MAX_SKEW_SECONDS]
-    touches = [event.at for event in believed if event.kind == "fido2"]
-    kinds = tuple(sorted({event.kind for event in believed}))
+    proved = _proved(events)
+    if proved.newest > now + MAX_SKEW_SECONDS:
+        proved = _proved(tuple(event for event in events if event.at <= now + MAX_SKEW_SECONDS))
     return AuthenticationFacts(
-        kinds=kinds,
-        factors=count_factors(kinds),
-        phishing_resistant=any(event.phishing_resistant for event in believed),
-        # Nothing believed: as old as can be, so that no "younger than" can hold.
-        age_seconds=_age(max((event.at for event in believed), default=0), now),
-        key_touch_age_seconds=_age(max(touches), now) if touches else None,
+        kinds=proved.kinds,
+        factors=proved.factors,
+        phishing_resistant=proved.phishing_resistant,
+        age_seconds=_age(proved.newest, now),
+        key_touch_age_seconds=_age(proved.newest_touch, now) if proved.newest_touch is not None else None,
     )
 
 

@@ -1,7 +1,9 @@
 """From values to log records. Pure: the time comes in."""
 
+import math
 from datetime import UTC, datetime
-from typing import Final, Literal
+from functools import lru_cache
+from typing import Any, Final, Literal
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -18,6 +20,8 @@ MAX_TARGET: Final = 2048
 MAX_NAMES: Final = 32
 MAX_NAME: Final = 64
 
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+
 _OUTCOME: Final[dict[type, Literal["allow", "challenge", "deny", "refuse", "unavailable"]]] = {
     Allow: "allow",
     Challenge: "challenge",
@@ -27,12 +31,34 @@ _OUTCOME: Final[dict[type, Literal["allow", "challenge", "deny", "refuse", "unav
 
 
 def timestamp(now: float) -> str:
-    """RFC 3339 UTC with milliseconds."""
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """RFC 3339 UTC with milliseconds. Microseconds are rounded, the rest is cut, as `datetime` does."""
+    micro = round(math.modf(now)[0] * 1_000_000)
+    second = int(now)
+    if micro >= 1_000_000:  # noqa: PLR2004  a second
+        second, micro = second + 1, 0
+    return f"{_second(second)}{micro // 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat().replace("+00:00", ".")
+
+
+def recorded_facts(facts: Facts) -> msgspec.Raw | dict[str, Any]:
+    """Facts as they stand in the log: JSON with sorted names, encoded once. Plain values where they hold what UTF-8 can't: the
+    log knows what to do with that.
+    """
+    try:
+        return msgspec.Raw(_encode(facts))
+    except UnicodeEncodeError:
+        plain: dict[str, Any] = msgspec.to_builtins(facts)
+        return plain
 
 
 def printable(text: str, limit: int = MAX_TARGET) -> str:
     """Text from outside as printable ASCII, everything else backslash-escaped, cut at `limit`."""
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     escaped = text.encode("ascii", "backslashreplace").decode("ascii")
     safe = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in escaped)
     return safe if len(safe) <= limit else f"{safe[: limit - 3]}..."
@@ -68,22 +94,25 @@ def decision_record(
     method: str,
     target: str,
     match: Match | None = None,
-    facts: Facts | None = None,
+    facts: msgspec.Raw | dict[str, Any] | None = None,
     bundle: str = "",
     phase: Literal["request", "stream"] = "request",
     request_id: str = "",
 ) -> DecisionRecord:
-    """Describe a decision for the log. Query values never enter: they may hold what a search was for."""
+    """Describe a decision for the log. Query values never enter: they may hold what a search was for.
+
+    `facts`: as `recorded_facts` gave them.
+    """
     path, _, query = target.partition("?")
-    handle = decision.handle if isinstance(decision, Allow | Deny) else None
-    device = decision.posture.device if isinstance(decision, Allow | Deny) else None
+    known = decision if isinstance(decision, Allow | Deny) else None
+    device = known.posture.device if known is not None else None
     return DecisionRecord(
         # A re-decided stream is a decision of its own: the id that its completion record carries stays unique.
         id=decision.id if phase == "request" else new_id("dec"),
         at=timestamp(now),
         outcome=_OUTCOME.get(type(decision), "unavailable"),
         reason="policy_permits" if isinstance(decision, Allow) else str(decision.reason),
-        actor=actor_of(handle, device.id if device else ""),
+        actor=actor_of(known.handle if known is not None else None, device.id if device else ""),
         source=source,
         host=printable(host, 255),
         method=printable(method, 32),
@@ -93,13 +122,13 @@ def decision_record(
         route=match.route.id if match else "",
         action=match.route.action if match else "",
         patient=printable(match.patient, 128) if match else "",
-        policies=decision.policies if isinstance(decision, Allow | Deny) else (),
+        policies=known.policies if known is not None else (),
         errors=decision.errors
         if isinstance(decision, Deny)
         else ((printable(decision.detail, 512),) if not isinstance(decision, Allow | Challenge) and decision.detail else ()),
         remedy=tuple(str(step) for step in decision.remedy) if isinstance(decision, Deny) else (),
         bundle=bundle,
-        facts=msgspec.to_builtins(facts) if facts is not None else None,
+        facts=facts,
         request_id=request_id or decision.id,
         phase=phase,
         lease_seconds=decision.lease_seconds if isinstance(decision, Allow) else 0,

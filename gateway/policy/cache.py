@@ -11,12 +11,13 @@ from typing import Final
 
 import msgspec
 
+from gateway.kernel.recent import Recent
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts
 from gateway.policy.reads import place, whole_numbers
 
 MAX_ANSWERS: Final = 4096
-"""Answers that are kept at least, while they are asked for; about twice as many at most."""
+"""Answers that are kept: see `Recent`."""
 _ALWAYS: Final = ("principal", "target.app", "target.route", "target.action")
 _NUMBERS: Final = whole_numbers()
 _LONG: Final = (-(2**63), 2**63)
@@ -36,14 +37,12 @@ class AnswerCache:
         # Every number, read or not: it can still be one that Cedar can't take.
         self._numbers = attrgetter(*_NUMBERS)
         self._limits = tuple(tuple(sorted({*_LONG, *reads.thresholds.get(name, ())})) for name in _NUMBERS)
-        self._size = size
-        self._young: dict[object, Answer] = {}
-        self._old: dict[object, Answer] = {}
+        self._answers: Recent[tuple[object, ...], Answer] = Recent(size)
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._answers)
 
-    def evaluate(self, facts: Facts, encoded: bytes | None = None) -> Answer:
+    def evaluate(self, facts: Facts, encoded: bytes | msgspec.Raw | None = None) -> Answer:
         """Return what `bundle.evaluate` returns for these facts. Never raises. `encoded`: these very facts as JSON, where the
         caller has it already.
         """
@@ -53,14 +52,8 @@ class AnswerCache:
             key = (self._exactly(facts), *map(place, self._numbers(facts), self._limits))
         except Exception:  # noqa: BLE001  the bundle says what is wrong with them
             return self.bundle.evaluate(facts)
-        answer = self._young.get(key)
+        answer = self._answers.get(key)
         if answer is None:
-            answer = self._old.get(key) or self.bundle.evaluate(facts)
-            self._remember(key, answer)
+            answer = self.bundle.evaluate(facts)
+            self._answers.put(key, answer)
         return answer
-
-    def _remember(self, key: object, answer: Answer) -> None:
-        """Two generations: what is asked for again moves to the young one, and when that is full the old one goes."""
-        if len(self._young) >= self._size:
-            self._old, self._young = self._young, {}
-        self._young[key] = answer

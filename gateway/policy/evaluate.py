@@ -211,9 +211,9 @@ def _together(enforced: Answer, marked: Answer) -> ReportOnly:
     return ReportOnly(allowed=allowed, policies=policies, errors=marked.errors)
 
 
-def facts_of_record(recorded: dict[str, Any]) -> Facts:
+def facts_of_record(recorded: dict[str, Any] | msgspec.Raw) -> Facts:
     """Return the facts of a decision record, so that the decision can be made again.
 
     msgspec.ValidationError when the record's facts are not this version's closed set.
     """
-    return msgspec.convert(recorded, Facts)
+    return _typed(recorded) if isinstance(recorded, msgspec.Raw) else msgspec.convert(recorded, Facts)

@@ -111,7 +111,6 @@ class Wire:
     async def close(self) -> None:
         await self.gate.door.close(0.2)
         await self.gate.pipeline.streams.stop()
-        await self.gate.pipeline.drain()
         self.server.close()
         await asyncio.sleep(0.05)
 

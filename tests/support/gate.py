@@ -233,7 +233,6 @@ class Gate:
     async def close(self) -> None:
         await self.door.close(0.5)
         await self.pipeline.streams.stop()
-        await self.pipeline.drain()
         await self.upstream.stop()
 
     # ---- as a client

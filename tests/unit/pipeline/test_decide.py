@@ -193,7 +193,6 @@ async def test_a_completion_survives_cancellation_and_carries_the_id(world: Worl
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await world.pipeline.drain()
     (record,) = world.completions()
     assert (record.id, record.bytes_out, record.problem) == (decision.id, 2, "client_gone")
 

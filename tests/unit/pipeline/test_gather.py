@@ -8,7 +8,7 @@ from gateway.domain.identity import AuthEvent, Handle, Identity, Proofing, Sessi
 from gateway.domain.network import Zones
 from gateway.domain.posture import Device, Posture
 from gateway.domain.route import App, Match, Route
-from gateway.pipeline.gather import authentication_facts, device_facts, gather, proofing_facts
+from gateway.pipeline.gather import authentication_facts, device_facts, gather, proofing_facts, target_facts
 
 NOW = 1_800_000_000  # 2027-01-15 17:00:00 in Tokyo, a Friday
 
@@ -82,7 +82,7 @@ def test_time_is_the_hospitals() -> None:
     facts = gather(
         handle=Handle(session=session(event("pwd", NOW)), host="ehr.localhost", generation=2),
         posture=Posture(),
-        match=Match(app=app, route=route, places={}),
+        target=target_facts(Match(app=app, route=route, places={})),
         connection=Connection(peer_address="192.0.2.7"),
         zones=Zones({"ward": ["192.0.2.0/24"]}),
         now=NOW,

@@ -11,7 +11,7 @@ import pytest
 from gateway.domain.decision import Allow, Decision, Unavailable
 from gateway.domain.posture import Posture
 from gateway.domain.reason import UnavailableReason
-from gateway.kernel.errors import AuditError, StoreUnavailable
+from gateway.kernel.errors import StoreUnavailable
 from gateway.pipeline import streams as module
 from gateway.pipeline.streams import AT_A_TIME, Streams, StreamWatch
 from gateway.ports import SessionChange
@@ -269,10 +269,7 @@ async def test_a_stream_that_cannot_be_recorded_as_cut_is_cut() -> None:
     assert isinstance(allow, Allow)
     world.pipeline.streams.start()
 
-    async def broken(record: object) -> int:
-        raise AuditError("disk full")
-
-    world.log.append = broken  # type: ignore[method-assign]  # the log breaks
+    world.log.fail()
     with world.pipeline.watch(allow) as watch:
         await world.sessions.revoke(session.id)
         assert await cut(watch) == "audit_log"
