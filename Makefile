@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Both prepare what they need.
-.PHONY: help setup setup-test demo test lint types unit lock clean
+.PHONY: help setup setup-test demo test bench lint types unit lock clean
 .NOTPARALLEL:
 
 help:            ## this list
@@ -15,6 +15,10 @@ demo: setup      ## run the whole product on this machine, with synthetic patien
 	@.venv/bin/gateway demo $(ARGS)
 
 test: setup-test lint types unit  ## everything that must be true
+
+bench: setup-test ## measure everything side by side; QUICK=1 takes less than four minutes (docs/performance.md)
+	@sh deploy/dev/bench.sh
+	@.venv/bin/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(ARGS)
 
 lint:            ## style and import rules
 	.venv/bin/ruff check .

@@ -1,0 +1,168 @@
+"""The parts of a run. Each adds what it found to the `Run`."""
+
+import asyncio
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from bench.children import BenchError, Children, free_port, run_tool
+from bench.load import press
+from bench.plan import Plan
+from bench.report import Run
+from bench.sockets import close_sockets, cut_at_once, cut_one_by_one, more_sessions, open_sockets, spread, weigh
+from bench.stand import Guarded, Row, Stand, start_gateway
+
+Say = Callable[[str], None]
+RATE: Final = 200
+WRITTEN_SECONDS: Final = 10.0
+_MS: Final = 1000.0
+_KIB: Final = 1024.0
+LATENCY_ROWS: Final = ("direct", "naive", "embedded")
+
+
+# ---------------------------------------------------------------- requests a second
+
+
+async def measure_rates(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
+    """Press every row once in each round, every second round in the opposite order."""
+    await _records_are_left(stand)
+    rows = list(stand.rows.values())
+    run.rates = {row.name: [] for row in rows}
+    for number in range(plan.rounds):
+        say(f"requests a second, round {number + 1} of {plan.rounds}")
+        for row in rows if number % 2 == 0 else reversed(rows):
+            run.rates[row.name].append((await press(row.target(), plan.seconds)).rate)
+
+
+async def _records_are_left(stand: Stand) -> None:
+    """Warm our rows, and see that each request under them has left its record: a fast door without a log is none.
+
+    The lease's records come from nginx's access log and may be some seconds late.
+    """
+    for guarded, names in stand.recorded():
+        for name in names:
+            before = _records(guarded)
+            done = await press(stand.rows[name].target(), 1)
+            deadline = time.monotonic() + WRITTEN_SECONDS
+            while _records(guarded) - before < done.total:
+                if time.monotonic() > deadline:
+                    raise BenchError(f"{name}: {done.total} requests left {_records(guarded) - before} records")
+                await asyncio.sleep(0.1)
+
+
+def _records(guarded: Guarded) -> int:
+    """How many lines the log has, of decisions and completions."""
+    files = (guarded.site.folder / "audit").rglob("*.jsonl")
+    return sum(file.read_bytes().count(b"\n") for file in files)
+
+
+# ---------------------------------------------------------------- latency
+
+
+async def measure_latency(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
+    """Send at a constant rate, row after row in each round; what is added is taken round by round."""
+    names = [name for name in LATENCY_ROWS if name in stand.rows and not (plan.quick and name == "naive")]
+    run.latency = {name: [] for name in names}
+    for number in range(plan.rounds):
+        say(f"latency at {RATE} requests/s, round {number + 1} of {plan.rounds}")
+        for name in names if number % 2 == 0 else reversed(names):
+            run.latency[name].append(await _paced(stand.rows[name], plan.latency_seconds))
+    for limit, key in (("added_p50_ms", "p50"), ("added_p99_ms", "p99")):
+        pairs = zip(run.latency["embedded"], run.latency["direct"], strict=True)
+        run.limits[limit] = [(ours[key] - direct[key]) * _MS for ours, direct in pairs]
+
+
+async def _paced(row: Row, seconds: float) -> dict[str, float]:
+    headers = row.headers or (("Host", f"ehr.localhost:{row.port}"),)
+    options = [part for name, value in headers for part in ("--header", f"{name}: {value}")]
+    command = [sys.executable, "-m", "bench.rate", str(row.port), row.path, "--rate", str(RATE), "--seconds", str(seconds)]
+    found: dict[str, float] = json.loads(await run_tool(*command, *options))
+    if found["count"] != round(RATE * seconds):
+        raise BenchError(f"{row.name}: {found['count']} answers")
+    return found
+
+
+# ---------------------------------------------------------------- profile
+
+
+async def measure_profile(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
+    """Look where the embedded door's time goes under full load."""
+    if stand.memory is None:
+        raise BenchError("there is no gateway to look at")
+    say("profile")
+    for name in ("embedded",):
+        await stand.memory.talk.ask("profile")
+        await press(stand.rows[name].target(), plan.profile_seconds)
+        run.profile[name] = await stand.memory.talk.ask("profiled")
+
+
+# ---------------------------------------------------------------- streams and memory
+
+
+async def measure_sockets(children: Children, plan: Plan, run: Run, say: Say) -> None:
+    """Weigh idle WebSockets, and time how soon they are cut: all sessions at once, then one after the other."""
+    say(f"{plan.sockets} WebSockets")
+    guarded = await _fresh(children, "gateway-sockets")
+    talk, port = guarded.talk, guarded.site.port
+    try:
+        each, sockets, sessions = await weigh(talk, port, plan.sockets)
+        at_once = await cut_at_once(talk, sockets, sessions)
+        close_sockets(sockets)
+        sessions = await more_sessions(talk)
+        sockets = await open_sockets(port, sessions, plan.sockets)
+        one_by_one = await cut_one_by_one(talk, sockets, sessions, plan.one_by_one)
+        close_sockets(sockets)
+    finally:
+        children.stop_all()
+    run.sockets = {"count": plan.sockets, "kib_each": each / _KIB, "at_once": spread(at_once), "one_by_one": spread(one_by_one)}
+    run.limits["websocket_kib"] = [each / _KIB]
+    run.limits["cut_p99_ms"] = [run.sockets["at_once"]["p99"] * _MS]
+    run.limits["cut_one_p99_ms"] = [run.sockets["one_by_one"]["p99"] * _MS]
+
+
+async def measure_memory(children: Children, plan: Plan, run: Run, say: Say) -> None:
+    """Fill a fresh worker with sessions."""
+    say(f"{plan.sessions} sessions")
+    guarded = await _fresh(children, "gateway-memory")
+    try:
+        before = (await guarded.talk.ask("memory"))["rss"]
+        filled = await guarded.talk.ask("fill", count=plan.sessions, host="ehr.localhost")
+        after = (await guarded.talk.ask("memory"))["rss"]
+    finally:
+        children.stop_all()
+    mib = _KIB * _KIB
+    run.memory = {
+        "sessions": plan.sessions,
+        "before_mib": before / mib,
+        "after_mib": after / mib,
+        "fill_seconds": filled["seconds"],
+    }
+    run.limits["sessions_100k_mib"] = [after / mib]
+
+
+async def _fresh(children: Children, name: str) -> Guarded:
+    upstream = free_port()
+    process = children.python(f"{name}-upstream", "bench.ws_upstream", str(upstream))
+    await children.ready(f"{name}-upstream", process, upstream)
+    return await start_gateway(children, name, upstream=upstream)
+
+
+# ---------------------------------------------------------------- decisions alone
+
+
+async def measure_decisions(plan: Plan, run: Run, say: Say) -> None:
+    """Time decisions by themselves."""
+    say("decisions with 10 to 1,000 routes and policies")
+    run.decisions = await _decisions(quick=plan.quick)
+
+
+async def _decisions(*, quick: bool) -> dict[str, Any]:
+    try:
+        module = importlib.import_module("bench.decisions")
+    except ModuleNotFoundError:
+        return {}
+    found: dict[str, Any] = await module.measure(quick)
+    return found

@@ -1,0 +1,210 @@
+"""What a run found, as tables for people and as `bench/results/latest.json` for machines."""
+
+import datetime as dt
+import json
+import platform
+import statistics
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from bench.targets import ROWS, Verdict
+
+RESULTS: Final = Path(__file__).parent / "results"
+LATEST: Final = RESULTS / "latest.json"
+_MS: Final = 1000.0
+
+
+class Run(msgspec.Struct, kw_only=True):
+    """Everything that a run found."""
+
+    quick: bool
+    rates: dict[str, list[float]] = {}
+    """Requests a second by row, one number for each round."""
+    absent: dict[str, str] = {}
+    """Why a row or a limit was not measured."""
+    limits: dict[str, list[float]] = {}
+    latency: dict[str, Any] = {}
+    sockets: dict[str, Any] = {}
+    memory: dict[str, Any] = {}
+    decisions: dict[str, Any] = {}
+    profile: dict[str, Any] = {}
+    seconds: float = 0.0
+    ratios: list[Verdict] = []
+    bounds: list[Verdict] = []
+
+
+# ---------------------------------------------------------------- tables
+
+
+def tables(run: Run) -> str:
+    """Return all tables for a terminal."""
+    verdicts = [*run.ratios, *run.bounds]
+    parts = [_title(run), rate_table(run), verdict_table(verdicts)]
+    if run.latency:
+        parts.append(latency_table(run))
+    if run.decisions:
+        parts.append("decisions alone (bench/decisions.py)\n" + json.dumps(run.decisions, indent=2))
+    if reasons := notes(run):
+        parts.append(reasons)
+    words = [verdict.word for verdict in verdicts]
+    counts = ", ".join(f"{words.count(word)} {word}" for word in ("met", "NOT MET", "not measured"))
+    parts.append(f"targets: {counts}; the run took {run.seconds:.0f} s")
+    return "\n\n".join(parts)
+
+
+def notes(run: Run) -> str:
+    """Say why something is missed or missing, one line for each reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in run.absent.items():
+        by_reason.setdefault(f"not measured: {why}", []).append(dict(ROWS).get(name, name))
+    for verdict in (*run.ratios, *run.bounds):
+        if verdict.met is False:
+            by_reason.setdefault(f"NOT MET: {verdict.why or 'the reason is not known'}", []).append(verdict.name)
+    return "\n".join(f"{', '.join(names)}\n    {why}" for why, names in by_reason.items())
+
+
+def _title(run: Run) -> str:
+    machine = describe_machine()
+    kind = "QUICK run: short rounds" if run.quick else "full run"
+    return f"{kind}; {machine['cpu']}, {machine['cores']} cores; one worker of everything; median of rounds [lowest to highest]"
+
+
+def rate_table(run: Run) -> str:
+    """Requests a second."""
+    rows = [("", "requests/s", "[lowest to highest]", "rounds")]
+    for name, what in ROWS:
+        values = run.rates.get(name)
+        if values is None:
+            rows.append((what, "not measured", "", ""))
+        else:
+            low_high = f"[{min(values):,.0f} to {max(values):,.0f}]"
+            rows.append((what, f"{statistics.median(values):,.0f}", low_high, str(len(values))))
+    return table(rows, right=(1,))
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """Targets, what was found, and the verdict."""
+    rows = [("target", "wanted", "found", "[lowest to highest]", "")]
+    rows += [
+        (verdict.what, wanted(verdict), number(verdict.value, verdict.unit), between(verdict), verdict.word)
+        for verdict in verdicts
+    ]
+    return table(rows, right=(1, 2))
+
+
+def latency_table(run: Run) -> str:
+    """Latency at a constant rate, in milliseconds."""
+    rows = [("at 200 requests/s, from when each was due", "p50 ms", "p99 ms", "client late p99 ms")]
+    for name, found in run.latency.items():
+        p50, p99, late = (f"{statistics.median(one[key] for one in found) * _MS:.2f}" for key in ("p50", "p99", "late_p99"))
+        rows.append((dict(ROWS).get(name, name), p50, p99, late))
+    return table(rows, right=(1, 2, 3))
+
+
+def wanted(verdict: Verdict) -> str:
+    """The bound in words."""
+    sign = {"least": "≥", "less": "<", "most": "≤"}[verdict.kind]
+    return f"{sign} {verdict.bound:g}{f' {verdict.unit}' if verdict.unit else ''}"
+
+
+def number(value: float | None, unit: str) -> str:
+    """Return a value in its unit; a dash for none."""
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if not unit else f"{value:,.1f} {unit}" if value >= 10 else f"{value:.2f} {unit}"  # noqa: PLR2004
+
+
+def between(verdict: Verdict) -> str:
+    """Return the spread; empty where there is one value."""
+    if verdict.low is None or verdict.high is None or verdict.low == verdict.high:
+        return ""
+    return f"[{number(verdict.low, '')} to {number(verdict.high, '')}]"
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Set cells in columns; the first row is the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
+
+
+# ---------------------------------------------------------------- files
+
+
+def as_json(run: Run) -> dict[str, Any]:
+    """Return the run as `latest.json` holds it: ratios are plain numbers, null where not measured."""
+    return {
+        "ratios": {verdict.name: _rounded(verdict.value) for verdict in run.ratios},
+        "raw": {
+            "quick": run.quick,
+            "seconds": round(run.seconds),
+            "targets": [{**msgspec.structs.asdict(verdict), "verdict": verdict.word} for verdict in (*run.ratios, *run.bounds)],
+            "requests_per_second": run.rates,
+            "not_measured": run.absent,
+            "latency_at_200_per_second": run.latency,
+            "websockets": run.sockets,
+            "memory": run.memory,
+            "decisions": run.decisions,
+            "profile": run.profile,
+        },
+        "machine": describe_machine(),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def write(run: Run) -> None:
+    """Replace `latest.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    LATEST.write_text(json.dumps(as_json(run), indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Say what the run ran on, without naming it."""
+    cpuinfo = Path("/proc/cpuinfo").read_text("ascii").splitlines()
+    processors = [line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")]
+    memory = next(line for line in Path("/proc/meminfo").read_text("ascii").splitlines() if line.startswith("MemTotal"))
+    return {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "cpu": processors[0] if processors else platform.machine(),
+        "cores": len(processors),
+        "memory_gib": round(int(memory.split()[1]) / 2**20, 1),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_before": LOAD_BEFORE,
+        "versions": _versions(),
+    }
+
+
+def _versions() -> Mapping[str, str]:
+    from bench.envoy import find_envoy
+    from bench.stand import programs
+
+    found = {name: metadata.version(name) for name in ("aiohttp", "cedarpy", "cryptography", "redis")}
+    commands = {"nginx": "-v", "wrk": "-v", "redis-server": "--version", "oauth2-proxy": "--version"}
+    where = programs()
+    for name, option in commands.items():
+        program = where[name]
+        if program is not None:
+            done = subprocess.run([program, option], capture_output=True, text=True, check=False)
+            found[name] = next(iter((done.stdout or done.stderr).strip().splitlines()), "")
+    done = subprocess.run([find_envoy(), "--version"], capture_output=True, text=True, check=False)
+    found["envoy"] = done.stdout.strip().rpartition("version: ")[2]
+    return found
+
+
+LOAD_BEFORE: Final = float(Path("/proc/loadavg").read_text("ascii").split()[0])
+"""How busy the machine was with other things when the run began (runnable processes, one minute's mean)."""
