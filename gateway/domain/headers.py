@@ -96,6 +96,7 @@ def _forbidden(name: str, protected: frozenset[str], listed: frozenset[str]) -> 
 
 
 _EXACT: Final = frozenset(name.lower() for name in CLAIMS)
+_PLAIN: Final = re.compile(r"[a-z0-9-]+")
 _EXACT_PREFIXES: Final = tuple(prefix.lower() for prefix in CLAIM_PREFIXES)
 
 
@@ -110,9 +111,11 @@ def misspelt(headers: Headers, names: frozenset[str]) -> str | None:
 
 @functools.lru_cache(maxsize=4096)
 def _misspelt(name: str, names: frozenset[str]) -> bool:
-    lower = name.lower()
-    if lower in names or lower in _EXACT or lower.startswith(_EXACT_PREFIXES):
+    lower, folded = name.lower(), fold(name)
+    if lower in names or lower in _EXACT:
         return False
+    if folded not in _folded(names) and folded not in _NEVER_FROM_CLIENTS and lower.startswith(_EXACT_PREFIXES):
+        return _PLAIN.fullmatch(lower) is None
     return _forbidden(name, _folded(names), frozenset())
 
 

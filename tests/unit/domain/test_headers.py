@@ -65,5 +65,5 @@ def test_what_could_be_taken_for_one_of_ours_but_is_spelled_otherwise_is_found()
     for name in usual:
         assert misspelt((("Accept", "a"), (name, "b")), names) is None, name
     odd = ("XRemote-User", "X--Remote-User", "x_remote_user", "X.Remote.User", "_X-Remote-User", "XForwarded-For", "ClientCert")
-    for name in (*odd, "Content_Length", "X-Gateway_Assertion"):
+    for name in (*odd, "Content_Length", "X-Gateway_Assertion", "X-Forwarded_Email"):
         assert misspelt((("Accept", "a"), (name, "b")), names) == name
