@@ -15,6 +15,7 @@ import asyncio
 import re
 import socket
 import ssl
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -29,12 +30,17 @@ from gateway.domain.reason import RefuseReason
 from gateway.domain.request import DEFAULT_LIMITS, Limits, RawRequest, Refusal
 from gateway.domain.target import parse_target
 from gateway.doors.connection import describe
+from gateway.doors.leaving import leave
 from gateway.doors.reply import WireResponse
 from gateway.kernel.errors import ConfigError
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Z-]{1,32}) ([!-~]{1,8000}) HTTP/1\.[01]\r?\n")
 _DUPLICATE: Final = re.compile(r"Duplicate '([A-Za-z-]{1,32})' header found\.")
 _SNIFFED: Final = 8_192
+BACKLOG: Final = 1_024
+"""Connections that may wait to be accepted."""
+LAST_SECONDS: Final = 1.0
+"""For what is told to end at the end of a listener's grace."""
 
 
 class ListenerLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +80,7 @@ class BrokenBodyError(Exception):
 class GatewayProtocol(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("_deaf", "_gone", "_head", "_head_timer", "_late", "_listener", "on_lost")
+    __slots__ = ("__weakref__", "_deaf", "_gone", "_head", "_head_timer", "_late", "_listener", "on_lost")
 
     def __init__(self, manager: "Listener", **options: Any) -> None:
         super().__init__(manager, **options)
@@ -90,8 +96,19 @@ class GatewayProtocol(web.RequestHandler):
 
     # ---- connection
 
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for the first byte of a request (`gateway.doors.leaving`)."""
+        return not self._head and self._expects_head()
+
+    @property
+    def served(self) -> int:
+        """How many heads were read on it."""
+        return int(self._request_count)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first head, but not for ever."""
+        self._listener.opened(self)
         super().connection_made(transport)
         self._start_timer()
 
@@ -272,11 +289,14 @@ class Listener(web.Server):
         assert_parser()
         if limits.field_length == limits.head.target_length:
             raise ConfigError("field_length equals target_length: what was too long could not be told apart")
-        super().__init__(handler, request_factory=_make_request)
+        super().__init__(handler, request_factory=self._make_our_request)
         self.limits: Final = limits
         self.on_refused: Final = on_refused
         self.on_failed: Final = on_failed
         self._bound: list[asyncio.Server] = []
+        self._coming: weakref.WeakKeyDictionary[GatewayProtocol, float] = weakref.WeakKeyDictionary()
+        """Accepted, and in the middle of the TLS handshake: until when. Nobody tells when one fails."""
+        self._leaving = False
         self._options: Final[dict[str, Any]] = {
             "keepalive_timeout": limits.idle_seconds,
             "max_line_size": limits.head.target_length,
@@ -288,12 +308,28 @@ class Listener(web.Server):
 
     def __call__(self) -> GatewayProtocol:
         """Make the protocol of a new connection."""
-        return GatewayProtocol(self, loop=asyncio.get_running_loop(), **self._options)
+        loop = asyncio.get_running_loop()
+        protocol = GatewayProtocol(self, loop=loop, **self._options)
+        self._coming[protocol] = loop.time() + self.limits.head_seconds
+        return protocol
+
+    def opened(self, protocol: GatewayProtocol) -> None:
+        """Note that a connection can carry requests."""
+        self._coming.pop(protocol, None)
+
+    def leavers(self) -> list[GatewayProtocol]:
+        """Return the open connections (`gateway.doors.leaving`)."""
+        return [connection for connection in self.connections if isinstance(connection, GatewayProtocol)]
+
+    def coming(self) -> int:
+        """Return how many connections were accepted and are not open yet."""
+        now = asyncio.get_running_loop().time()
+        return sum(until > now for until in self._coming.values())
 
     async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Bind a TCP listener and return its port (the one that was chosen, when `port` is 0)."""
         server = await asyncio.get_running_loop().create_server(
-            self, host, port, ssl=tls, ssl_handshake_timeout=self.limits.head_seconds if tls else None, backlog=1024
+            self, host, port, ssl=tls, ssl_handshake_timeout=self.limits.head_seconds if tls else None, backlog=BACKLOG
         )
         self._bound.append(server)
         return int(server.sockets[0].getsockname()[1])
@@ -307,24 +343,45 @@ class Listener(web.Server):
         loop = asyncio.get_running_loop()
         handshake = self.limits.head_seconds if tls else None
         if sock.family == socket.AF_UNIX:
-            self._bound.append(await loop.create_unix_server(self, sock=sock, ssl=tls, ssl_handshake_timeout=handshake))
+            server = await loop.create_unix_server(self, sock=sock, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG)
         else:
-            self._bound.append(await loop.create_server(self, sock=sock, ssl=tls, ssl_handshake_timeout=handshake, backlog=1024))
+            server = await loop.create_server(self, sock=sock, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG)
+        self._bound.append(server)
 
-    async def close(self, grace_seconds: float) -> None:
-        """Accept nothing more, let requests finish for `grace_seconds`, then end them."""
-        for server in self._bound:
-            server.close()
+    async def close(self, grace_seconds: float, *, idle_seconds: float = 0.0) -> None:
+        """Accept nothing more, let requests finish for `grace_seconds`, then end them.
+
+        With `idle_seconds` somebody else accepts on the same socket from now on, and no request may be lost: connections that are
+        idle stay open until they were silent for so long (see `gateway.doors.leaving`).
+        """
+        await self._stop_accepting()
+        if idle_seconds:
+            self._leaving = True
+            await leave(self, grace_seconds=grace_seconds, idle_seconds=idle_seconds)
+            grace_seconds = LAST_SECONDS
         self.pre_shutdown()
         await self.shutdown(grace_seconds)
 
+    async def _stop_accepting(self) -> None:
+        loop = asyncio.get_running_loop()
+        for server in self._bound:
+            for sock in server.sockets:
+                loop.remove_reader(sock.fileno())
+        # What was accepted in this turn of the loop becomes a connection in the next; a closed server would drop it.
+        for _ in range(2):
+            await asyncio.sleep(0)
+        for server in self._bound:
+            server.close()
 
-def _make_request(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: web.RequestHandler,
-    writer: AbstractStreamWriter,
-    task: "asyncio.Task[None]",
-) -> web.Request:
-    # A `web.Request`, so that an embedded aiohttp application can be handed the request as it is.
-    return web.Request(message, payload, protocol, writer, task, asyncio.get_running_loop())
+    def _make_our_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.Request:
+        if self._leaving:
+            message = message._replace(should_close=True)
+        # A `web.Request`, so that an embedded aiohttp application can be handed the request as it is.
+        return web.Request(message, payload, protocol, writer, task, asyncio.get_running_loop())

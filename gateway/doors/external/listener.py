@@ -54,10 +54,10 @@ class FrontListener:
             self._listener = Listener(self._handle, on_refused=self.refuse, on_failed=self._failed, limits=self._limits)
         return self._listener
 
-    async def close(self, grace_seconds: float = 5.0) -> None:
-        """Accept nothing more and finish. Safe to call twice."""
+    async def close(self, grace_seconds: float = 5.0, *, idle_seconds: float = 0.0) -> None:
+        """Accept nothing more and finish (as `gateway.doors.listener.Listener.close`). Safe to call twice."""
         if self._listener is not None:
-            await self._listener.close(grace_seconds)
+            await self._listener.close(grace_seconds, idle_seconds=idle_seconds)
             self._listener = None
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:

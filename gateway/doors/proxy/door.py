@@ -134,11 +134,16 @@ class ProxyDoor:
             )
         return self._listeners[fronted]
 
-    async def close(self, grace_seconds: float = 5.0) -> None:
-        """Accept nothing more; let short requests finish within `grace_seconds`; say goodbye to streams. Safe to call twice."""
+    async def close(self, grace_seconds: float = 5.0, *, idle_seconds: float = 0.0) -> None:
+        """Accept nothing more; let short requests finish within `grace_seconds`; say goodbye to streams. Safe to call twice.
+
+        With `idle_seconds` a successor accepts already (see `Listener.close`): streams and requests have all of the grace.
+        """
         if self._listeners:
-            ending = asyncio.get_running_loop().call_later(grace_seconds / 2, self._end_exchanges)
-            await asyncio.gather(*(listener.close(grace_seconds) for listener in self._listeners.values()))
+            patience = grace_seconds if idle_seconds else grace_seconds / 2
+            ending = asyncio.get_running_loop().call_later(patience, self._end_exchanges)
+            closing = (listener.close(grace_seconds, idle_seconds=idle_seconds) for listener in self._listeners.values())
+            await asyncio.gather(*closing)
             ending.cancel()
             self._end_exchanges()
             self._listeners.clear()
