@@ -176,7 +176,7 @@ class AuditLog(Protocol):
 class AssertionSigner(Protocol):
     """Signs the statement that the upstream gets about the person."""
 
-    def sign(self, claims: Mapping[str, object]) -> str:
+    def sign(self, claims: Mapping[str, object] | msgspec.Struct) -> str:
         """Return a compact JWS (ES256) over `claims`, with `kid`."""
         ...
 

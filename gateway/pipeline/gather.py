@@ -101,6 +101,11 @@ def authentication_facts(events: tuple[AuthEvent, ...], now: float) -> Authentic
     )
 
 
+def newest(events: tuple[AuthEvent, ...]) -> int:
+    """When the newest of these was (epoch seconds); 0 without any."""
+    return _proved(events).newest
+
+
 def proofing_facts(proofing: Proofing | None, now: float) -> ProofingFacts:
     """Proofing in force at `now`; expired or absent proofing is level 0."""
     if proofing is None or (proofing.expires_at is not None and proofing.expires_at <= now):

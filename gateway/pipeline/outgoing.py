@@ -1,19 +1,53 @@
 """What the upstream is told about the person: a signed assertion, and plain headers where an app is configured for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
+import msgspec
+
 from gateway.domain.decision import Allow
 from gateway.domain.headers import fold
+from gateway.domain.identity import Identity
 from gateway.domain.route import App
-from gateway.pipeline.gather import authentication_facts
+from gateway.pipeline.gather import authentication_facts, newest
 from gateway.policy.facts import AuthenticationFacts
 from gateway.ports import AssertionSigner
 
 ASSERTION_HEADER: Final = "X-Gateway-Assertion"
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 ASSERTION_SECONDS: Final = 60
+
+
+_PLAIN: Final[Mapping[str, Callable[[Identity], str]]] = {
+    "subject": lambda identity: identity.subject,
+    "login": lambda identity: identity.login,
+    "name": lambda identity: identity.name,
+    "organization": lambda identity: identity.organization,
+    "department": lambda identity: identity.department,
+}
+
+
+class _Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What the assertion says (see `Outgoing`), in the order of canonical JSON."""
+
+    acr: str
+    amr: tuple[str, ...]
+    aud: str
+    auth_time: int
+    department: str
+    device: str
+    exp: int
+    iat: int
+    iss: str
+    jti: str
+    login: str
+    name: str
+    nbf: int
+    organization: str
+    roles: tuple[str, ...]
+    sub: str
 
 
 class Outgoing:
@@ -39,38 +73,36 @@ class Outgoing:
         identity = allow.handle.session.identity
         events = allow.handle.events()
         authentication = authentication_facts(events, now)
-        claims: dict[str, object] = {
-            "iss": self._issuer,
-            "aud": allow.route.app,
-            "sub": identity.subject,
-            "login": identity.login,
-            "name": identity.name,
-            "roles": list(identity.roles),
-            "organization": identity.organization,
-            "department": identity.department,
-            "acr": _acr(authentication),
-            "amr": list(authentication.kinds),
-            "auth_time": max((event.at for event in events), default=0),
-            "device": allow.posture.device.id if allow.posture.device else "",
-            "iat": int(now),
-            "nbf": int(now),
-            "exp": int(now) + ASSERTION_SECONDS,
-            "jti": allow.id,
-        }
-        values = {
-            "subject": header_text(identity.subject),
-            "login": header_text(identity.login),
-            "name": header_text(identity.name),
-            # A comma within a role (a group of a directory may be named so) would make two of it.
-            "roles": ",".join(header_text(role).replace(",", "%2C") for role in identity.roles),
-            "organization": header_text(identity.organization),
-            "department": header_text(identity.department),
-        }
-        return [
-            (ASSERTION_HEADER, self._signer.sign(claims)),
-            (REQUEST_ID_HEADER, allow.id),
-            *((name, values[fact]) for name, fact in self._plain.get(allow.route.app, ())),
-        ]
+        second = int(now)
+        assertion = self._signer.sign(
+            _Claims(
+                acr=_acr(authentication),
+                amr=authentication.kinds,
+                aud=allow.route.app,
+                auth_time=newest(events),
+                department=identity.department,
+                device=allow.posture.device.id if allow.posture.device else "",
+                exp=second + ASSERTION_SECONDS,
+                iat=second,
+                iss=self._issuer,
+                jti=allow.id,
+                login=identity.login,
+                name=identity.name,
+                nbf=second,
+                organization=identity.organization,
+                roles=identity.roles,
+                sub=identity.subject,
+            )
+        )
+        headers = [(ASSERTION_HEADER, assertion), (REQUEST_ID_HEADER, allow.id)]
+        for name, fact in self._plain.get(allow.route.app, ()):
+            if fact == "roles":
+                # A comma within a role (a group of a directory may be named so) would make two of it.
+                value = ",".join(header_text(role).replace(",", "%2C") for role in identity.roles)
+            else:
+                value = header_text(_PLAIN[fact](identity))
+            headers.append((name, value))
+        return headers
 
 
 def _acr(authentication: AuthenticationFacts) -> str:
@@ -79,6 +111,9 @@ def _acr(authentication: AuthenticationFacts) -> str:
     return "urn:zt-gateway:acr:mfa" if authentication.factors >= 2 else "urn:zt-gateway:acr:single"  # noqa: PLR2004  "two-factor"
 
 
+@lru_cache(maxsize=4096)
 def header_text(value: str) -> str:
     """A value as a header can carry it: printable ASCII stays, everything else (and `%`) is percent-encoded UTF-8."""
+    if value.isascii() and value.isprintable() and "%" not in value:
+        return value
     return quote(value, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")

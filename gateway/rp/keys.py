@@ -1,10 +1,18 @@
-"""The gateway's own signing key for assertions: ES256, kept in a file that only its owner can read."""
+"""The gateway's own signing key for assertions: ES256, kept in a file that only its owner can read.
 
+joserfc reads the key and publishes it; the signature itself is made below it, because one is made for every request
+(docs/decisions/0011-assertions-are-signed-below-joserfc.md).
+"""
+
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from joserfc import jws
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
@@ -12,6 +20,9 @@ from gateway.kernel.canonical import canonical_json
 from gateway.kernel.errors import ConfigError
 
 ALGORITHM: Final = "ES256"
+_ES256: Final = ECDSA(SHA256())
+_HALF: Final = 32
+"""Bytes of r, and of s."""
 
 
 class FileSigner:
@@ -19,7 +30,12 @@ class FileSigner:
 
     def __init__(self, key: ECKey) -> None:
         self._key = key
+        private = key.private_key
+        if private is None or key.curve_name != "P-256":
+            raise ValueError("ES256 needs a private key on P-256")
+        self._private: Final = private
         self._header: Final[dict[str, str]] = {"alg": ALGORITHM, "kid": key.thumbprint(), "typ": "JWT"}
+        self._prefix: Final = _base64url(canonical_json(self._header)) + b"."
 
     @classmethod
     def load(cls, path: Path) -> "FileSigner":
@@ -37,11 +53,18 @@ class FileSigner:
             raise ConfigError("this is not a private key on P-256", where=str(path), todo="Replace the file")
         return cls(key)
 
-    def sign(self, claims: Mapping[str, object]) -> str:
-        """Return a compact JWS over the claims."""
-        return jws.serialize_compact(dict(self._header), canonical_json(claims), self._key, algorithms=[ALGORITHM])
+    def sign(self, claims: Mapping[str, object] | msgspec.Struct) -> str:
+        """Return a compact JWS (RFC 7515 §3.1) over the claims, ES256: r and s as 32 bytes each (RFC 7518 §3.4)."""
+        signed = self._prefix + _base64url(canonical_json(claims))
+        r, s = decode_dss_signature(self._private.sign(signed, _ES256))
+        signature = r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
+        return f"{signed.decode('ascii')}.{_base64url(signature).decode('ascii')}"
 
     def jwks(self) -> dict[str, object]:
         """Return the public key set, RFC 7517."""
         public = self._key.as_dict(private=False)
         return {"keys": [{**public, "kid": self._header["kid"], "use": "sig", "alg": ALGORITHM}]}
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")

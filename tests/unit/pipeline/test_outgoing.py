@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.decision import Allow
 from gateway.domain.route import App
-from gateway.pipeline.outgoing import Outgoing, header_text
+from gateway.pipeline.outgoing import Outgoing, _Claims, header_text
 from tests.support.world import World
 
 FACTS = ("subject", "login", "name", "roles", "organization", "department")
@@ -38,3 +38,7 @@ async def test_a_name_stays_one_line_and_comes_back_whole(name: str) -> None:
     assert value.isascii()
     assert value.isprintable()
     assert unquote(value) == name == unquote(header_text(name))
+
+
+def test_what_the_assertion_says_is_canonical_json() -> None:
+    assert list(_Claims.__struct_fields__) == sorted(_Claims.__struct_fields__)

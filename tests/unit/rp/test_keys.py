@@ -1,11 +1,14 @@
 """The key that signs assertions: only a private one on P-256, only its owner's."""
 
+import json
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from jose import jwt
+from joserfc import jws
+from joserfc.jwk import ECKey
 
 from gateway.demo.tls import prepare
 from gateway.kernel.errors import ConfigError
@@ -28,6 +31,29 @@ def test_what_it_signs_an_independent_library_verifies(tmp_path: Path) -> None:
     assert isinstance(keys, list)
     claims = jwt.decode(again.sign({"aud": "ehr", "sub": "usr_1"}), keys[0], algorithms=["ES256"], audience="ehr")
     assert claims == {"aud": "ehr", "sub": "usr_1"}
+
+
+def test_two_libraries_verify_every_signature() -> None:
+    signer = FileSigner(ECKey.generate_key("P-256", private=True))
+    keys = signer.jwks()["keys"]
+    assert isinstance(keys, list)
+    public = ECKey.import_key(keys[0])
+    # r or s begins with a zero byte once in 128: lengths that are not always 32 would show.
+    for number in range(600):
+        token = signer.sign({"jti": f"dec_{number}", "name": "佐藤"})
+        header = {"alg": "ES256", "kid": keys[0]["kid"], "typ": "JWT"}
+        found = jws.deserialize_compact(token, public, algorithms=["ES256"])
+        assert found.headers() == header
+        assert jwt.decode(token, keys[0], algorithms=["ES256"]) == json.loads(found.payload)
+        assert found.payload == f'{{"jti":"dec_{number}","name":"佐藤"}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "key", [ECKey.generate_key("P-384", private=True), ECKey.import_key(ECKey.generate_key("P-256").as_dict(private=False))]
+)
+def test_a_signer_wants_a_private_key_on_its_curve(key: ECKey) -> None:
+    with pytest.raises(ValueError, match="P-256"):
+        FileSigner(key)
 
 
 def test_a_certificate_or_public_key_is_no_signing_key(tmp_path: Path) -> None:
