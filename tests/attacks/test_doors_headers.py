@@ -193,11 +193,12 @@ def test_a_value_that_is_no_text_GHSA_9g5w(door: Door, line: bytes) -> None:  # 
 def test_a_field_that_is_none_and_obs_fold(door: Door, line: bytes) -> None:
     answered = door.get("/x", line)
     assert answered.unjustified == []
-    # RFC 9112 §5.2 lets a proxy replace a fold by spaces: then it is one value.
-    assert 400 <= answered.status < 500 or (answered.status == 200 and b"\r\n" in line and b"folded" not in answered.hits[0].head.split(b"\r\n", 1)[0])
+    # RFC 9112 §5.2 lets a proxy replace a fold by spaces: then it is one value. Caddy drops a field without a name.
+    assert 400 <= answered.status < 500 or (answered.status == 200 and (b"\r\n" in line or line == b": b"))
     for hit in answered.hits:
         assert b"\r\n folded" not in hit.head
         assert b"\r\n\tfolded" not in hit.head
+        assert b"\r\n:" not in hit.head
 
 
 def test_a_refusal_shows_the_application_neither_cookie_nor_credentials_CVE_2026_41181(door: Door) -> None:  # noqa: N802  an id

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from tests.support import caddy
 from tests.support.fronts_certificates import DeviceCa, client_context
 from tests.support.fronts_site import HOST, Made, Site, open_site
 from tests.support.raw import PATIENCE, Line, NoReplyError, Reply, head
@@ -168,8 +169,16 @@ def embedded() -> Iterator[Door]:
         yield Door("embedded", site, site.port)
 
 
+@contextlib.contextmanager
+def behind_caddy() -> Iterator[Door]:
+    """Debian's Caddy, which asks the forward-auth door."""
+    with open_site(caddy.SERVER) as site, caddy.with_caddy(site) as running:
+        yield Door("caddy", site, site.port, asked=True, http2=True, pids=running.pids, errors=running.output)
+
+
 DOORS: Final[dict[str, Callable[[], AbstractContextManager[Door]]]] = {
     "embedded": embedded,
+    "caddy": behind_caddy,
 }
 
 
