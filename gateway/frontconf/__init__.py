@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.config import Config
-from gateway.frontconf import caddy, nginx
+from gateway.frontconf import caddy, envoy, nginx
 
 
 class Front(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,5 +25,6 @@ class Front(msgspec.Struct, frozen=True, kw_only=True):
 
 FRONTS: Final[dict[str, Front]] = {
     "nginx": Front(options=nginx.Options, render=nginx.render),
+    "envoy": Front(options=envoy.Options, render=envoy.render),
     "caddy": Front(options=caddy.Options, render=caddy.render),
 }

@@ -1,7 +1,7 @@
 """One gRPC method over HTTP/2, for fronts that have proved who they are.
 
 Just what a question and its answer need: unary calls without compression, of bounded size, on the gateway's own event loop and
-with its own proof of the peer, which a gRPC library's server would not let us ask for (docs/decisions/0010). The HTTP/2 machine
+with its own proof of the peer, which a gRPC library's server would not let us ask for (docs/decisions/0011). The HTTP/2 machine
 (frames, HPACK, flow control, its limits) is `h2`.
 """
 

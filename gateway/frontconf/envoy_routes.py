@@ -1,0 +1,163 @@
+"""Envoy's router as the gateway's: the same routes in the same order, each under the id that Envoy then says with its question.
+
+Two routers could disagree about a request (CVE-2023-33189). So Envoy's has no rules of its own: each route here is a route of
+`gateway.toml`, matched on the path as it was received, and the gateway refuses what its own table answers differently.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from gateway.config import Config
+from gateway.config.model import AppConfig, RouteConfig
+from gateway.domain.route import RESERVED_SEGMENT, REST
+from gateway.doors.envoy.common import NO_ROUTE, ROUTE_FIELD
+
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_ALLOWED: Final = frozenset(b"!$&'()*+,;=:@")
+"""What may stand in a segment as it is, and escaped too (RFC 3986 §3.3)."""
+_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http"
+ASK: Final = "envoy.filters.http.ext_authz"
+RESPONSES: Final = "envoy.filters.http.lua"
+Json = dict[str, Any]
+
+
+def virtual_hosts(config: Config, *, facts: dict[str, str], grpc: bool) -> list[Json]:
+    """Return a virtual host for each host of ours, and one that has every other name refused by the gateway.
+
+    `facts` are the fields that tell the gateway about the client, where a request is passed on to it whole.
+    """
+    own = [config.portal.host, config.idp_host(), config.console.host if config.console else None]
+    whole = list(dict.fromkeys(host for host in own if host is not None))
+    return [
+        {"name": "gateway", "domains": whole, "routes": [_to_front("gateway", {"prefix": "/"}, facts)]},
+        *(_app(config, app, facts=facts, grpc=grpc) for app in config.apps),
+        {"name": "unknown", "domains": ["*"], "routes": [_nowhere(grpc=grpc)]},
+    ]
+
+
+def _app(config: Config, app: AppConfig, *, facts: dict[str, str], grpc: bool) -> Json:
+    authority = config.origin(app.host).partition("://")[2]
+    return {
+        "name": f"app.{app.id}",
+        "domains": [app.host],
+        "routes": [
+            _to_front(f"{app.id}:pages", {"prefix": f"/{RESERVED_SEGMENT}/"}, facts),
+            # What stays open has to stay under the decision: only the gateway itself can cut it.
+            _to_front(f"{app.id}:upgrades", {"prefix": "/", "headers": [{"name": "upgrade", "present_match": True}]}, facts),
+            _to_front(
+                f"{app.id}:events",
+                {
+                    "prefix": "/",
+                    "headers": [{"name": "accept", "string_match": {"contains": "text/event-stream", "ignore_case": True}}],
+                },
+                facts,
+            ),
+            *(_route(app, route, authority, grpc=grpc) for route in app.routes),
+            _nowhere(grpc=grpc),
+        ],
+    }
+
+
+def _route(app: AppConfig, route: RouteConfig, authority: str, *, grpc: bool) -> Json:
+    match: Json = {"safe_regex": {"regex": path_regex(route.path)}}
+    if route.methods != ("*",):
+        methods = dict.fromkeys(name for method in route.methods for name in _methods(method))
+        match["headers"] = [{"name": ":method", "string_match": {"safe_regex": {"regex": "|".join(methods)}}}]
+    return {
+        "name": route.id,
+        "match": match,
+        "route": {
+            "cluster": f"app.{app.id}",
+            "host_rewrite_literal": authority,
+            "timeout": "0s",
+            "idle_timeout": "300s",
+        },
+        "request_headers_to_add": [
+            setting("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+            setting("x-forwarded-host", authority),
+        ],
+        **_said(route.id, grpc=grpc),
+    }
+
+
+def _methods(method: str) -> tuple[str, ...]:
+    return (method, "HEAD") if method == "GET" else (method,)
+
+
+def _nowhere(*, grpc: bool) -> Json:
+    """What fits no route is asked about too, so that the gateway refuses and records it. Without a yes there is no way on."""
+    return {"name": NO_ROUTE, "match": {"prefix": "/"}, "direct_response": {"status": 404}, **_said(NO_ROUTE, grpc=grpc)}
+
+
+def _said(route: str, *, grpc: bool) -> Json:
+    """Over gRPC the id stands in the route itself; over HTTP the filter says the chosen route's name."""
+    if not grpc:
+        return {}
+    settings = {"@type": f"{_TYPE}.ext_authz.v3.ExtAuthzPerRoute", "check_settings": {"context_extensions": {ROUTE_FIELD: route}}}
+    return {"typed_per_filter_config": {ASK: settings}}
+
+
+def _to_front(name: str, match: Json, facts: dict[str, str]) -> Json:
+    return {
+        "name": name,
+        "match": match,
+        "route": {
+            "cluster": "gateway_front",
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            "upgrade_configs": [{"upgrade_type": "websocket"}],
+        },
+        "request_headers_to_add": [setting(name, value) for name, value in facts.items()],
+        "typed_per_filter_config": {
+            ASK: {"@type": f"{_TYPE}.ext_authz.v3.ExtAuthzPerRoute", "disabled": True},
+            RESPONSES: {"@type": f"{_TYPE}.lua.v3.LuaPerRoute", "disabled": True},
+        },
+    }
+
+
+def setting(name: str, value: str) -> Json:
+    """A field that Envoy sets, in place of whatever is there."""
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+# ---------------------------------------------------------------- paths
+
+
+def path_regex(pattern: tuple[str, ...]) -> str:
+    """Return the RE2 expression for the paths, as received, that a route's pattern fits (`gateway.domain.route`)."""
+    return "".join(f"/{_segment(part)}" for part in pattern)
+
+
+def _segment(part: str) -> str:
+    if part == REST:
+        return ".*"
+    if part.startswith("{"):
+        return "[^/]+"
+    return "".join(_byte(byte) for byte in part.encode("utf-8"))
+
+
+def _byte(byte: int) -> str:
+    """One byte of a literal in every spelling that is canonical (`gateway.domain.target`)."""
+    if byte in _UNRESERVED:
+        return _plain(byte)
+    escaped = "%" + "".join(_digit(digit) for digit in f"{byte:02X}")
+    return f"(?:{_plain(byte)}|{escaped})" if byte in _ALLOWED else escaped
+
+
+def _digit(digit: str) -> str:
+    return digit if digit.isdecimal() else f"[{digit}{digit.lower()}]"
+
+
+def _plain(byte: int) -> str:
+    character = chr(byte)
+    return character if character.isalnum() or character in "-_~!&',=:@" else f"\\{character}"
+
+
+def literal_hosts(config: Config) -> Iterator[str]:
+    """Every host that people open."""
+    yield config.portal.host
+    if config.idp_host():
+        yield config.idp_host() or ""
+    if config.console is not None:
+        yield config.console.host
+    yield from (app.host for app in config.apps)
