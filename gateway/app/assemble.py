@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from gateway.app.console import open_console
-from gateway.app.doors import fronts_of, listen_proxy, open_doors, says_of
+from gateway.app.doors import Doors, Farewell, fronts_of, listen_proxy, open_doors, says_of
 from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
 from gateway.app.provider import oidc_client, open_embedded
+from gateway.app.sockets import Sockets
+from gateway.audit.slots import log_ids, logs_detail, prepare_slot, slot_anchor, slot_folder
 from gateway.audit.writer import DiskAuditLog
 from gateway.config import Config
 from gateway.domain.network import Zones
@@ -53,6 +55,7 @@ class Gateway:
         sessions: SessionStore,
         provider: IdentityProvider | None,
         failed: asyncio.Future[None],
+        farewell: Farewell,
     ) -> None:
         self.pipeline: Final = pipeline
         self.log: Final = log
@@ -61,6 +64,8 @@ class Gateway:
         """The embedded identity provider, for seeding."""
         self.failed: Final = failed
         """Raises when a part that must live has died: then the process must end too."""
+        self.farewell: Final = farewell
+        """How the doors will close."""
 
 
 async def serve(config: Config, ready: Callable[[], None]) -> None:
@@ -71,27 +76,45 @@ async def serve(config: Config, ready: Callable[[], None]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(config: Config, clock: Clock | None = None) -> AsyncIterator[Gateway]:
-    """Put everything together, listen, and take it apart again in the opposite order."""
+async def open_gateway(
+    config: Config, clock: Clock | None = None, *, sockets: Sockets | None = None, slot: int = 1
+) -> AsyncIterator[Gateway]:
+    """Put everything together, listen, and take it apart again in the opposite order.
+
+    `sockets` are bound already (by another process, say); else they are bound here. `slot` is which log this process writes
+    (`gateway.audit.slots`).
+    """
     clock = clock or SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        log = await DiskAuditLog.open(
-            config.audit.dir,
-            key_file=config.audit.key_file,
-            anchor=config.audit.anchor,
-            clock=clock,
-            sync_seconds=config.audit.sync_seconds / 2,
-        )
+        log = await _open_log(config, clock, slot)
         stack.push_async_callback(log.close)
-        await lifecycle(log, clock, "gateway.started", {"config": str(config.file)})
+        named = logs_detail(log_ids(config.audit.dir))
+        await lifecycle(log, clock, "gateway.started", {"config": str(config.file), "slot": str(slot), **named})
         stack.push_async_callback(lifecycle, log, clock, "gateway.stopped", {})
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        parts = await _assemble(config, clock, log, failed, stack)
+        parts = await _assemble(config, clock, log, failed, sockets, stack)
         yield parts
 
 
+async def _open_log(config: Config, clock: Clock, slot: int) -> DiskAuditLog:
+    audit = config.audit
+    prepare_slot(audit.dir, slot, key_file=audit.key_file, anchor=audit.anchor, clock=clock)
+    return await DiskAuditLog.open(
+        slot_folder(audit.dir, slot),
+        key_file=audit.key_file,
+        anchor=slot_anchor(audit.anchor, slot),
+        clock=clock,
+        sync_seconds=audit.sync_seconds / 2,
+    )
+
+
 async def _assemble(
-    config: Config, clock: Clock, log: DiskAuditLog, failed: "asyncio.Future[None]", stack: contextlib.AsyncExitStack
+    config: Config,
+    clock: Clock,
+    log: DiskAuditLog,
+    failed: "asyncio.Future[None]",
+    sockets: Sockets | None,
+    stack: contextlib.AsyncExitStack,
 ) -> Gateway:
     sessions, one_time = await _session_stores(config, clock, stack)
     devices = SqliteDevices(config.devices.database)
@@ -176,10 +199,15 @@ async def _assemble(
         fronts=fronts_of(config, ("server", "front"), front) if front is not None else None,
         says=says_of(front) if front is not None else None,
     )
-    stack.push_async_callback(proxy.close)
-    await listen_proxy(config, proxy)
-    await open_doors(config, pipeline, presenter, stack)
-    return Gateway(pipeline=pipeline, log=log, sessions=sessions, provider=provider, failed=failed)
+    if sockets is None:
+        sockets = Sockets.bind(config)
+        stack.callback(sockets.close)
+    doors = Doors()
+    doors.add(proxy)
+    stack.push_async_callback(doors.close)
+    await listen_proxy(config, proxy, sockets)
+    await open_doors(config, pipeline, presenter, sockets, doors)
+    return Gateway(pipeline=pipeline, log=log, sessions=sessions, provider=provider, failed=failed, farewell=doors.farewell)
 
 
 async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> tuple[SessionStore, OneTime]:

@@ -1,11 +1,14 @@
 """Makes the doors that the configuration asks for, and lets them listen."""
 
-import contextlib
+import asyncio
+import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final, Protocol
 
+import msgspec
+
+from gateway.app.sockets import Sockets, door_place, front_place, server_place
 from gateway.config import Config
 from gateway.config.locate import KeyPath
 from gateway.config.model import FrontListener
@@ -15,27 +18,47 @@ from gateway.doors.proxy import ProxyDoor
 from gateway.doors.said import Says
 from gateway.doors.tls import mutual_context, server_context
 from gateway.doors.trust import Fronts
-from gateway.kernel.errors import ConfigError
 from gateway.pipeline import Pipeline
 from gateway.present import Presenter
 
-SOCKET_MODE: Final = 0o666
-
 
 class Listening(Protocol):
-    """The listener of a door that is asked."""
+    """The listener of a door."""
 
-    async def listen(self, host: str, port: int, *, tls: ssl.SSLContext) -> int:
-        """Serve on an address with mTLS; returns the port."""
+    async def listen_socket(self, sock: socket.socket, *, tls: ssl.SSLContext | None = ...) -> None:
+        """Serve on a socket that is bound already: a unix socket, or with `tls` a TCP one."""
         ...
 
-    async def listen_unix(self, path: str) -> None:
-        """Serve on a unix socket."""
+    async def close(self, grace_seconds: float = ..., *, idle_seconds: float = ...) -> None:
+        """Accept nothing more and finish; see `gateway.doors.listener.Listener.close`."""
         ...
 
-    async def close(self, grace_seconds: float = ...) -> None:
-        """Accept nothing more and finish."""
-        ...
+
+class Farewell(msgspec.Struct, kw_only=True):
+    """How the doors close: see `gateway.doors.listener.Listener.close`. Set it before the gateway is taken apart."""
+
+    grace_seconds: float = 5.0
+    idle_seconds: float = 0.0
+
+
+class Doors:
+    """The open doors. They close all at once: one that is still finishing must not keep another accepting."""
+
+    def __init__(self) -> None:
+        self.farewell: Final = Farewell()
+        self._doors: list[Listening] = []
+
+    def add(self, door: Listening) -> None:
+        """Close this one too."""
+        self._doors.append(door)
+
+    async def close(self) -> None:
+        """Close all of them; the first error of one is raised when all are closed."""
+        farewell = self.farewell
+        closing = [door.close(farewell.grace_seconds, idle_seconds=farewell.idle_seconds) for door in self._doors]
+        for outcome in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
 def _forward_auth(pipeline: Pipeline, presenter: Presenter, fronts: Fronts, says: Says) -> Listening:
@@ -57,10 +80,10 @@ _KINDS: Final[dict[str, Callable[[Pipeline, Presenter, Fronts, Says], Listening]
 }
 
 
-async def listen_proxy(config: Config, proxy: ProxyDoor) -> None:
-    """Let the proxy listen for clients and for fronts, as configured. Raises ConfigError where it can't."""
+async def listen_proxy(config: Config, proxy: ProxyDoor, sockets: Sockets) -> None:
+    """Let the proxy listen for clients and for fronts, as configured. Raises ConfigError where a file can't be used."""
     server = config.server
-    if server.port is not None:
+    if (place := server_place(config)) is not None:
         tls = None
         if server.tls is not None:
             tls = server_context(
@@ -69,31 +92,20 @@ async def listen_proxy(config: Config, proxy: ProxyDoor) -> None:
                 client_ca=server.tls.client_ca_file,
                 preset=server.tls.preset,
             )
-        await _bind(config, ("server", "port"), proxy.listen(server.host, server.port, tls=tls))
-    if server.front is not None:
-        front, path = server.front, ("server", "front")
-        context = front_context(front)
-        if front.socket is not None:
-            await _bind(config, (*path, "socket"), proxy.listen_unix(str(front.socket)))
-            _let_them_in(front.socket)
-        elif front.host is not None and front.port is not None:
-            await _bind(config, (*path, "port"), proxy.listen(front.host, front.port, tls=context, fronted=True))
+        await proxy.listen_socket(sockets.take(place), tls=tls)
+    if server.front is not None and (place := front_place(config)) is not None:
+        await proxy.listen_socket(sockets.take(place), tls=front_context(server.front), fronted=True)
 
 
-async def open_doors(config: Config, pipeline: Pipeline, presenter: Presenter, stack: contextlib.AsyncExitStack) -> None:
-    """Open every door of `[[doors]]`; they close with the stack. Raises ConfigError where one can't listen."""
+async def open_doors(config: Config, pipeline: Pipeline, presenter: Presenter, sockets: Sockets, doors: Doors) -> None:
+    """Open every door of `[[doors]]`, and add it to `doors`. Raises ConfigError where a file can't be used."""
     for index, settings in enumerate(config.doors):
-        path: KeyPath = ("doors", index)
-        door = _KINDS[settings.kind](pipeline, presenter, fronts_of(config, path, settings), says_of(settings))
-        stack.push_async_callback(door.close)
-        if settings.socket is not None:
-            await _bind(config, (*path, "socket"), door.listen_unix(str(settings.socket)))
-            _let_them_in(settings.socket)
-        elif settings.host is not None and settings.port is not None:
-            context = front_context(settings)
-            if context is None:
-                raise AssertionError("an address without mTLS passed the rules")
-            await _bind(config, (*path, "port"), door.listen(settings.host, settings.port, tls=context))
+        door = _KINDS[settings.kind](pipeline, presenter, fronts_of(config, ("doors", index), settings), says_of(settings))
+        doors.add(door)
+        context = front_context(settings)
+        if context is None and settings.socket is None:
+            raise AssertionError("an address without mTLS passed the rules")
+        await door.listen_socket(sockets.take(door_place(config, index)), tls=context)
 
 
 def fronts_of(config: Config, path: KeyPath, listener: FrontListener) -> Fronts:
@@ -113,19 +125,3 @@ def front_context(listener: FrontListener) -> ssl.SSLContext | None:
     if certificate is None or key is None or client_ca is None:
         return None
     return mutual_context(certificate=certificate, key=key, client_ca=client_ca)
-
-
-def _let_them_in(path: Path) -> None:
-    """Let other users connect to a socket of ours: who they are is asked of the kernel (SO_PEERCRED), not of the file's mode."""
-    path.chmod(SOCKET_MODE)
-
-
-async def _bind(config: Config, path: KeyPath, binding: Awaitable[object]) -> None:
-    try:
-        await binding
-    except OSError as error:
-        raise ConfigError(
-            f"can't listen there ({error.strerror or error})",
-            where=config.where(*path),
-            todo="Choose a free place, or stop what uses it.",
-        ) from error

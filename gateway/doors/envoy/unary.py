@@ -18,6 +18,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import msgspec
+from hyperframe.frame import GoAwayFrame
 
 from gateway.domain.reason import RefuseReason
 from gateway.domain.refusal import Refusal
@@ -44,6 +45,8 @@ INTERNAL: Final = 13
 _PREFIX: Final = 5
 """Length of a message's prefix: whether it is compressed, and how long it is."""
 _CONNECTION_WINDOW: Final = 1_048_576
+_NO_STREAM_YET: Final = 2**31 - 1
+"""In a GOAWAY: whatever comes is still answered."""
 """What all calls of a connection may send beyond HTTP/2's first 64 KiB before they are read."""
 
 
@@ -113,6 +116,12 @@ class _Protocol(asyncio.Protocol):
         self._listener.connections.discard(self)
         self._calls.clear()
         self._transport = None
+
+    def ask_to_leave(self) -> None:
+        """Let the front open another connection for its next calls. Those that it sends here meanwhile are answered."""
+        if self._transport is not None and not self._transport.is_closing():
+            # h2 itself knows only the final GOAWAY, after which it takes nothing more.
+            self._transport.write(GoAwayFrame(last_stream_id=_NO_STREAM_YET).serialize())
 
     def go_away(self) -> None:
         """Say that this is the end, send what was answered, and close."""
@@ -314,11 +323,19 @@ class UnaryListener:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def close(self, grace_seconds: float = 5.0) -> None:
-        """Accept nothing more, let calls finish for `grace_seconds`, then end them. Safe to call twice."""
+    async def close(self, grace_seconds: float = 5.0, *, idle_seconds: float = 0.0) -> None:
+        """Accept nothing more, let calls finish for `grace_seconds`, then end them. Safe to call twice.
+
+        With `idle_seconds` a successor accepts on the same socket: fronts are asked to go there, and for so long what they still
+        send here is answered (RFC 9113 §6.8).
+        """
         for server in self._bound:
             server.close()
         self._bound.clear()
+        if idle_seconds:
+            for connection in list(self.connections):
+                connection.ask_to_leave()
+            await asyncio.sleep(min(idle_seconds, grace_seconds))
         if self._tasks:
             _done, late = await asyncio.wait(set(self._tasks), timeout=grace_seconds)
             for task in late:
