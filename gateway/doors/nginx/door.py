@@ -1,0 +1,202 @@
+"""The door for nginx's `auth_request`: `GET /decide` answers yes or no, `/answer` says the rest.
+
+`auth_request` takes a 2xx for yes and 401 or 403 for no, asks without the body, and throws away what else the answer says. So:
+
+| decision | `/decide` | |
+|---|---|---|
+| Allow | 200 | the fields that nginx has to set upstream, the Cookie field without our cookies, the mark for its access log |
+| anything else | 401 | `X-Gateway-Answer`: the decision, sealed for this request |
+
+After a 401 nginx sends the request itself, with its method and body, to `/answer`, which opens the sealed decision and gives the
+same reply as the embedded proxy door: redirect, JSON, page with the remedy and the form that was being sent. Nothing is decided
+twice, and nothing is kept in between, so any worker can answer. A status other than 200 and 401 (or none) is nginx's to turn into
+a 503: nobody is let in.
+
+With `leases`, an Allow that policies let a front reuse carries `X-Accel-Expires: @T`, the last second in which nginx may.
+Absolute, because nginx counts whole seconds: "1" from now would be anything up to two seconds.
+
+Not seen here: the body of what was allowed, the reply, and how it ended; `gateway.leases` reads that in nginx's access log.
+"""
+
+import functools
+import math
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.domain.connection import Connection
+from gateway.domain.decision import Allow, Challenge, Deny
+from gateway.domain.headers import strip_client, without_own_cookies
+from gateway.domain.reason import RefuseReason
+from gateway.domain.request import Headers, Limits, RawRequest, Refusal, parse_request
+from gateway.doors.contract import Pipeline, Present
+from gateway.doors.external import Asking, FrontListener, Settled
+from gateway.doors.form import small_form
+from gateway.doors.forward_auth.door import Allowed, described_by
+from gateway.doors.listener import ListenerLimits
+from gateway.doors.nginx.fields import ANSWER, COOKIE, USE
+from gateway.doors.nginx.sealed import Answers
+from gateway.doors.reply import from_reply
+from gateway.doors.said import Says, client_of, only
+from gateway.doors.trust import Fronts
+from gateway.kernel.clock import Clock
+from gateway.leases.mark import Mark, Marks
+from gateway.leases.outstanding import Outstanding
+
+DOOR: Final = "nginx"
+DECIDE: Final = "/decide"
+ANSWERS: Final = "/answer"
+FORM_SECONDS: Final = 60.0
+_ASKED_ALSO: Final = frozenset({"x-forwarded-method", "x-forwarded-host", "x-forwarded-uri", ANSWER.lower()})
+_MORE_FIELDS: Final = 16
+"""What nginx adds to the client's fields."""
+
+
+class NginxDoor:
+    """The endpoints. Let `listener` listen, and close it once."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        present: Present,
+        fronts: Fronts,
+        says: Says,
+        clock: Clock,
+        secret: bytes,
+        leases: Outstanding | None = None,
+        limits: ListenerLimits | None = None,
+    ) -> None:
+        """`secret`: 32 bytes or more that all workers share. `leases`: where leases are noted; without it none is given."""
+        limits = limits or _roomier(ListenerLimits())
+        self._pipeline = pipeline
+        self._asking = Asking(pipeline=pipeline, present=present, door=DOOR, limits=limits.head)
+        self._says: Final = says
+        self._facts: Final = frozenset(says.fields()) | _ASKED_ALSO
+        self._clock = clock
+        self._answers: Final = Answers(secret, clock)
+        self._marks: Final = Marks(secret)
+        self._leases = leases
+        self._claims: Final = functools.lru_cache(maxsize=4096)(self._is_claim)
+        self.listener: Final = FrontListener(self._answer, asking=self._asking, present=present, fronts=fronts, limits=limits)
+
+    async def _answer(self, http: web.BaseRequest, raw: RawRequest, front: str) -> web.StreamResponse:
+        path = raw.target.partition("?")[0]
+        if path not in {DECIDE, ANSWERS} or (path == DECIDE and raw.method != "GET"):
+            refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only GET {DECIDE} and {ANSWERS} are answered here")
+            return await self.listener.refuse(raw, refusal)
+        described = described_by(raw.headers, front, self._says)
+        if path == ANSWERS:
+            return await self._rest(http, raw, self._bare(raw, front) if isinstance(described, Refusal) else described)
+        if isinstance(described, Refusal):
+            # The client may be at fault (no Host, HTTP/1.0): it gets a reply like any other that was refused.
+            bare = self._bare(raw, front)
+            return self._no(await self._asking.refuse(bare, described), bare)
+        return await self._decide(described)
+
+    # ---- yes or no
+
+    async def _decide(self, described: RawRequest) -> web.StreamResponse:
+        if any(self._claims(name.lower()) for name, _ in described.headers):
+            refusal = Refusal(
+                reason=RefuseReason.HEADER_MALFORMED, detail="a field that only a proxy may send, which nginx can't take away"
+            )
+            settled = await self._asking.refuse(described, refusal)
+        else:
+            settled = await self._asking.decide(described)
+        decision = settled.decision
+        if not isinstance(decision, Allow):
+            return self._no(settled, described)
+        fields = [*self._asking.upstream_fields(decision), *_cookie(described)]
+        until = self._lease(decision)
+        if until:
+            fields.append(("X-Accel-Expires", f"@{until - 1}"))
+        fields += [(USE, self._mark(decision.id, described, until=until, allowed=True)), ("Cache-Control", "no-store")]
+        return from_reply(Allowed(headers=fields), close=False)
+
+    def _no(self, settled: Settled, described: RawRequest) -> web.StreamResponse:
+        decision = settled.decision
+        if isinstance(decision, Allow):
+            raise AssertionError("an Allow has no page")  # noqa: TRY004  our own mistake, not a caller's
+        sealed = self._answers.seal(decision, canonical=settled.request is not None, raw=described)
+        fields = [
+            (ANSWER, sealed),
+            (USE, self._mark(decision.id, described, until=0, allowed=False)),
+            ("Cache-Control", "no-store"),
+        ]
+        return from_reply(Allowed(status=401, headers=fields), close=False)
+
+    def _mark(self, decision_id: str, described: RawRequest, *, until: int, allowed: bool) -> str:
+        host = next((value for name, value in described.headers if name.lower() == "host"), "")
+        mark = Mark(id=decision_id, until=until, allowed=allowed)
+        return self._marks.make(mark, method=described.method, host=host, path=described.target.partition("?")[0])
+
+    def _lease(self, allow: Allow) -> int:
+        """The epoch second at which the lease is over, noted; 0 for none."""
+        if not allow.lease_seconds or self._leases is None:
+            return 0
+        now = self._clock.now()
+        until = math.floor(now + allow.lease_seconds)
+        return until if self._leases.give(allow, now=now, until=until) else 0
+
+    def _is_claim(self, name: str) -> bool:
+        """Whether this field would have to be taken away from the client's request, and is not one of nginx's own."""
+        return name not in self._facts and not strip_client(((name, ""),), self._pipeline.protected_names())
+
+    def _bare(self, raw: RawRequest, front: str) -> RawRequest:
+        """What little is known of a request that nginx could not describe."""
+        connection = client_of(raw.headers, front, self._says)
+        host = _first(raw.headers, "x-forwarded-host")
+        kept = tuple((name, value) for name, value in raw.headers if name.lower() not in self._facts | {"host"})
+        return RawRequest(
+            method=_first(raw.headers, "x-forwarded-method"),
+            target=_first(raw.headers, "x-forwarded-uri"),
+            headers=(("Host", host), *kept) if host else kept,
+            connection=Connection(peer_address="") if isinstance(connection, Refusal) else connection,
+        )
+
+    # ---- the rest
+
+    async def _rest(self, http: web.BaseRequest, raw: RawRequest, described: RawRequest) -> web.StreamResponse:
+        value = only(raw.headers, ANSWER.lower())
+        opened = self._answers.open(value, raw=described) if isinstance(value, str) else None
+        if opened is None:
+            refusal = Refusal(reason=RefuseReason.FORWARDED_MALFORMED, detail="no answer that was sealed for this request")
+            return await self.listener.refuse(raw, refusal)
+        length = tuple((name, value) for name, value in raw.headers if name.lower() == "content-length")
+        parsed = parse_request(msgspec.structs.replace(described, headers=(*described.headers, *length)))
+        if not opened.canonical or isinstance(parsed, Refusal):
+            return from_reply(self._asking.reply(Settled(decision=opened.decision, request=None, raw=described)), close=False)
+        request = msgspec.structs.replace(parsed, headers=strip_client(parsed.headers, self._pipeline.protected_names()))
+        decision = opened.decision
+        form = None
+        if isinstance(decision, Challenge | Deny):
+            decision = msgspec.structs.replace(decision, request=request)
+            form = await small_form(http, request, seconds=FORM_SECONDS)
+        return from_reply(self._asking.reply(Settled(decision=decision, request=request, raw=described), form), close=False)
+
+
+def _cookie(described: RawRequest) -> Headers:
+    """The Cookie field for the application, under a name of its own; absent when nothing remains."""
+    values = [without_own_cookies(value) for name, value in described.headers if name.lower() == "cookie"]
+    rest = "; ".join(value for value in values if value)
+    return ((COOKIE, rest),) if rest else ()
+
+
+def _first(headers: Headers, name: str) -> str:
+    return next((value for key, value in headers if key.lower() == name), "")
+
+
+def _roomier(limits: ListenerLimits) -> ListenerLimits:
+    """Limits with room for what nginx adds, so that the client's own share is the same as at the other doors."""
+    head = limits.head
+    return msgspec.structs.replace(
+        limits,
+        head=Limits(
+            target_length=head.target_length,
+            segments=head.segments,
+            header_count=head.header_count + _MORE_FIELDS,
+            header_bytes=head.header_bytes + limits.field_length,
+        ),
+    )

@@ -1,0 +1,56 @@
+"""The mark of a decision that a front writes into its access log, so that a line proves which decision it stands for.
+
+`ID.UNTIL.KIND.MAC`: the decision's id; the epoch second at which its lease is over (0: it has none); `a` for an Allow, `n` for
+any other; and an HMAC-SHA-256 (128 bits, base64url) over these and, for an Allow, over method, host and path. So whoever can
+write to the access log can neither invent a decision, nor move one to another request, nor lengthen a lease.
+"""
+
+import base64
+import hmac
+import re
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_FORM: Final = re.compile(r"(dec_[0-9a-f]{32})\.([0-9]{1,12})\.([an])\.([A-Za-z0-9_-]{22})")
+_MAC_BYTES: Final = 16
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A mark that was verified."""
+
+    id: str
+    until: int
+    """Epoch second at which the lease is over; 0 without one."""
+    allowed: bool
+
+
+class Marks:
+    """Makes and verifies marks, with a key that all workers of an installation share."""
+
+    def __init__(self, secret: bytes) -> None:
+        """`secret`: at least 32 bytes of high entropy, from which the key is derived (HKDF, RFC 5869)."""
+        self._key: Final = HKDF(SHA256(), 32, salt=None, info=b"zt-gateway front marks 1").derive(secret)
+
+    def make(self, mark: Mark, *, method: str, host: str, path: str) -> str:
+        """Return the mark of a decision about this request, as the front will log it."""
+        kind = "a" if mark.allowed else "n"
+        return f"{mark.id}.{mark.until}.{kind}.{self._mac(mark.id, mark.until, kind, method, host, path)}"
+
+    def verify(self, text: str, *, method: str, host: str, path: str) -> Mark | None:
+        """Return what the mark of a line with this method, host and path says; None when it is not ours, or another request's."""
+        found = _FORM.fullmatch(text)
+        if found is None:
+            return None
+        decision_id, until, kind, mac = found.groups()
+        if not hmac.compare_digest(mac, self._mac(decision_id, int(until), kind, method, host, path)):
+            return None
+        return Mark(id=decision_id, until=int(until), allowed=kind == "a")
+
+    def _mac(self, decision_id: str, until: int, kind: str, method: str, host: str, path: str) -> str:
+        # What was not let through may be anything, also what a log can't hold as it was; its id is enough.
+        of = f"{method}\n{host}\n{path}" if kind == "a" else ""
+        data = f"{decision_id}\n{until}\n{kind}\n{of}".encode("utf-8", "surrogatepass")
+        return base64.urlsafe_b64encode(hmac.digest(self._key, data, "sha256")[:_MAC_BYTES]).rstrip(b"=").decode("ascii")
