@@ -54,6 +54,13 @@ class Caddy:
             env=self._environment(), capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
+    def formatted(self) -> str:
+        """The Caddyfile as `caddy fmt` would write it."""
+        done = subprocess.run(
+            ["caddy", "fmt", str(self.file)], env=self._environment(), capture_output=True, text=True, check=False
+        )
+        return done.stdout
+
     def start(self) -> None:
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
