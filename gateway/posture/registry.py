@@ -1,16 +1,19 @@
 """The ledger of devices in SQLite, with an index in memory for the request path.
 
-A lookup is one `PRAGMA data_version` and a dictionary access, so that what another process writes to the same file (a command
-line, say) counts at the next lookup; its changes are announced then, not before. Meant for one gateway process a file: several
-nodes need a shared database. Writes run on a thread of their own, and are on disk (`synchronous=FULL`) when they return.
+A lookup is a dictionary access, after one `PRAGMA data_version` when the last look at the file is older than 5 ms. So what
+another process writes to the same file (another worker, a command line) counts that soon, and what this one writes at once. Open
+streams hear of it through `follow`, which looks five times a second. Several processes of one machine may share a file; several
+machines need a shared database. Writes run on a thread of their own, and are on disk (`synchronous=FULL`) when they return.
 """
 
 import asyncio
 import builtins
 import contextlib
 import logging
+import math
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.resources import files
@@ -29,6 +32,10 @@ WHERE: Final = "device_registry"
 SCHEMA_VERSION: Final = 1
 SEEN_SECONDS: Final = 3600
 """How old a device's `last_seen_at` may become before it is written again."""
+TRUST_SECONDS: Final = 0.005
+"""How old the last look at the file may be when a lookup is answered: a hundred requests in one turn of the loop look once."""
+LOOK_SECONDS: Final = 0.2
+"""How often `follow` looks."""
 _READ_BUSY_SECONDS: Final = 0.2
 """The event loop waits for another process this long at most; with WAL it normally never does."""
 _WRITE_BUSY_SECONDS: Final = 2.0
@@ -52,6 +59,8 @@ class SqliteDevices:
         self._seen: dict[str, float] = {}
         self._sequence = 0
         self._data_version = -1
+        self._looked = -math.inf
+        """Monotonic; long ago when the last look failed, so that the next lookup says so."""
         with contextlib.ExitStack() as opened:
             with self._errors():
                 # Made here, so that not even for a moment others may read it.
@@ -67,27 +76,42 @@ class SqliteDevices:
 
     async def get(self, device_id: str) -> Device | None:
         """Return a device by id, blocked ones included."""
-        self._refresh()
+        self._look()
         return self._devices.get(device_id)
 
     async def by_certificate(self, sha256: str) -> Device | None:
         """Return the device that registered this certificate (hex SHA-256 of its DER)."""
-        self._refresh()
+        self._look()
         return self._devices.get(self._certificates.get(sha256, ""))
 
     async def by_cookie(self, cookie_hash: str) -> Device | None:
         """Return the device whose device cookie hashes to this."""
-        self._refresh()
+        self._look()
         return self._devices.get(self._cookies.get(cookie_hash, ""))
 
     async def list(self) -> builtins.list[Device]:
         """Return all devices, newest first."""
-        self._refresh()
+        self._look()
         return sorted(self._devices.values(), key=lambda device: (-device.registered_at, device.id))
 
     def on_change(self, listener: Callable[[str], None]) -> None:
         """Call `listener(device_id)` on the event loop after each change. It must not raise, nor block."""
         self._listeners.append(listener)
+
+    async def follow(self) -> None:
+        """Tell listeners of what other processes change, within a second, until cancelled. Never raises for a file that can't be
+        read: lookups do, to somebody who can answer for it, and it is looked at again.
+        """
+        told = False
+        while True:
+            try:
+                self._refresh()
+                told = False
+            except StoreUnavailable as error:
+                if not told:
+                    logger.warning("changes of devices are not followed right now: %s", error)
+                    told = True
+            await asyncio.sleep(LOOK_SECONDS)
 
     # ------------------------------------------------------------------ writing
 
@@ -123,6 +147,7 @@ class SqliteDevices:
         """Finish what is being written and close the file. May be called again."""
         await asyncio.to_thread(self._executor.shutdown)
         self._close_files()
+        self._looked = -math.inf
 
     def _submit(self, step: Callable[[], _T]) -> Future[_T]:
         loop = asyncio.get_running_loop()
@@ -214,11 +239,17 @@ class SqliteDevices:
 
     # ------------------------------------------------------------------ the index
 
+    def _look(self) -> None:
+        if time.monotonic() - self._looked >= TRUST_SECONDS:
+            self._refresh()
+
     def _refresh(self) -> None:
         """Take in what was committed since the last look, by whichever process."""
+        looked, self._looked = time.monotonic(), -math.inf
         with self._errors():
             data_version = self._reader.execute("PRAGMA data_version").fetchone()[0]
             if data_version == self._data_version:
+                self._looked = looked
                 return
             query = "SELECT sequence, body FROM device WHERE sequence > ? ORDER BY sequence"
             rows = [(row[0], _decode(row[1])) for row in self._reader.execute(query, (self._sequence,))]
@@ -237,7 +268,7 @@ class SqliteDevices:
                 self._cookies[device.cookie_hash] = device.id
             if device.certificate_sha256:
                 self._certificates[device.certificate_sha256] = device.id
-        self._data_version = data_version
+        self._data_version, self._looked = data_version, looked
         for device_id in changed:
             for listener in self._listeners:
                 listener(device_id)

@@ -25,7 +25,7 @@ from gateway.pipeline.outgoing import Outgoing
 from gateway.policy.bundle import load_bundle
 from gateway.policy.evaluate import Bundle
 from gateway.policy.remedy import Outcomes
-from gateway.ports import Missing, SessionChange
+from gateway.ports import Missing, PostureSource, SessionChange
 from gateway.rp.keys import FileSigner
 from gateway.sessions.memory import MemorySessions
 
@@ -115,10 +115,13 @@ class World:
         self.policies = Policies(load_bundle(POLICIES))
         self.signer = FileSigner(ECKey.generate_key("P-256", private=True))
         self.app = ehr()
-        self.pipeline = Pipeline(
+        self.pipeline = self.make_pipeline(self.posture)
+
+    def make_pipeline(self, posture: PostureSource) -> Pipeline:
+        return Pipeline(
             routes=RouteTable([self.app]),
             sessions=self.breakable,  # type: ignore[arg-type]  # only what a decision needs
-            posture=self.posture,
+            posture=posture,
             policies=self.policies,
             log=self.log,
             outgoing=Outgoing(issuer="http://portal.localhost:8080", signer=self.signer, apps=[self.app]),
@@ -146,7 +149,12 @@ class World:
         return Proofing(level=3, method="m", verified_at=self.now, expires_at=None, verifier="v", transaction="t")
 
     async def sign_in(
-        self, *kinds: str, roles: tuple[str, ...] = ("physician",), proofed: bool = True, host: str = HOST
+        self,
+        *kinds: str,
+        roles: tuple[str, ...] = ("physician",),
+        proofed: bool = True,
+        host: str = HOST,
+        device: str | None = None,
     ) -> tuple[Session, str]:
         events = tuple(
             AuthEvent(kind=kind, at=self.now, phishing_resistant=kind == "fido2", generation=1)  # type: ignore[arg-type]  # literals
@@ -158,7 +166,7 @@ class World:
         )  # fmt: skip
         session = Session(
             id=new_id("ses"), identity=identity, events=events, generation=1, created_at=self.now, last_seen_at=self.now,
-            expires_at=self.now + 36_000, idle_seconds=900,
+            expires_at=self.now + 36_000, idle_seconds=900, device_id=device, device_evidence="cookie" if device else "none",
         )  # fmt: skip
         return session, (await self.sessions.create(session, host)).reveal()
 

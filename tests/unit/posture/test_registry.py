@@ -1,6 +1,7 @@
 """The SQLite ledger as a file: other processes, crashes, damage, permissions."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import stat
@@ -11,9 +12,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.domain.decision import Allow, Deny
+from gateway.kernel.canonical import canonical_json
 from gateway.kernel.errors import StoreUnavailable
-from gateway.posture.registry import SqliteDevices
+from gateway.posture.ledger import block
+from gateway.posture.observe import RegistryPosture
+from gateway.posture.registry import TRUST_SECONDS, SqliteDevices
 from tests.support.devices import NOW, new_device
+from tests.support.world import World
 
 WRITER = """
 import asyncio, msgspec, os, sys
@@ -71,11 +77,78 @@ async def test_two_registries_on_one_file_lose_nothing_of_each_others_changes(pa
             await registry.update(device.id, lambda old: msgspec.structs.replace(old, label=old.label + letter))
 
     await asyncio.gather(mark("a", one), mark("b", other))
+    await asyncio.sleep(2 * TRUST_SECONDS)
     for registry in (one, other):
         final = await registry.get(device.id)
         assert final is not None
         assert (final.label.count("a"), final.label.count("b"), final.version) == (20, 20, 41)
         await registry.close()
+
+
+async def test_what_another_worker_changed_is_told_to_those_who_follow(path: Path) -> None:
+    one, other = SqliteDevices(path), SqliteDevices(path)
+    device = new_device(cookie_hash="aa" * 32)
+    await one.add(device)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    other.on_change(heard.put_nowait)
+    following = asyncio.create_task(other.follow())
+    async with asyncio.timeout(5):
+        assert await heard.get() == device.id
+        await one.update(device.id, block)
+        assert await heard.get() == device.id
+    found = await other.get(device.id)
+    assert found is not None
+    assert (found.status, found.version) == ("blocked", 2)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    for registry in (one, other):
+        await registry.close()
+
+
+async def test_a_block_in_another_worker_cuts_the_streams_of_this_one(path: Path) -> None:
+    world = World()
+    here, elsewhere = SqliteDevices(path), SqliteDevices(path)
+    await elsewhere.add(world.device(cookie_hash="aa" * 32))
+    world.pipeline = world.make_pipeline(RegistryPosture(here, clock=world.clock))
+    here.on_change(world.pipeline.streams.device_changed)
+    following = asyncio.create_task(here.follow())
+    world.pipeline.streams.start()
+    _, token = await world.sign_in(device="dev_1")
+    allow = await world.pipeline.decide(world.request("/notices/stream", cookie=token), "proxy")
+    assert isinstance(allow, Allow)
+    with world.pipeline.watch(allow) as watch:
+        await elsewhere.update("dev_1", block)
+        async with asyncio.timeout(5):
+            await watch.cut.wait()
+    assert isinstance(await world.pipeline.decide(world.request(cookie=token), "proxy"), Deny)
+    following.cancel()
+    await asyncio.gather(following, world.pipeline.streams.stop(), return_exceptions=True)
+    for registry in (here, elsewhere):
+        await registry.close()
+
+
+async def test_following_goes_on_when_the_file_cannot_be_read_for_a_while(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    devices = SqliteDevices(path)
+    device = new_device(cookie_hash="aa" * 32)
+    await devices.add(device)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    devices.on_change(heard.put_nowait)
+    with contextlib.closing(sqlite3.connect(path)) as plain, plain:
+        plain.execute("UPDATE device SET body = 'x', sequence = sequence + 1")
+    following = asyncio.create_task(devices.follow())
+    async with asyncio.timeout(5):
+        while "not followed" not in caplog.text:  # noqa: ASYNC110  the log has no event
+            await asyncio.sleep(0.01)
+    with pytest.raises(StoreUnavailable):
+        await devices.get(device.id)
+    fixed = canonical_json(msgspec.structs.replace(device, status="blocked", version=2)).decode()
+    with contextlib.closing(sqlite3.connect(path)) as plain, plain:
+        plain.execute("UPDATE device SET body = ?, sequence = sequence + 1", (fixed,))
+    async with asyncio.timeout(5):
+        assert await heard.get() == device.id
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    await devices.close()
 
 
 async def test_only_the_owner_may_read_it(path: Path) -> None:
@@ -135,6 +208,7 @@ async def test_a_damaged_row_stops_every_lookup_instead_of_hiding_a_device(path:
     database.execute("UPDATE device SET body='{}', sequence=sequence+10 WHERE id=?", (bad.id,))
     database.commit()
     database.close()
+    await asyncio.sleep(2 * TRUST_SECONDS)
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             await devices.get(good.id)
