@@ -159,6 +159,7 @@ async def _assemble(
     pipeline.streams.start()
     stack.push_async_callback(pipeline.streams.stop)
     devices.on_change(pipeline.streams.device_changed)
+    keep_running(devices.follow(), failed, stack)
     keep_running(end_with_the_log(log), failed, stack)
     keep_running(follow_policies(holder, log, clock, pipeline, takeover), failed, stack)
 
