@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from bench import plot, report
+from bench import docs, plot, report
 from bench.children import BenchError, children, raise_file_limit
 from bench.measure import measure_decisions, measure_latency, measure_memory, measure_profile, measure_rates, measure_sockets
 from bench.plan import FULL, QUICK, Plan
@@ -76,6 +76,8 @@ def main() -> int:
     if parts == PARTS:
         report.write(found)
         plot.write_picture(found)
+        if not plan.quick:
+            docs.write_page(report.as_json(found))
         say(f"written: {report.LATEST.relative_to(Path.cwd())}, {plot.PICTURE.relative_to(Path.cwd())}")
     return 0
 

@@ -44,16 +44,16 @@ async def _records_are_left(stand: Stand) -> None:
     """
     for guarded, names in stand.recorded():
         for name in names:
-            before = _records(guarded)
+            before = records_of(guarded)
             done = await press(stand.rows[name].target(), 1)
             deadline = time.monotonic() + WRITTEN_SECONDS
-            while _records(guarded) - before < done.total:
+            while records_of(guarded) - before < done.total:
                 if time.monotonic() > deadline:
-                    raise BenchError(f"{name}: {done.total} requests left {_records(guarded) - before} records")
+                    raise BenchError(f"{name}: {done.total} requests left {records_of(guarded) - before} records")
                 await asyncio.sleep(0.1)
 
 
-def _records(guarded: Guarded) -> int:
+def records_of(guarded: Guarded) -> int:
     """How many lines the log has, of decisions and completions."""
     files = (guarded.site.folder / "audit").rglob("*.jsonl")
     return sum(file.read_bytes().count(b"\n") for file in files)

@@ -49,6 +49,8 @@ def tables(run: Run) -> str:
         parts.append(latency_table(run))
     if run.decisions:
         parts.append("decisions alone (bench/decisions.py)\n" + json.dumps(run.decisions, indent=2))
+    if run.profile:
+        parts.append(profile_table(run))
     if reasons := notes(run):
         parts.append(reasons)
     words = [verdict.word for verdict in verdicts]
@@ -104,6 +106,16 @@ def latency_table(run: Run) -> str:
         p50, p99, late = (f"{statistics.median(one[key] for one in found) * _MS:.2f}" for key in ("p50", "p99", "late_p99"))
         rows.append((dict(ROWS).get(name, name), p50, p99, late))
     return table(rows, right=(1, 2, 3))
+
+
+def profile_table(run: Run) -> str:
+    """Where the process's time goes under full load, step by step."""
+    rows = [("where the time of a request goes, embedded", "share", "µs")]
+    for name, found in run.profile.items():
+        each = 1e6 / statistics.median(run.rates[name]) if run.rates.get(name) else None
+        for step, share in found["steps"].items():
+            rows.append((step, f"{share:.0%}", "" if each is None else f"{share * each:.0f}"))
+    return table(rows, right=(1, 2))
 
 
 def wanted(verdict: Verdict) -> str:

@@ -150,7 +150,9 @@ def judge_ratios(rates: Mapping[str, Sequence[float]], absent: Mapping[str, str]
         if not missing:
             quotients = [over / under for over, under in zip(rates[ratio.over], rates[ratio.under], strict=True)]
             value, low, high = statistics.median(quotients), min(quotients), max(quotients)
-        why = "; ".join(dict.fromkeys(absent.get(name, "") for name in missing)) if missing else KNOWN.get(ratio.name, "")
+        why = (
+            "; ".join(dict.fromkeys(absent[name] for name in missing if name in absent)) if missing else KNOWN.get(ratio.name, "")
+        )
         verdicts.append(
             Verdict(
                 name=ratio.name,

@@ -1,0 +1,87 @@
+"""What of `make bench` would go wrong silently: what is pressed is guarded and recorded, and nothing outlives a run."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import nginx
+from bench.children import BenchError, children, free_port
+from bench.measure import records_of
+from bench.sockets import SESSIONS, close_sockets, cut_at_once, cut_one_by_one, more_sessions, open_sockets, weigh
+from bench.stand import Row, check, start_gateway
+
+FILES = 1024
+
+
+async def test_the_gateway_that_is_pressed_lets_in_one_person_and_keeps_a_record(tmp_path: Path) -> None:
+    async with children(tmp_path) as kids:
+        application = free_port()
+        await nginx.start_nginx(kids, "application", nginx.application(application), [application], files=FILES)
+        guarded = await start_gateway(kids, "gateway", upstream=application)
+        before = records_of(guarded)
+        check(Row(name="embedded", port=guarded.site.port, headers=guarded.headers(), guarded=True))
+        assert records_of(guarded) >= before + 3  # two decisions and a completion
+        with pytest.raises(BenchError, match="lets everybody in"):
+            check(Row(name="direct", port=application, guarded=True))
+
+
+async def test_sockets_are_cut_by_their_own_session_alone(tmp_path: Path) -> None:
+    async with children(tmp_path) as kids:
+        upstream = free_port()
+        await kids.ready("upstream", kids.python("upstream", "bench.ws_upstream", str(upstream)), upstream)
+        guarded = await start_gateway(kids, "gateway", upstream=upstream)
+        talk, port = guarded.talk, guarded.site.port
+        each, sockets, sessions = await weigh(talk, port, 2 * SESSIONS)
+        assert each >= 0
+        assert all(socket.cut_at is None for socket in sockets)
+        assert len(await cut_at_once(talk, sockets, sessions)) == 2 * SESSIONS
+        assert all(socket.cut_at is not None for socket in sockets)
+        sessions = await more_sessions(talk)
+        sockets = await open_sockets(port, sessions, 2 * SESSIONS)
+        assert len(await cut_one_by_one(talk, sockets, sessions, 2)) == 4
+        close_sockets(sockets)
+
+
+async def test_nothing_outlives_the_block(tmp_path: Path) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    async def broken() -> None:
+        async with children(tmp_path) as kids:
+            port = free_port()
+            started.append(kids.python("trivial", "bench.trivial", str(port)))
+            await kids.ready("trivial", started[0], port)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await broken()
+    assert started[0].poll() is not None
+
+
+def test_nothing_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
+    """The kernel ends the children of a run that could not."""
+    port = free_port()
+    script = (
+        "import asyncio, os, signal, sys\nfrom pathlib import Path\nfrom bench.children import Children\n"
+        f"kids = Children(Path({str(tmp_path)!r}))\n"
+        f"process = kids.python('trivial', 'bench.trivial', '{port}')\n"
+        f"asyncio.run(kids.ready('trivial', process, {port}))\n"
+        "print(process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == -9, done.stderr
+    pid = int(done.stdout)
+    while _runs(pid):
+        time.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there that is no zombie waiting for its foster parent."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2][0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
