@@ -20,10 +20,22 @@ FOREIGN = ["X-Forwarded-Email", "X-Auth-Request-User", "Remote-Groups", "X-Authe
 def spellings(name: str) -> list[str]:
     """The same name to some server: CGI, WSGI, PHP and nginx fold characters."""
     return [
-        name, name.lower(), name.upper(), name.swapcase(), name.replace("-", "_"), name.replace("-", "."), name.replace("-", "_", 1),
-        name.replace("-", ""), f"{name}_", f"_{name}", name.replace("-", "~"), name.replace("-", "--"), name.replace("X-", "X!", 1),
-        name.replace("-", "+"), name.replace("-", "|"),
-    ]  # fmt: skip
+        name,
+        name.lower(),
+        name.upper(),
+        name.swapcase(),
+        name.replace("-", "_"),
+        name.replace("-", "."),
+        name.replace("-", "_", 1),
+        name.replace("-", ""),
+        f"{name}_",
+        f"_{name}",
+        name.replace("-", "~"),
+        name.replace("-", "--"),
+        name.replace("X-", "X!", 1),
+        name.replace("-", "+"),
+        name.replace("-", "|"),
+    ]
 
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST", "HEAD"])
@@ -60,7 +72,10 @@ def test_a_malformed_session_cookie_lets_nobody_in_CVE_2026_25748(door: Door, co
     assert answered.hits == []
 
 
-@pytest.mark.parametrize("value", ["X-Remote-User", "x-remote-user", "X_Remote_User", "X-Gateway-Assertion, X-Request-Id", "close, X-Forwarded-For, host"])
+@pytest.mark.parametrize(
+    "value",
+    ["X-Remote-User", "x-remote-user", "X_Remote_User", "X-Gateway-Assertion, X-Request-Id", "close, X-Forwarded-For, host"],
+)
 @pytest.mark.parametrize("connection", ["Connection", "connection"])
 def test_connection_does_not_take_ours_away_CVE_2024_45410_2026_29054(door: Door, connection: str, value: str) -> None:  # noqa: N802  ids
     answered = door.send(door.head("/x", f"{connection}: {value}", f"X-Remote-User: {EVIL}"))
@@ -75,17 +90,29 @@ def test_connection_does_not_take_ours_away_CVE_2024_45410_2026_29054(door: Door
 
 
 CERTIFICATES = [
-    "X-Client-Cert", "Ssl-Client-Cert", "SSL_CLIENT_S_DN", "ssl-client-verify", "X-SSL-Client-Cert", "X-Forwarded-Client-Cert",
-    "Client-Cert", "Client-Cert-Chain", "X-Forwarded-Tls-Client-Cert", "X-Forwarded-Tls-Client-Cert-Info", "X-Client-Verify",
-    "X-Forwarded-Tls-Version", "X-Forwarded-Tls-Server-Name", "x-forwarded-client-cert", "X_Forwarded_Tls_Client_Cert",
-]  # fmt: skip
+    "X-Client-Cert",
+    "Ssl-Client-Cert",
+    "SSL_CLIENT_S_DN",
+    "ssl-client-verify",
+    "X-SSL-Client-Cert",
+    "X-Forwarded-Client-Cert",
+    "Client-Cert",
+    "Client-Cert-Chain",
+    "X-Forwarded-Tls-Client-Cert",
+    "X-Forwarded-Tls-Client-Cert-Info",
+    "X-Client-Verify",
+    "X-Forwarded-Tls-Version",
+    "X-Forwarded-Tls-Server-Name",
+    "x-forwarded-client-cert",
+    "X_Forwarded_Tls_Client_Cert",
+]
 
 
 @pytest.mark.parametrize("name", CERTIFICATES)
 def test_a_device_certificate_by_header(door: Door, name: str) -> None:
     """Traefik a669522e: nobody showed a certificate, so nobody has one; and the application hears of none."""
     _, der = door.site.devices.issue("ward-by-header")
-    import base64  # noqa: PLC0415
+    import base64
 
     text = base64.b64encode(der).decode()
     device = door.site.register(der)
@@ -100,10 +127,22 @@ def test_a_device_certificate_by_header(door: Door, name: str) -> None:
 
 
 ADDRESSES = [
-    "X-Forwarded-For: 10.20.0.9", "X-Real-IP: 10.20.0.9", "True-Client-IP: 10.20.0.9", "CF-Connecting-IP: 10.20.0.9", "Client-IP: 10.20.0.9",
-    "X_Real_Ip: 10.20.0.9", "X-Forwarded-For: a", "X-Forwarded-For: ", "X-Forwarded-For: 10.20.0.9, 127.0.0.1", "X-Envoy-External-Address: 10.20.0.9",
-    "Forwarded: for=10.20.0.9", "x-forwarded-for: 10.20.0.9", "X_Forwarded_For: 10.20.0.9", "X-Forwarded-Port: 1", "X-Forwarded-Proto: javascript",
-]  # fmt: skip
+    "X-Forwarded-For: 10.20.0.9",
+    "X-Real-IP: 10.20.0.9",
+    "True-Client-IP: 10.20.0.9",
+    "CF-Connecting-IP: 10.20.0.9",
+    "Client-IP: 10.20.0.9",
+    "X_Real_Ip: 10.20.0.9",
+    "X-Forwarded-For: a",
+    "X-Forwarded-For: ",
+    "X-Forwarded-For: 10.20.0.9, 127.0.0.1",
+    "X-Envoy-External-Address: 10.20.0.9",
+    "Forwarded: for=10.20.0.9",
+    "x-forwarded-for: 10.20.0.9",
+    "X_Forwarded_For: 10.20.0.9",
+    "X-Forwarded-Port: 1",
+    "X-Forwarded-Proto: javascript",
+]
 
 
 @pytest.mark.parametrize("line", ADDRESSES)
@@ -121,11 +160,34 @@ def test_where_the_client_says_it_is_CVE_2024_47070_2026_39858_35051_33495(door:
 
 
 HOSTS = [
-    f"{HOST}.", f"{HOST},evil.example", "evil.com,for=127.0.0.1", f"{HOST};for=127.0.0.1", f"user@{HOST}", f"{HOST}:0", f"{HOST}:65536",
-    f"{HOST}:80a", f"{HOST}:80:80", f"http://{HOST}", f"{HOST}/admin", "ehr..localhost", f".{HOST}", "ehr_x.localhost", "[::1]:80",
-    f"{HOST} evil", "ehr%2elocalhost", "ＥＨＲ.localhost", "ehr.local\u212aost", "evil.example", "localhost", "127.0.0.1", f"{HOST}.evil.example",
-    "gateway", "unix", "default", "",
-]  # fmt: skip
+    f"{HOST}.",
+    f"{HOST},evil.example",
+    "evil.com,for=127.0.0.1",
+    f"{HOST};for=127.0.0.1",
+    f"user@{HOST}",
+    f"{HOST}:0",
+    f"{HOST}:65536",
+    f"{HOST}:80a",
+    f"{HOST}:80:80",
+    f"http://{HOST}",
+    f"{HOST}/admin",
+    "ehr..localhost",
+    f".{HOST}",
+    "ehr_x.localhost",
+    "[::1]:80",
+    f"{HOST} evil",
+    "ehr%2elocalhost",
+    "ＥＨＲ.localhost",
+    "ehr.local\u212aost",
+    "evil.example",
+    "localhost",
+    "127.0.0.1",
+    f"{HOST}.evil.example",
+    "gateway",
+    "unix",
+    "default",
+    "",
+]
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -136,7 +198,10 @@ def test_a_host_that_is_not_ours_CVE_2022_23632_2026_57210(door: Door, host: str
     assert all(record["outcome"] == "refuse" for record in answered.decisions)
 
 
-@pytest.mark.parametrize("lines", [(f"Host: {HOST}",), ("Host: evil.example",), (f"host: {PORTAL}",), ("Host : evil.example",), (" Host: evil.example",)])
+@pytest.mark.parametrize(
+    "lines",
+    [(f"Host: {HOST}",), ("Host: evil.example",), (f"host: {PORTAL}",), ("Host : evil.example",), (" Host: evil.example",)],
+)
 def test_two_hosts_CVE_2026_34525(door: Door, lines: tuple[str, ...]) -> None:  # noqa: N802  an id
     answered = door.get("/x", *lines)
     assert 400 <= answered.status < 500
@@ -151,7 +216,9 @@ def test_no_host(door: Door) -> None:
         assert answered.hits == []
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Uri", "X-Forwarded-For"])
+@pytest.mark.parametrize(
+    "name", ["X-Forwarded-Host", "X-Forwarded-Method", "X-Forwarded-Proto", "X-Forwarded-Uri", "X-Forwarded-For"]
+)
 def test_a_forwarded_field_twice(door: Door, name: str) -> None:
     """Heimdall GHSA-4jgr-pg2m-m988."""
     answered = door.get("/admin", f"{name}: /public", f"{name}: /x")
@@ -169,7 +236,12 @@ def test_a_health_checkers_user_agent_CVE_2026_34457(door: Door) -> None:  # noq
 
 
 def test_the_preflight_is_no_way_round_OIDC_CLAIM(door: Door) -> None:  # noqa: N802  a header's name
-    lines = ("Origin: https://evil.example", "Access-Control-Request-Method: DELETE", "OIDC_CLAIM_sub: root", "X-Remote-User: root")
+    lines = (
+        "Origin: https://evil.example",
+        "Access-Control-Request-Method: DELETE",
+        "OIDC_CLAIM_sub: root",
+        "X-Remote-User: root",
+    )
     answered = door.get("/x", *lines, cookie="", method="OPTIONS")
     assert answered.status in {401, 403}
     assert answered.hits == []
@@ -181,7 +253,8 @@ def test_the_preflight_is_no_way_round_OIDC_CLAIM(door: Door) -> None:  # noqa: 
 
 
 @pytest.mark.parametrize(
-    "line", [b"X-A: \xff", b"User-Agent: \xe3\x81", b"X-A: \xed\xa0\x80", b"X-A: a\x01b", b"X-A: a\x7fb", b"X-A: a\x00b", b"X-A: a\rb"]
+    "line",
+    [b"X-A: \xff", b"User-Agent: \xe3\x81", b"X-A: \xed\xa0\x80", b"X-A: a\x01b", b"X-A: a\x7fb", b"X-A: a\x00b", b"X-A: a\rb"],
 )
 def test_a_value_that_is_no_text_GHSA_9g5w(door: Door, line: bytes) -> None:  # noqa: N802  an id
     answered = door.get("/x", line)
@@ -189,16 +262,18 @@ def test_a_value_that_is_no_text_GHSA_9g5w(door: Door, line: bytes) -> None:  # 
     assert answered.hits == []
 
 
-@pytest.mark.parametrize("line", [b"X A: b", b"X-A\x00: b", b": b", b"X-\xc3\xa9: b", b" folded", b"X-A: a\r\n folded", b"X-A: a\r\n\tfolded", b"X-A"])
+@pytest.mark.parametrize(
+    "line", [b"X A: b", b"X-A\x00: b", b": b", b"X-\xc3\xa9: b", b" folded", b"X-A: a\r\n folded", b"X-A: a\r\n\tfolded", b"X-A"]
+)
 def test_a_field_that_is_none_and_obs_fold(door: Door, line: bytes) -> None:
+    """A front may drop a line that is none, or make a fold one value (RFC 9112 §5.2): then nobody hears of the line."""
     answered = door.get("/x", line)
     assert answered.unjustified == []
-    # RFC 9112 §5.2 lets a proxy replace a fold by spaces: then it is one value. Caddy drops a field without a name.
-    assert 400 <= answered.status < 500 or (answered.status == 200 and (b"\r\n" in line or line == b": b"))
+    assert 400 <= answered.status < 500 or (answered.status == 200 and door.asked)
     for hit in answered.hits:
         assert b"\r\n folded" not in hit.head
         assert b"\r\n\tfolded" not in hit.head
-        assert b"\r\n:" not in hit.head
+        assert [value for name, value in hit.fields if value == "b" or not name] == []
 
 
 def test_a_refusal_shows_the_application_neither_cookie_nor_credentials_CVE_2026_41181(door: Door) -> None:  # noqa: N802  an id

@@ -1,8 +1,8 @@
 """Facts, section 1, at every door: a path that the policy reads in one way and the application in another.
 
 The policy forbids `/admin` and `/admin/**`; everything else is allowed, so whatever spelling of it slips past is served by the
-application, and seen there. CVE-2026-33494, -42274, -42272, -41059, -40575, -76835, -73511, -73553, -50559, -47106, -27588, -27587,
--32811, -9800, -66490, CVE-2025-54576, CVE-2021-32779, -32637, CVE-2023-33189, -27487, and their like.
+application, and seen there. CVE-2026-33494, -42274, -42272, -41059, -40575, -76835, -73511, -73553, -50559, -27588, -27587,
+-32811, -9800, -66490, CVE-2025-54576, CVE-2023-47106, CVE-2021-32779, -32637, CVE-2023-33189, -27487, and their like.
 """
 
 import pytest
@@ -12,29 +12,73 @@ from tests.support.fronts_site import HOST
 
 REFUSED: dict[str, list[str | bytes]] = {
     "dot_segments_CVE_2026_33494_66490": [
-        "/public/../admin", "/public/../admin/secrets", "/user/../admin/secrets?param=test", "/info/../admin", "/./admin", "/admin/.",
-        "/x;y/../admin", "/public/..;/admin", "/..;a=b/admin", "/..", "/../admin", "/foo../../admin", "/public/..%3b/admin",
+        "/public/../admin",
+        "/public/../admin/secrets",
+        "/user/../admin/secrets?param=test",
+        "/info/../admin",
+        "/./admin",
+        "/admin/.",
+        "/x;y/../admin",
+        "/public/..;/admin",
+        "/..;a=b/admin",
+        "/..",
+        "/../admin",
+        "/foo../../admin",
+        "/public/..%3b/admin",
     ],
     "encoded_dots_CVE_2026_42274": [
-        "/user/%2e%2e/admin", "/user/%2E%2E/admin", "/foo/.%2e/bar", "/foo/%2e./bar", "/foo%2f%2e%2e/bar", "/user/%2e%2e%2fadmin",
-        "/foo/%2e%2e%5cbar", "/scripts/%2E%2E%5CWindows/x",
+        "/user/%2e%2e/admin",
+        "/user/%2E%2E/admin",
+        "/foo/.%2e/bar",
+        "/foo/%2e./bar",
+        "/foo%2f%2e%2e/bar",
+        "/user/%2e%2e%2fadmin",
+        "/foo/%2e%2e%5cbar",
+        "/scripts/%2E%2E%5CWindows/x",
     ],
     "encoded_slash_CVE_2026_42272": ["/public%2fadmin", "/public%2Fadmin", "/public%5cadmin", "/public%5Cadmin"],
     "needless_and_double_encoding": ["/%61dmin", "/%2561dmin", "/public/%252e%252e/admin", "/public%252fadmin", "/adm%69n"],
-    "broken_encoding_CVE_2021_32637": ["/admin%", "/admin%2", "/admin%zz", "/admin%u002f", "/%c0%ae%c0%ae/admin", "/%ff", "/%ed%a0%80"],
+    "broken_encoding_CVE_2021_32637": [
+        "/admin%",
+        "/admin%2",
+        "/admin%zz",
+        "/admin%u002f",
+        "/%c0%ae%c0%ae/admin",
+        "/%ff",
+        "/%ed%a0%80",
+    ],
     "encoded_control_characters": ["/admin%00", "/admin%00.png", "/admin%0d%0aX:y", "/admin%09", "/admin%7f", "/admin%c2%85"],
     "fragment_CVE_2026_41059_2023_47106_2021_32779": [
-        b"/app1/admin#foo", b"/public#/../admin", b"/public?x#/admin", "/public/secret%23/endpoint", "/foo/secret%23/bar", "/public%3f/admin",
+        b"/app1/admin#foo",
+        b"/public#/../admin",
+        b"/public?x#/admin",
+        "/public/secret%23/endpoint",
+        "/foo/secret%23/bar",
+        "/public%3f/admin",
     ],
     "empty_segments_CVE_2026_2880": ["//admin", "///admin", "/public//admin", "/admin//", "//"],
-    "matrix_parameters_CVE_2026_73511_73553": ["/admin;x=1/secret", "/admin;x=1", "/secret;foo=bar", "/public;/admin", "/;/admin"],
+    "matrix_parameters_CVE_2026_73511_73553": [
+        "/admin;x=1/secret",
+        "/admin;x=1",
+        "/secret;foo=bar",
+        "/public;/admin",
+        "/;/admin",
+    ],
     "encoded_semicolon_CVE_2026_50559": ["/admin%3Bx", "/admin%3bx=1/secret"],
     "backslashes": [b"/public\\..\\admin", b"/public/..\\admin", b"/admin\\"],
     "bytes_that_no_path_has": [b"/admin|x", b'/admin"', b"/<admin>", b"/{admin}", b"/admin^", b"/admin`"],
-    "raw_bytes": [b"/public/\x01/admin", b"/public/\x7f/admin", b"/public/\x80", b"/\xff", "/é", "/／admin", b"/public\x00/admin"],
+    "raw_bytes": [
+        b"/public/\x01/admin",
+        b"/public/\x7f/admin",
+        b"/public/\x80",
+        b"/\xff",
+        "/é",
+        "/／admin",
+        b"/public\x00/admin",
+    ],
     "lookalikes_of_a_route_that_stands_first": ["/ADMIN", "/Admin/x", "/admin.", "/admin%20", "/%EF%BD%81dmin", "/admin/"],
     "other_forms": ["admin", "*", "public/../admin", "?/admin", "http:/admin"],
-}  # fmt: skip
+}
 
 
 def assert_stopped(door: Door, answered: Answered) -> None:
@@ -56,9 +100,11 @@ def test_a_target_that_two_servers_read_differently(door: Door, flaw: str) -> No
             raise AssertionError(f"{target!r}: {error}") from error
 
 
-@pytest.mark.parametrize("target", [f"https://{HOST}/admin", f"http://{HOST}/admin", "http://evil.example/admin", f"https://{HOST}/public"])
+@pytest.mark.parametrize(
+    "target", [f"https://{HOST}/admin", f"http://{HOST}/admin", "http://evil.example/admin", f"https://{HOST}/public"]
+)
 def test_absolute_form(door: Door, target: str) -> None:
-    """A front may turn it into origin form (RFC 9112 §3.2.2): then the decision must be about that very path, for that very host."""
+    """A front may turn it into origin form (RFC 9112 §3.2.2): then the decision must be about that path, for that host."""
     answered = door.get(target)
     assert 400 <= answered.status < 500 or (answered.status == 200 and target.endswith("/public")), answered
     assert answered.unjustified == []
@@ -77,7 +123,8 @@ def test_authority_form(door: Door, target: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/admin", "/admin?x=/public", "/admin?/public/x", "/admin/x?next=%2Fpublic", "/admin?", "/admin??", "/admin?error=/denied"]
+    "target",
+    ["/admin", "/admin?x=/public", "/admin?/public/x", "/admin/x?next=%2Fpublic", "/admin?", "/admin??", "/admin?error=/denied"],
 )
 def test_the_query_never_decides_the_route_CVE_2025_54576_2026_9800(door: Door, target: str) -> None:  # noqa: N802  an id
     answered = door.get(target)
@@ -87,13 +134,30 @@ def test_the_query_never_decides_the_route_CVE_2025_54576_2026_9800(door: Door, 
 
 
 OTHERS = [
-    "X-Forwarded-Uri: /public/x", "X-Original-URL: /public", "X-Rewrite-URL: /public", "X-Original-URI: /public",
-    "X-Envoy-Original-Path: /public", "X-Envoy-Original-Host: lab.localhost", "X-HTTP-Method-Override: DELETE", "X-HTTP-Method: DELETE",
-    "X-Forwarded-Method: HEAD", "X-Original-Method: HEAD", "X-Forwarded-Host: lab.localhost", "X-Host: lab.localhost",
-    "X-Forwarded-Prefix: /public", "X-Forwarded-Prefix: %0d//a.com", "X-Forwarded-Proto: http", "X-Forwarded-Scheme: http",
-    "X-Forwarded-Port: 1", "Forwarded: host=lab.localhost;proto=http", "X_Forwarded_Uri: /public/x", "X.Forwarded.Uri: /public/x",
-    "x-forwarded-uri: /public/x", "X-Auth-Request-Redirect: /public", "X-Replaced-Path: /public",
-]  # fmt: skip
+    "X-Forwarded-Uri: /public/x",
+    "X-Original-URL: /public",
+    "X-Rewrite-URL: /public",
+    "X-Original-URI: /public",
+    "X-Envoy-Original-Path: /public",
+    "X-Envoy-Original-Host: lab.localhost",
+    "X-HTTP-Method-Override: DELETE",
+    "X-HTTP-Method: DELETE",
+    "X-Forwarded-Method: HEAD",
+    "X-Original-Method: HEAD",
+    "X-Forwarded-Host: lab.localhost",
+    "X-Host: lab.localhost",
+    "X-Forwarded-Prefix: /public",
+    "X-Forwarded-Prefix: %0d//a.com",
+    "X-Forwarded-Proto: http",
+    "X-Forwarded-Scheme: http",
+    "X-Forwarded-Port: 1",
+    "Forwarded: host=lab.localhost;proto=http",
+    "X_Forwarded_Uri: /public/x",
+    "X.Forwarded.Uri: /public/x",
+    "x-forwarded-uri: /public/x",
+    "X-Auth-Request-Redirect: /public",
+    "X-Replaced-Path: /public",
+]
 
 
 @pytest.mark.parametrize("line", OTHERS)
@@ -110,9 +174,12 @@ def test_a_header_names_another_path_CVE_2026_40575_76835_2023_27487(door: Door,
         assert (hit.method, hit.target) == ("POST", b"/public/y")
         assert value not in hit.values(name)
         assert hit.values("X-Forwarded-Host") == [door.authority]
-    assert [(record["host"], record["path"], record["route"]) for record in allowed.decisions if record["outcome"] == "allow"] in (
-        [], [(HOST, "/public/y", "ehr.rest")],
-    )  # fmt: skip
+    assert [
+        (record["host"], record["path"], record["route"]) for record in allowed.decisions if record["outcome"] == "allow"
+    ] in (
+        [],
+        [(HOST, "/public/y", "ehr.rest")],
+    )
 
 
 @pytest.mark.parametrize("host", ["EHR.localhost", "Ehr.LocalHost:9", "ehr.localhost:8080"])

@@ -94,7 +94,12 @@ class Door:
         return Line(self.address, tls=tls, sni=sni)
 
     def head(
-        self, target: str | bytes = "/x", *lines: str | bytes, method: str = "GET", host: str | bytes | None = "", cookie: str | None = None
+        self,
+        target: str | bytes = "/x",
+        *lines: str | bytes,
+        method: str = "GET",
+        host: str | bytes | None = "",
+        cookie: str | None = None,
     ) -> bytes:
         """A request's head: with the live session unless `cookie` is another or empty; without Host when `host` is None."""
         begin: list[str | bytes] = []
@@ -106,7 +111,7 @@ class Door:
             begin.append(f"Cookie: {cookie}")
         return head(method, target, [*begin, *lines])
 
-    def send(self, data: bytes, *, method: str = "GET", wait: float = 0.3, line: Line | None = None) -> Answered:
+    def send(self, data: bytes, *, method: str = "GET", wait: float = 0.12, line: Line | None = None) -> Answered:
         """Send bytes on a connection of their own, read all that comes, and collect what they left behind.
 
         `wait`: how long to listen for more after a reply on a connection that stays open.
@@ -132,14 +137,14 @@ class Door:
             while connection.more(wait if replies else PATIENCE):
                 replies.append(connection.reply(method if not replies else "GET"))
         except NoReplyError as error:
-            assert not error.received.strip(b"\r\n"), f"half a reply: {error.received!r}"
+            if error.received.strip(b"\r\n"):
+                raise
         return replies, connection.hung_up
 
     def get(self, target: str | bytes = "/x", *lines: str | bytes, **options: Any) -> Answered:
-        """Ask for something, and hang up."""
-        return self.send(
-            self.head(target, *lines, "Connection: close", **options), method=str(options.get("method", "GET"))
-        )
+        """Ask for one thing, take the reply, and hang up."""
+        data = self.head(target, *lines, "Connection: close", **options)
+        return self.send(data, method=str(options.get("method", "GET")), wait=0)
 
     # ---- health
 
@@ -157,9 +162,10 @@ class Door:
         assert self.site.alive(), self.site.output()
         assert self.processes() == self.before, f"a process has ended or been replaced:\n{self.errors()}\n{self.site.output()}"
         self.site.forget()
-        good = self.get("/x")
+        good = self.get("/sound")
         assert good.status == 200, (good.replies, self.errors()[-2000:], self.site.output()[-2000:])
-        assert (len(good.hits), good.unjustified, good.stray) == (1, [], [])
+        # What the test has begun may still have been on its way.
+        assert [hit.target for hit in good.hits if hit.target == b"/sound"] == [b"/sound"]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.support.configuration import private
 from tests.support.served import pem
@@ -30,8 +30,9 @@ class DeviceCa:
             digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
             key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
         )  # fmt: skip
+        begin, end, serial = now - _DAY * 9, now + _DAY, x509.random_serial_number()
         certificate = (
-            x509.CertificateBuilder(self._name, self._name, self._key.public_key(), x509.random_serial_number(), now - _DAY * 9, now + _DAY)
+            x509.CertificateBuilder(self._name, self._name, self._key.public_key(), serial, begin, end)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(signs, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
@@ -49,7 +50,7 @@ class DeviceCa:
         certificate = (
             x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number(), end - _DAY * 3, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -58,7 +59,7 @@ class DeviceCa:
 
 
 def client_context(ca: Path, *, certificate: Path | None = None, alpn: tuple[str, ...] = ("http/1.1",)) -> ssl.SSLContext:
-    """Return a client's context that trusts `ca`, does not compare names (a test picks what it says), and may hold a certificate."""
+    """Return a client's context that trusts `ca` and does not compare names: a test picks what it says."""
     context = ssl.create_default_context(cafile=ca)
     context.check_hostname = False
     context.set_alpn_protocols(list(alpn))

@@ -1,4 +1,4 @@
-"""`gateway serve` with everything around it that a door's test needs: own Redis, an application that keeps bytes, people, devices.
+"""`gateway serve` with all that a door's test needs around it: own Redis, an application that keeps bytes, people, devices.
 
 One site is one installation as a hospital has it, with one front (or none) before it. The test process is no part of the gateway:
 it makes sessions in the same Redis with the same key, as another node would, and reads the log as an auditor does.
@@ -317,7 +317,9 @@ class Site:
 
     def block(self, device_id: str) -> None:
         """Block a device."""
-        self.with_devices(lambda ledger: ledger.update(device_id, lambda device: msgspec.structs.replace(device, status="blocked")))
+        self.with_devices(
+            lambda ledger: ledger.update(device_id, lambda device: msgspec.structs.replace(device, status="blocked"))
+        )
 
     # ---- what is left of requests
 
@@ -344,12 +346,15 @@ class Site:
 
     @staticmethod
     def unjustified(decisions: list[dict[str, Any]], hits: list[Hit]) -> list[Hit]:
-        """The requests at the application that no decision allowed: each must carry the id of one Allow, for this very target."""
+        """The requests at the application that no decision allowed: each must carry the id of one Allow, for this very target.
+
+        Two may carry the same: a GET whose connection died idle is sent again.
+        """
         allowed = {record["id"]: record for record in decisions if record["outcome"] == "allow"}
         wrong = []
         for hit in hits:
             ids = hit.values("X-Request-Id")
-            record = allowed.pop(ids[0], None) if len(ids) == 1 else None
+            record = allowed.get(ids[0]) if len(ids) == 1 else None
             path = hit.target.partition(b"?")[0].decode("latin-1")
             if record is None or (record["method"], record["path"]) != (hit.method, path):
                 wrong.append(hit)

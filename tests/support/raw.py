@@ -132,6 +132,12 @@ class Line:
         data, self._buffer = self._buffer[:count], self._buffer[count:]
         return data
 
+    def some(self) -> bytes:
+        """Read what comes next, at least a byte; nothing at the end."""
+        self._fill(1)
+        data, self._buffer = self._buffer, b""
+        return data
+
     def more(self, seconds: float) -> bool:
         """Whether another byte comes within so long."""
         return self._read_until(lambda: bool(self._buffer), seconds)

@@ -1,7 +1,7 @@
 """An application behind a door that keeps every byte that it gets, tells its connections apart, and can misbehave.
 
-It reads requests as RFC 9112 says and no more leniently, so that what a lenient server would take for a second request stays what it
-is. Bytes that are no request are kept in `stray`.
+It reads requests as RFC 9112 says and no more leniently, so that what a lenient server would take for a second request stays what
+it is. Bytes that are no request are kept in `stray`.
 """
 
 import base64
@@ -217,6 +217,16 @@ def response(status: str, body: bytes, *fields: str, method: str = "GET") -> byt
     """Return a response's bytes; a HEAD's has no body."""
     head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *fields, "", ""])
     return head.encode() + (b"" if method == "HEAD" else body)
+
+
+def saying(data: bytes, *, keep: bool = False) -> Answer:
+    """Return what answers each request with these bytes, and then ends the connection unless it is to `keep` it."""
+
+    def answer(hit: Hit, connection: socket.socket) -> bool:
+        connection.sendall(data)
+        return keep
+
+    return answer
 
 
 def answer_plainly(hit: Hit, connection: socket.socket) -> bool:
