@@ -70,6 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Folder for temporary files; empty: nginx's own."""
     worker_processes: str = "auto"
     worker_connections: int = 4096
+    files: int = 65_535
+    """Open files of a worker; 0: as many as its user may have."""
     read_timeout: str = "60s"
     """The longest silence of an application."""
 
@@ -169,6 +171,7 @@ def _gateway(listener: FrontListener, options: Options) -> dict[str, str]:
     tls = (
         f"            proxy_ssl_certificate {options.front_certificate};\n"
         f"            proxy_ssl_certificate_key {options.front_key};\n"
+        "            proxy_ssl_verify on;\n"
         f"            proxy_ssl_trusted_certificate {options.front_ca};\n"
         f"            proxy_ssl_name {options.front_name};\n"
     )
