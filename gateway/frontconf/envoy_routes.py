@@ -5,20 +5,19 @@ Two routers could disagree about a request (CVE-2023-33189). So Envoy's has no r
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from gateway.config import Config
 from gateway.config.model import AppConfig, RouteConfig
 from gateway.domain.route import RESERVED_SEGMENT, REST
 from gateway.doors.envoy.common import NO_ROUTE, ROUTE_FIELD
+from gateway.frontconf.envoy_parts import TYPE, Json, setting
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _ALLOWED: Final = frozenset(b"!$&'()*+,;=:@")
 """What may stand in a segment as it is, and escaped too (RFC 3986 §3.3)."""
-_TYPE: Final = "type.googleapis.com/envoy.extensions.filters.http"
 ASK: Final = "envoy.filters.http.ext_authz"
 RESPONSES: Final = "envoy.filters.http.lua"
-Json = dict[str, Any]
 
 
 def virtual_hosts(config: Config, *, facts: dict[str, str], grpc: bool) -> list[Json]:
@@ -93,7 +92,10 @@ def _said(route: str, *, grpc: bool) -> Json:
     """Over gRPC the id stands in the route itself; over HTTP the filter says the chosen route's name."""
     if not grpc:
         return {}
-    settings = {"@type": f"{_TYPE}.ext_authz.v3.ExtAuthzPerRoute", "check_settings": {"context_extensions": {ROUTE_FIELD: route}}}
+    settings = {
+        "@type": f"{TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+        "check_settings": {"context_extensions": {ROUTE_FIELD: route}},
+    }
     return {"typed_per_filter_config": {ASK: settings}}
 
 
@@ -109,15 +111,10 @@ def _to_front(name: str, match: Json, facts: dict[str, str]) -> Json:
         },
         "request_headers_to_add": [setting(name, value) for name, value in facts.items()],
         "typed_per_filter_config": {
-            ASK: {"@type": f"{_TYPE}.ext_authz.v3.ExtAuthzPerRoute", "disabled": True},
-            RESPONSES: {"@type": f"{_TYPE}.lua.v3.LuaPerRoute", "disabled": True},
+            ASK: {"@type": f"{TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute", "disabled": True},
+            RESPONSES: {"@type": f"{TYPE}.filters.http.lua.v3.LuaPerRoute", "disabled": True},
         },
     }
-
-
-def setting(name: str, value: str) -> Json:
-    """A field that Envoy sets, in place of whatever is there."""
-    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 # ---------------------------------------------------------------- paths

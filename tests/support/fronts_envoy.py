@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from gateway.config import load_config
 from gateway.frontconf.envoy import Options, render
@@ -44,18 +44,18 @@ certificate_field = "x-forwarded-tls-client-cert"
 class Envoy:
     """One Envoy process. `options` of its configuration are for the files of a `Site`."""
 
-    def __init__(self, site: Site, *, text: str | None = None, **changes: object) -> None:
+    def __init__(self, site: Site, *, text: str | None = None, **changes: Any) -> None:
         """`text`: a configuration, when it is not to be the generated one."""
         self.site: Final = site
         self.port: Final = site.port
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "address": "127.0.0.1",
             "certificate": str(site.folder / "tls" / "server.pem"),
             "key": str(site.folder / "tls" / "server.key"),
             "client_ca": str(site.devices.file),
             **changes,
         }
-        self.options: Final = Options(**values)  # type: ignore[arg-type]
+        self.options: Final = Options(**values)
         self.text: Final = text or render(load_config(site.config, os.environ), self.options)
         self.config: Final = site.folder / "envoy.json"
         self._output: Final = site.folder / "envoy.log"
@@ -108,7 +108,7 @@ def edited(text: str, old: str, new: str) -> str:
 
 
 @contextlib.contextmanager
-def envoy(transport: Transport, *, server: str = "", **options: object) -> Iterator[Door]:
+def envoy(transport: Transport, *, server: str = "", **options: Any) -> Iterator[Door]:
     """A site behind Envoy."""
     with open_site(server or BY_SOCKET.replace("{kind}", transport)) as site:
         front = Envoy(site, **options)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgateway/doors/envoy/check.proto\x12\x13gateway.doors.envoy\"I\n\x0c\x43heckRequest\x12\x39\n\nattributes\x18\x01 \x01(\x0b\x32%.gateway.doors.envoy.AttributeContext\"\xd5\x01\n\x10\x41ttributeContext\x12-\n\x07request\x18\x04 \x01(\x0b\x32\x1c.gateway.doors.envoy.Request\x12X\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32<.gateway.doors.envoy.AttributeContext.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x07Request\x12.\n\x04http\x18\x02 \x01(\x0b\x32 .gateway.doors.envoy.HttpRequest\"}\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12\x0e\n\x06scheme\x18\x06 \x01(\x0c\x12\x32\n\nheader_map\x18\r \x01(\x0b\x32\x1e.gateway.doors.envoy.HeaderMap\">\n\tHeaderMap\x12\x31\n\x07headers\x18\x01 \x03(\x0b\x32 .gateway.doors.envoy.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xcd\x01\n\rCheckResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.gateway.doors.envoy.Status\x12\x42\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32\'.gateway.doors.envoy.DeniedHttpResponseH\x00\x12:\n\x0bok_response\x18\x03 \x01(\x0b\x32#.gateway.doors.envoy.OkHttpResponseH\x00\x42\x0f\n\rhttp_response\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x8c\x01\n\x12\x44\x65niedHttpResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.gateway.doors.envoy.HttpStatus\x12\x37\n\x07headers\x18\x02 \x03(\x0b\x32&.gateway.doors.envoy.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"d\n\x0eOkHttpResponse\x12\x37\n\x07headers\x18\x02 \x03(\x0b\x32&.gateway.doors.envoy.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\"\xf1\x01\n\x11HeaderValueOption\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32 .gateway.doors.envoy.HeaderValue\x12J\n\rappend_action\x18\x03 \x01(\x0e\x32\x33.gateway.doors.envoy.HeaderValueOption.AppendAction\"^\n\x0c\x41ppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgateway/doors/envoy/check.proto\x12\x13gateway.doors.envoy\"I\n\x0c\x43heckRequest\x12\x39\n\nattributes\x18\x01 \x01(\x0b\x32%.gateway.doors.envoy.AttributeContext\"\x80\x02\n\x10\x41ttributeContext\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.gateway.doors.envoy.Peer\x12-\n\x07request\x18\x04 \x01(\x0b\x32\x1c.gateway.doors.envoy.Request\x12X\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32<.gateway.doors.envoy.AttributeContext.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"5\n\x04Peer\x12-\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1c.gateway.doors.envoy.Address\"E\n\x07\x41\x64\x64ress\x12:\n\x0esocket_address\x18\x01 \x01(\x0b\x32\".gateway.doors.envoy.SocketAddress\"4\n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\nport_value\x18\x03 \x01(\r\"9\n\x07Request\x12.\n\x04http\x18\x02 \x01(\x0b\x32 .gateway.doors.envoy.HttpRequest\"}\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12\x0e\n\x06scheme\x18\x06 \x01(\x0c\x12\x32\n\nheader_map\x18\r \x01(\x0b\x32\x1e.gateway.doors.envoy.HeaderMap\">\n\tHeaderMap\x12\x31\n\x07headers\x18\x01 \x03(\x0b\x32 .gateway.doors.envoy.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xcd\x01\n\rCheckResponse\x12+\n\x06status\x18\x01 \x01(\x0b\x32\x1b.gateway.doors.envoy.Status\x12\x42\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32\'.gateway.doors.envoy.DeniedHttpResponseH\x00\x12:\n\x0bok_response\x18\x03 \x01(\x0b\x32#.gateway.doors.envoy.OkHttpResponseH\x00\x42\x0f\n\rhttp_response\"\x16\n\x06Status\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\x8c\x01\n\x12\x44\x65niedHttpResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.gateway.doors.envoy.HttpStatus\x12\x37\n\x07headers\x18\x02 \x03(\x0b\x32&.gateway.doors.envoy.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"d\n\x0eOkHttpResponse\x12\x37\n\x07headers\x18\x02 \x03(\x0b\x32&.gateway.doors.envoy.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\"\xf1\x01\n\x11HeaderValueOption\x12\x30\n\x06header\x18\x01 \x01(\x0b\x32 .gateway.doors.envoy.HeaderValue\x12J\n\rappend_action\x18\x03 \x01(\x0e\x32\x33.gateway.doors.envoy.HeaderValueOption.AppendAction\"^\n\x0c\x41ppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,29 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKREQUEST']._serialized_start=56
   _globals['_CHECKREQUEST']._serialized_end=129
   _globals['_ATTRIBUTECONTEXT']._serialized_start=132
-  _globals['_ATTRIBUTECONTEXT']._serialized_end=345
-  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_start=289
-  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_end=345
-  _globals['_REQUEST']._serialized_start=347
-  _globals['_REQUEST']._serialized_end=404
-  _globals['_HTTPREQUEST']._serialized_start=406
-  _globals['_HTTPREQUEST']._serialized_end=531
-  _globals['_HEADERMAP']._serialized_start=533
-  _globals['_HEADERMAP']._serialized_end=595
-  _globals['_HEADERVALUE']._serialized_start=597
-  _globals['_HEADERVALUE']._serialized_end=657
-  _globals['_CHECKRESPONSE']._serialized_start=660
-  _globals['_CHECKRESPONSE']._serialized_end=865
-  _globals['_STATUS']._serialized_start=867
-  _globals['_STATUS']._serialized_end=889
-  _globals['_DENIEDHTTPRESPONSE']._serialized_start=892
-  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1032
-  _globals['_HTTPSTATUS']._serialized_start=1034
-  _globals['_HTTPSTATUS']._serialized_end=1060
-  _globals['_OKHTTPRESPONSE']._serialized_start=1062
-  _globals['_OKHTTPRESPONSE']._serialized_end=1162
-  _globals['_HEADERVALUEOPTION']._serialized_start=1165
-  _globals['_HEADERVALUEOPTION']._serialized_end=1406
-  _globals['_HEADERVALUEOPTION_APPENDACTION']._serialized_start=1312
-  _globals['_HEADERVALUEOPTION_APPENDACTION']._serialized_end=1406
+  _globals['_ATTRIBUTECONTEXT']._serialized_end=388
+  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_start=332
+  _globals['_ATTRIBUTECONTEXT_CONTEXTEXTENSIONSENTRY']._serialized_end=388
+  _globals['_PEER']._serialized_start=390
+  _globals['_PEER']._serialized_end=443
+  _globals['_ADDRESS']._serialized_start=445
+  _globals['_ADDRESS']._serialized_end=514
+  _globals['_SOCKETADDRESS']._serialized_start=516
+  _globals['_SOCKETADDRESS']._serialized_end=568
+  _globals['_REQUEST']._serialized_start=570
+  _globals['_REQUEST']._serialized_end=627
+  _globals['_HTTPREQUEST']._serialized_start=629
+  _globals['_HTTPREQUEST']._serialized_end=754
+  _globals['_HEADERMAP']._serialized_start=756
+  _globals['_HEADERMAP']._serialized_end=818
+  _globals['_HEADERVALUE']._serialized_start=820
+  _globals['_HEADERVALUE']._serialized_end=880
+  _globals['_CHECKRESPONSE']._serialized_start=883
+  _globals['_CHECKRESPONSE']._serialized_end=1088
+  _globals['_STATUS']._serialized_start=1090
+  _globals['_STATUS']._serialized_end=1112
+  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1115
+  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1255
+  _globals['_HTTPSTATUS']._serialized_start=1257
+  _globals['_HTTPSTATUS']._serialized_end=1283
+  _globals['_OKHTTPRESPONSE']._serialized_start=1285
+  _globals['_OKHTTPRESPONSE']._serialized_end=1385
+  _globals['_HEADERVALUEOPTION']._serialized_start=1388
+  _globals['_HEADERVALUEOPTION']._serialized_end=1629
+  _globals['_HEADERVALUEOPTION_APPENDACTION']._serialized_start=1535
+  _globals['_HEADERVALUEOPTION_APPENDACTION']._serialized_end=1629
 # @@protoc_insertion_point(module_scope)

@@ -1,8 +1,9 @@
 """`ext_authz` over gRPC: `envoy.service.auth.v3.Authorization/Check`.
 
-What the client sent stands in the message, byte for byte (`encode_raw_headers`). What Envoy says of the client
-(`gateway.doors.said`) comes as the call's own metadata, where no client can write, and the route that Envoy has chosen in
-`context_extensions`: see `gateway.frontconf.envoy`, whose configuration this door expects.
+What the client sent stands in the message, byte for byte (`encode_raw_headers`). The client's address is the API's
+`source.address`; what else Envoy says of the client (`gateway.doors.said`) comes as the call's own metadata, where no client can
+write, and the route that Envoy has chosen in `context_extensions`: see `gateway.frontconf.envoy`, whose configuration this door
+expects.
 
 Allow sets and removes fields of the request to the application; every other decision carries its page, status and fields. A
 message that can't be read is an error of the call, and Envoy answers 503 by itself (`failure_mode_allow: false`).
@@ -40,6 +41,7 @@ _SET: Final = pb.HeaderValueOption.AppendAction.OVERWRITE_IF_EXISTS_OR_ADD
 _ADD: Final = pb.HeaderValueOption.AppendAction.APPEND_IF_EXISTS_OR_ADD
 _OF_THE_HOP: Final = (HOP_BY_HOP - {"upgrade"}) | {"host", "contentlength", "expect"}
 """Framing and Connection are between client and Envoy, which has checked them; Host is said apart."""
+_ADDRESS_FIELDS: Final = ("x-forwarded-for", "x-forwarded-client-port")
 _NOWHERE: Final = Connection(peer_address="")
 
 
@@ -82,7 +84,7 @@ class EnvoyGrpcDoor:
     async def _settle(self, question: pb.CheckRequest, metadata: Metadata, front: str) -> Settled:
         described = _described(question)
         # 1. What Envoy says of the client and of its own routing.
-        connection = client_of(metadata, front, self._says)
+        connection = client_of(_facts(question, metadata), front, self._says)
         if isinstance(connection, Refusal):
             return await self._asking.refuse(described, connection)
         route = routed(question.attributes.context_extensions.get(ROUTE_FIELD))
@@ -94,6 +96,15 @@ class EnvoyGrpcDoor:
         # 2. The same decision as at every door.
         raw = RawRequest(method=described.method, target=described.target, headers=described.headers, connection=connection)
         return await self._asking.decide(raw, routed=route)
+
+
+def _facts(question: pb.CheckRequest, metadata: Metadata) -> Metadata:
+    """What Envoy says, with the address and port of the API instead of the field's: Envoy appends its own address to that one."""
+    source = question.attributes.source.address.socket_address
+    said = tuple(field for field in metadata if field[0] not in _ADDRESS_FIELDS)
+    if not source.address:
+        return said  # which is refused
+    return (*said, ("x-forwarded-for", source.address), ("x-forwarded-client-port", str(source.port_value)))
 
 
 def _described(question: pb.CheckRequest) -> RawRequest:
