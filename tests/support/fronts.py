@@ -5,6 +5,7 @@ processes must still run and still answer.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from tests.support import caddy
+from tests.support import caddy, nginx
 from tests.support.fronts_certificates import DeviceCa, client_context
 from tests.support.fronts_site import HOST, Made, Site, open_site
 from tests.support.raw import PATIENCE, Line, NoReplyError, Reply, head
@@ -182,9 +183,26 @@ def behind_caddy() -> Iterator[Door]:
         yield Door("caddy", site, site.port, asked=True, http2=True, pids=running.pids, errors=running.output)
 
 
+@contextlib.contextmanager
+def behind_nginx() -> Iterator[Door]:
+    """Debian's nginx, which asks the nginx door (`auth_request`)."""
+    with open_site(nginx.SERVER) as site, nginx.with_nginx(site) as running:
+        yield Door("nginx", site, site.port, asked=True, http2=True, pids=running.pids, errors=running.output)
+
+
+@contextlib.contextmanager
+def behind_envoy(transport: fronts_envoy.Transport) -> Iterator[Door]:
+    """Envoy, which asks over HTTP or gRPC."""
+    with open_site(fronts_envoy.by_socket(transport)) as site, fronts_envoy.with_envoy(site) as running:
+        yield Door(f"envoy-{transport}", site, site.port, asked=True, http2=True, pids=running.pids, errors=running.output)
+
+
 DOORS: Final[dict[str, Callable[[], AbstractContextManager[Door]]]] = {
     "embedded": embedded,
     "caddy": behind_caddy,
+    "envoy-http": functools.partial(behind_envoy, "http"),
+    "envoy-grpc": functools.partial(behind_envoy, "grpc"),
+    "nginx": behind_nginx,
 }
 
 

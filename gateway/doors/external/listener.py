@@ -51,7 +51,7 @@ class FrontListener:
 
     def _ready(self) -> Listener:
         if self._listener is None:
-            self._listener = Listener(self._handle, on_refused=self.refuse, on_failed=self._failed, limits=self._limits)
+            self._listener = Listener(self._handle, on_refused=self.head_refused, on_failed=self._failed, limits=self._limits)
         return self._listener
 
     async def close(self, grace_seconds: float = 5.0, *, idle_seconds: float = 0.0) -> None:
@@ -73,6 +73,10 @@ class FrontListener:
     async def refuse(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
         """Record that a question was not even decided, answer so, and end the connection."""
         return from_reply(self._asking.reply(await self._asking.refuse(raw, refusal)), close=True)
+
+    async def head_refused(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
+        """Answer a question whose head did not parse; nobody has proved anything yet."""
+        return await self.refuse(raw, refusal)
 
     def _failed(self, http: web.BaseRequest, error: BaseException) -> WireResponse:
         decision = Unavailable(id=new_id("dec"), reason=UnavailableReason.INTERNAL)

@@ -37,7 +37,7 @@ from gateway.doors.forward_auth.door import Allowed, described_by
 from gateway.doors.listener import ListenerLimits
 from gateway.doors.nginx.fields import ANSWER, COOKIE, USE
 from gateway.doors.nginx.sealed import Answers
-from gateway.doors.reply import from_reply
+from gateway.doors.reply import WireResponse, from_reply
 from gateway.doors.said import Says, client_of, only
 from gateway.doors.trust import Fronts
 from gateway.kernel.clock import Clock
@@ -51,6 +51,15 @@ FORM_SECONDS: Final = 60.0
 _ASKED_ALSO: Final = frozenset({"x-forwarded-method", "x-forwarded-host", "x-forwarded-uri", ANSWER.lower()})
 _MORE_FIELDS: Final = 16
 """What nginx adds to the client's fields."""
+
+
+class _Listener(FrontListener):
+    """What nginx passes on of a client's fields may be no HTTP at all (control characters): the client is to hear of it."""
+
+    async def head_refused(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
+        """Say no with a record; nginx then sends the same fields to `/answer`, and their refusal there is the reply."""
+        response = await self.refuse(raw, refusal)
+        return from_reply(Allowed(status=401, headers=[]), close=True) if raw.target == DECIDE else response
 
 
 class NginxDoor:
@@ -79,7 +88,7 @@ class NginxDoor:
         self._marks: Final = Marks(secret)
         self._leases = leases
         self._claims: Final = functools.lru_cache(maxsize=4096)(self._is_claim)
-        self.listener: Final = FrontListener(self._answer, asking=self._asking, present=present, fronts=fronts, limits=limits)
+        self.listener: Final = _Listener(self._answer, asking=self._asking, present=present, fronts=fronts, limits=limits)
 
     async def _answer(self, http: web.BaseRequest, raw: RawRequest, front: str) -> web.StreamResponse:
         path = raw.target.partition("?")[0]
