@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from tests.support import caddy, nginx
+from tests.support import caddy, envoy, nginx
 from tests.support.fronts_certificates import DeviceCa, client_context
 from tests.support.fronts_site import HOST, Made, Site, open_site
 from tests.support.raw import PATIENCE, Line, NoReplyError, Reply, head
@@ -191,9 +191,9 @@ def behind_nginx() -> Iterator[Door]:
 
 
 @contextlib.contextmanager
-def behind_envoy(transport: fronts_envoy.Transport) -> Iterator[Door]:
+def behind_envoy(transport: envoy.Transport) -> Iterator[Door]:
     """Envoy, which asks over HTTP or gRPC."""
-    with open_site(fronts_envoy.by_socket(transport)) as site, fronts_envoy.with_envoy(site) as running:
+    with open_site(envoy.by_socket(transport)) as site, envoy.with_envoy(site) as running:
         yield Door(f"envoy-{transport}", site, site.port, asked=True, http2=True, pids=running.pids, errors=running.output)
 
 

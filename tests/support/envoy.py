@@ -15,15 +15,14 @@ from typing import Any, Final, Literal
 
 from gateway.config import load_config
 from gateway.frontconf.envoy import Options, render
-from tests.support.fronts import Door
-from tests.support.fronts_site import Site, open_site
+from tests.support.fronts_site import Site
 from tests.support.served import START_SECONDS, STOP_SECONDS
 
 Transport = Literal["http", "grpc"]
 ENVOY: Final = shutil.which("envoy", path=str(Path(sys.executable).parent))
 
 _UID: Final = os.getuid()
-BY_SOCKET: Final = f"""\
+_BY_SOCKET: Final = f"""\
 [server]
 public_port = {{port}}
 [server.front]
@@ -38,7 +37,6 @@ trusted_uids = [{_UID}]
 tells_tls = true
 certificate_field = "x-forwarded-tls-client-cert"
 """
-"""`[server]` and a door on unix sockets."""
 
 
 class Envoy:
@@ -107,13 +105,17 @@ def edited(text: str, old: str, new: str) -> str:
     return changed
 
 
+def by_socket(transport: Transport) -> str:
+    """`[server]` and a door on unix sockets."""
+    return _BY_SOCKET.replace("{kind}", transport)
+
+
 @contextlib.contextmanager
-def envoy(transport: Transport, *, server: str = "", **options: Any) -> Iterator[Door]:
-    """A site behind Envoy."""
-    with open_site(server or BY_SOCKET.replace("{kind}", transport)) as site:
-        front = Envoy(site, **options)
-        try:
-            front.start()
-            yield Door(f"envoy-{transport}", site, site.port, asked=True, http2=True, pids=front.pids, errors=front.output)
-        finally:
-            front.stop()
+def with_envoy(site: Site, **options: Any) -> Iterator[Envoy]:
+    """Run one before a site."""
+    running = Envoy(site, **options)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
