@@ -92,9 +92,18 @@ _MAX_PORT: Final = 65_535
 _WEBSOCKET_KEY_BYTES: Final = 16
 
 
-def parse_request(raw: RawRequest, limits: Limits = DEFAULT_LIMITS) -> Request | Refusal:
+class Fields(msgspec.Struct, frozen=True, kw_only=True):
+    """The field lines of a request that have passed rules 3 to 5 below."""
+
+    values: dict[str, str]
+    """By name in lower case; several lines of one name are joined by commas."""
+    host: str
+
+
+def parse_request(raw: RawRequest, limits: Limits = DEFAULT_LIMITS, fields: Fields | None = None) -> Request | Refusal:
     """Return the canonical request, or why there is none. Never raises, never changes what it passes on.
 
+    `fields`: what `parse_fields` has said of the same fields on the same connection before.
     It does not check routes, sessions, cross-site use (`gateway.domain.site`), or the HTTP version, and it removes no header.
     """
     # 1. The method is a plain upper-case token, and not one that makes a proxy do something else (RFC 9110 §9.1).
@@ -104,34 +113,41 @@ def parse_request(raw: RawRequest, limits: Limits = DEFAULT_LIMITS) -> Request |
     target = parse_target(raw.target, max_length=limits.target_length, max_segments=limits.segments)
     if isinstance(target, Refusal):
         return target
-    # 3. Field lines are of RFC 9110 §5.5's form, in UTF-8, few and small; fields that are read by several occur once.
-    fields = _fields(raw.headers, limits)
-    if isinstance(fields, Refusal):
-        return fields
-    # 4. One Host, a DNS name with an optional port (RFC 9112 §3.2); and the name that TLS was spoken for.
-    host = _host(raw.headers, raw.connection)
-    if isinstance(host, Refusal):
-        return host
-    # 5. The end of the message is beyond doubt (RFC 9112 §6.3).
-    refusal = _framing(fields)
-    if refusal is not None:
-        return refusal
+    # 3. to 5. are about the fields.
+    checked = fields or parse_fields(raw.headers, raw.connection, limits)
+    if isinstance(checked, Refusal):
+        return checked
     # 6. Upgrades are complete WebSocket handshakes without a body, or refused (RFC 6455 §4.1).
-    if "upgrade" in fields:
-        refusal = _upgrade(raw.method, fields)
+    websocket = "upgrade" in checked.values
+    if websocket:
+        refusal = _upgrade(raw.method, checked.values)
         if refusal is not None:
             return refusal
     return Request(
         method=raw.method,
-        host=host,
+        host=checked.host,
         path=target.path,
         query=target.query,
         has_query=target.has_query,
         segments=target.segments,
         headers=raw.headers,
         connection=raw.connection,
-        websocket="upgrade" in fields,
+        websocket=websocket,
     )
+
+
+def parse_fields(headers: Headers, connection: Connection, limits: Limits = DEFAULT_LIMITS) -> Fields | Refusal:
+    """Check field lines, or say which of these rules they break. Never raises."""
+    # 3. Field lines are of RFC 9110 §5.5's form, in UTF-8, few and small; fields that are read by several occur once.
+    values = _fields(headers, limits)
+    if isinstance(values, Refusal):
+        return values
+    # 4. One Host, a DNS name with an optional port (RFC 9112 §3.2); and the name that TLS was spoken for.
+    host = _host(headers, connection)
+    if isinstance(host, Refusal):
+        return host
+    # 5. The end of the message is beyond doubt (RFC 9112 §6.3).
+    return _framing(values) or Fields(values=values, host=host)
 
 
 def parse_host(value: str) -> str | None:

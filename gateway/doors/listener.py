@@ -7,6 +7,7 @@
 - After a refused head nothing that follows on the connection is read as a request. The connection stays half open for a moment,
   so that a client that is still sending gets the reply instead of a reset.
 - A body that stops being well-formed in the middle fails the handler that reads it (in aiohttp it waits for ever).
+- Requests beyond doubt (`gateway.doors.plain`) can go to a handler of their own without aiohttp's parser, request and task.
 
 The parser is the C one: the pure-Python one has framing flaws of its own (CVE-2026-111750), so its absence is a start-up error.
 """
@@ -17,7 +18,7 @@ import socket
 import ssl
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
@@ -26,12 +27,14 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMethod, BadStatusLine, HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
 from aiohttp.streams import StreamReader
 
+from gateway.domain.connection import Connection
 from gateway.domain.reason import RefuseReason
-from gateway.domain.request import DEFAULT_LIMITS, Limits, RawRequest, Refusal
+from gateway.domain.request import DEFAULT_LIMITS, Headers, Limits, RawRequest, Refusal, Request
 from gateway.domain.target import parse_target
 from gateway.doors.connection import describe
 from gateway.doors.leaving import leave
-from gateway.doors.reply import WireResponse
+from gateway.doors.plain import PlainReader
+from gateway.doors.reply import Wire, WireResponse
 from gateway.kernel.errors import ConfigError
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Z-]{1,32}) ([!-~]{1,8000}) HTTP/1\.[01]\r?\n")
@@ -64,6 +67,38 @@ FailedHandler = Callable[[web.BaseRequest, BaseException], WireResponse]
 """Returns the reply to a request whose handler raised."""
 
 
+class PlainRequest:
+    """A whole request without a body that was read without aiohttp."""
+
+    __slots__ = ("client", "headers", "method", "parsed", "raw_path")
+
+    def __init__(self, client: "GatewayProtocol", method: str, raw_path: str, headers: Headers) -> None:
+        self.client: Final = client
+        self.method: Final = method
+        self.raw_path: Final = raw_path
+        """The target, byte for byte."""
+        self.headers: Final = headers
+        """The same object as in the connection's request before, when the fields' bytes are the same."""
+        self.parsed: Request | None = None
+        """For the handler: the canonical request, once it has taken it."""
+
+
+class PlainHandler(Protocol):
+    """Answers plain requests."""
+
+    def takes(self, request: PlainRequest) -> bool:
+        """Whether it answers this one; if not, aiohttp's parser reads it for the usual handler. Must not raise."""
+        ...
+
+    async def answer(self, request: PlainRequest) -> Wire:
+        """Answer, or return what has been answered already."""
+        ...
+
+    def failed(self, request: PlainRequest, error: Exception) -> Wire:
+        """Return the reply to a request on which `answer` raised."""
+        ...
+
+
 def assert_parser() -> None:
     """Raise ConfigError unless aiohttp parses requests with its C extension."""
     if HttpRequestParser.__module__ != "aiohttp._http_parser":
@@ -80,7 +115,10 @@ class BrokenBodyError(Exception):
 class GatewayProtocol(web.RequestHandler):
     """One client connection."""
 
-    __slots__ = ("__weakref__", "_deaf", "_gone", "_head", "_head_timer", "_late", "_listener", "on_lost")
+    __slots__ = (
+        "__weakref__", "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_plain", "_plain_count",
+        "_reader", "connection", "memory", "on_lost",
+    )  # fmt: skip
 
     def __init__(self, manager: "Listener", **options: Any) -> None:
         super().__init__(manager, **options)
@@ -91,6 +129,15 @@ class GatewayProtocol(web.RequestHandler):
         self._late: asyncio.Task[None] | None = None
         self._deaf = False
         self._gone = asyncio.Event()
+        self._plain: asyncio.Task[None] | None = None
+        """Answers a plain request; aiohttp knows nothing of it, and sees no bytes meanwhile."""
+        self._plain_count = 0
+        self._held = b""
+        """What came meanwhile."""
+        self._reader = PlainReader()
+        self.connection = Connection(peer_address="")
+        self.memory: object = None
+        """For the plain handler: what it wants to remember of this connection."""
         self.on_lost: Callable[[], None] | None = None
         """Called once when the client is gone, while somebody works for it."""
 
@@ -99,17 +146,18 @@ class GatewayProtocol(web.RequestHandler):
     @property
     def idle(self) -> bool:
         """Whether it waits for the first byte of a request (`gateway.doors.leaving`)."""
-        return not self._head and self._expects_head()
+        return self._plain is None and not self._head and self._expects_head()
 
     @property
     def served(self) -> int:
         """How many heads were read on it."""
-        return int(self._request_count)
+        return int(self._request_count) + self._plain_count
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first head, but not for ever."""
         self._listener.opened(self)
         super().connection_made(transport)
+        self.connection = describe(transport)
         self._start_timer()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -122,6 +170,9 @@ class GatewayProtocol(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and watch what comes of it."""
+        if self._plain is not None:
+            self._hold(data)
+            return
         if self._deaf:
             return
         if self._payload_parser is not None:  # a WebSocket's bytes
@@ -129,6 +180,8 @@ class GatewayProtocol(web.RequestHandler):
             return
         expecting = self._expects_head()
         if expecting:
+            if not self._head and self._begin_plain(data):
+                return
             self._head = (self._head + data)[:_SNIFFED]
         count = self._request_count
         super().data_received(data)
@@ -141,6 +194,98 @@ class GatewayProtocol(web.RequestHandler):
                 self._current_request.content.set_exception(BrokenBodyError("malformed request body"))
         elif expecting and data and self._head_timer is None:
             self._start_timer()
+
+    # ---- plain requests
+
+    def _begin_plain(self, data: bytes) -> bool:
+        """Have a plain request answered; False when it is none, or nobody wants it."""
+        handler = self._listener.plain
+        if handler is None or self._close or self._force_close:
+            return False
+        read = self._reader.read(data)
+        if read is None:
+            return False
+        request = PlainRequest(self, *read)
+        if not handler.takes(request):
+            return False
+        self._stop_timer()
+        self._plain_count += 1
+        self._plain = self._loop.create_task(self._answer_plain(handler, request))
+        return True
+
+    async def _answer_plain(self, handler: PlainHandler, request: PlainRequest) -> None:
+        keeps = False
+        try:
+            try:
+                wire = await handler.answer(request)
+            except Exception as error:  # noqa: BLE001  whatever it was: the handler says how it is answered
+                wire = handler.failed(request, error)
+            if not wire.started:
+                wire.begin(self, method=request.method, piece=wire.body, last=True)
+                await self.drained()
+            keeps = wire.keeps and not self.leaving
+        except ConnectionError:
+            keeps = False
+        finally:
+            self._plain = None
+            if not keeps and self.transport is not None:
+                self.transport.close()
+        if keeps and not self._force_close:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            if self._held:
+                self._go_on()
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        if len(self._held) > _SNIFFED and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _go_on(self) -> None:
+        data, self._held = self._held, b""
+        if len(data) > _SNIFFED and self.transport is not None:
+            self.transport.resume_reading()
+        self.data_received(data)
+
+    def _process_keepalive(self) -> None:
+        if self._plain is None:
+            super()._process_keepalive()
+        else:  # it is not idle, though aiohttp thinks so
+            self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109  aiohttp's interface
+        """Let a request finish for some seconds, then end it and the connection."""
+        plain = self._plain
+        if plain is not None:
+            self._close = True
+            _, late = await asyncio.wait({plain}, timeout=timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.wait({plain})
+        await super().shutdown(timeout)
+
+    # ---- the other way
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the connection ends after this response. A request that was sent before anybody said so is answered too."""
+        return self._close or self._force_close or (self._listener.leaving and not self._held)
+
+    @property
+    def slow(self) -> bool:
+        """Whether the client is slower than we are: wait until it has `drained`."""
+        return self._paused
+
+    def send(self, data: bytes) -> None:
+        """Send bytes without waiting. Raises ConnectionResetError when the client is gone."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait while the client is slower than we are. Raises ConnectionError when it is gone."""
+        if self._paused:
+            await self._drain_helper()
 
     # ---- heads that never become requests
 
@@ -226,7 +371,7 @@ class _RefusedHead(WireResponse):
     """The reply to a head that did not parse: recorded when it is about to be sent."""
 
     def __init__(self, protocol: GatewayProtocol, raw: RawRequest, refusal: Refusal) -> None:
-        super().__init__(status=400, headers=[], close=True)
+        super().__init__(status=400, close=True)
         self._protocol = protocol
         self._raw = raw
         self._refusal = refusal
@@ -284,7 +429,15 @@ def _refused_message(text: str) -> Refusal:
 class Listener(web.Server):
     """Makes connections of one door. Use `listen` to bind it."""
 
-    def __init__(self, handler: Handler, *, on_refused: RefusedHandler, on_failed: FailedHandler, limits: ListenerLimits) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        on_refused: RefusedHandler,
+        on_failed: FailedHandler,
+        limits: ListenerLimits,
+        plain: PlainHandler | None = None,
+    ) -> None:
         """Raises ConfigError without the C parser. Call it inside the event loop."""
         assert_parser()
         if limits.field_length == limits.head.target_length:
@@ -293,10 +446,12 @@ class Listener(web.Server):
         self.limits: Final = limits
         self.on_refused: Final = on_refused
         self.on_failed: Final = on_failed
+        self.plain: Final = plain
         self._bound: list[asyncio.Server] = []
         self._coming: weakref.WeakKeyDictionary[GatewayProtocol, float] = weakref.WeakKeyDictionary()
         """Accepted, and in the middle of the TLS handshake: until when. Nobody tells when one fails."""
-        self._leaving = False
+        self.leaving = False
+        """Whether every connection ends after its next response."""
         self._options: Final[dict[str, Any]] = {
             "keepalive_timeout": limits.idle_seconds,
             "max_line_size": limits.head.target_length,
@@ -356,7 +511,7 @@ class Listener(web.Server):
         """
         await self._stop_accepting()
         if idle_seconds:
-            self._leaving = True
+            self.leaving = True
             await leave(self, grace_seconds=grace_seconds, idle_seconds=idle_seconds)
             grace_seconds = LAST_SECONDS
         self.pre_shutdown()
@@ -381,7 +536,7 @@ class Listener(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.Request:
-        if self._leaving:
+        if self.leaving:
             message = message._replace(should_close=True)
         # A `web.Request`, so that an embedded aiohttp application can be handed the request as it is.
         return web.Request(message, payload, protocol, writer, task, asyncio.get_running_loop())

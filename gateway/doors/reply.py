@@ -2,7 +2,7 @@
 
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -12,14 +12,46 @@ from gateway.doors.contract import Reply
 
 _BODYLESS: Final = frozenset({204, 304})
 _INFORMATIONAL: Final = 200
+_MODERN: Final = (1, 1)
 
 
-class WireResponse(web.StreamResponse):
-    """A response whose head goes out exactly as given (aiohttp's own would drop bytes that are not UTF-8, and adds fields).
+class Client(Protocol):
+    """The other end of a client's connection: `gateway.doors.listener.GatewayProtocol`."""
 
-    `length` is what the head promises: a number, or None for "until it ends" (chunked to HTTP/1.1 clients). `body` is sent with
-    the head; more may follow by `write`.
+    @property
+    def leaving(self) -> bool:
+        """Whether the connection ends after this response, whatever it says itself."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send bytes without waiting. Raises ConnectionResetError when the client is gone."""
+        ...
+
+    async def drained(self) -> None:
+        """Wait while the client is slower than we are. Raises ConnectionError when it is gone."""
+        ...
+
+
+class Wire:
+    """A response on its way to one client: `begin`, then `write` as often as there are pieces, then `finish`; or `give_up`.
+
+    `length` is what the head promises: a number, or None for "until it ends" (chunked to HTTP/1.1 clients). Nothing here waits:
+    ask the client whether it is slower than we are.
     """
+
+    __slots__ = (
+        "_chunked",
+        "_client",
+        "_close",
+        "_ended",
+        "_length",
+        "_mute",
+        "body",
+        "bytes_out",
+        "headers",
+        "reason",
+        "status",
+    )
 
     def __init__(
         self,
@@ -31,61 +63,73 @@ class WireResponse(web.StreamResponse):
         body: bytes = b"",
         close: bool = False,
     ) -> None:
-        super().__init__(status=status)
-        self._wire_reason = reason if reason is not None else _phrase(status)
-        self._wire_headers = headers
-        self._length = length
-        self._first = body
-        self._close = close
-        self._out: AbstractStreamWriter | None = None
-        self._mute = False
-        self._ended = False
+        self.status: Final = status
+        self.headers: Final = headers
+        self.reason: Final = _phrase(status) if reason is None else reason
+        self.body: Final = body
+        """What is sent with the head when nobody calls `begin` with something else."""
         self.bytes_out = 0
         """Body bytes handed to the connection so far."""
+        self._length = length
+        self._close = close
+        self._client: Client | None = None
+        self._mute = False
+        self._chunked = False
+        self._ended = False
 
     @property
     def started(self) -> bool:
         """True once the head is on its way."""
-        return self._out is not None
+        return self._client is not None
 
     @property
-    def keep_alive(self) -> bool | None:
-        """Whether another request may follow; never for HTTP/1.0, whose clients want to be told in other words."""
-        return not self._close and self._req is not None and self._req.version >= (1, 1) and self._req.keep_alive
+    def keeps(self) -> bool:
+        """Whether another request may follow on the connection."""
+        return not self._close
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send the head, and `body` with it. Raises ConnectionError when it was given up before."""
-        if self._out is not None:
-            return self._out
+    def begin(self, client: Client, *, method: str, modern: bool = True, keep: bool = True, piece: bytes, last: bool) -> None:
+        """Send the head, and with it the first piece of the body (the whole of it, when it is the `last`).
+
+        `modern` is false for HTTP/1.0, `keep` when the client wants to leave. Raises ConnectionResetError when it is gone, or the
+        response was given up.
+        """
         if self._ended:
             raise ConnectionResetError("given up")
-        self._req = request
-        self._out = request.writer
-        self._mute = request.method == "HEAD" or self.status in _BODYLESS or self.status < _INFORMATIONAL
-        chunked = self._length is None and not self._mute and request.version >= (1, 1)
-        if self._length is None and not self._mute and not chunked:
-            self._close = True  # the end of the connection is the end of the body (RFC 9112 §6.3)
-        await self._out.write(self._head(chunked=chunked, keep=bool(self.keep_alive)))
-        if chunked:
-            self._out.enable_chunking()
-        if self._first:
-            await self.write(self._first)
-        return self._out
+        self._mute = mute = method == "HEAD" or self.status in _BODYLESS or self.status < _INFORMATIONAL
+        length = self._length
+        if length is None and not mute:
+            self._chunked = modern
+        # To HTTP/1.0 the end of the connection is the end of the body (RFC 9112 §6.3), and it wants to be told in other words.
+        if not keep or not modern or client.leaving:
+            self._close = True
+        data = self._head()
+        self._client = client
+        if piece and not mute:
+            self.bytes_out = len(piece)
+            data += b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece
+        if last:
+            self._ended = True
+            if self._chunked:
+                data += b"0\r\n\r\n"
+        client.send(data)
 
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send a piece of the body, and wait while the client is slower than we are. Raises ConnectionError when it is gone."""
-        if self._out is None:
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body. Raises ConnectionResetError when the client is gone."""
+        client = self._client
+        if client is None:
             raise RuntimeError("the head was not sent")
-        if not self._mute:
-            await self._out.write(data)
-            self.bytes_out += len(data)
+        if self._mute or not data:
+            return
+        client.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        self.bytes_out += len(data)
 
-    async def write_eof(self, data: bytes = b"") -> None:
+    def finish(self) -> None:
         """End the body."""
-        if self._ended or self._out is None:
+        if self._ended or self._client is None:
             return
         self._ended = True
-        await self._out.write_eof()
+        if self._chunked:
+            self._client.send(b"0\r\n\r\n")
 
     def give_up(self) -> None:
         """The body can't be ended as promised: what follows is the end of the connection, never a well-formed end."""
@@ -95,27 +139,74 @@ class WireResponse(web.StreamResponse):
     def whole(self) -> bytes:
         """Head and body as bytes, for a connection that ends with them."""
         self._close = True
-        return self._head(chunked=False, keep=False) + self._first
+        return self._head() + self.body
 
-    def _head(self, *, chunked: bool, keep: bool) -> bytes:
-        lines = [b"HTTP/1.1 %d %s" % (self.status, self._wire_reason)]
-        lines += [b"%s: %s" % field for field in self._wire_headers]
-        if chunked:
+    def _head(self) -> bytes:
+        lines = [b"HTTP/1.1 %d %b" % (self.status, self.reason)]
+        lines += [b"%b: %b" % field for field in self.headers]
+        if self._chunked:
             lines.append(b"Transfer-Encoding: chunked")
         elif self._length is not None and self.status >= _INFORMATIONAL and self.status != HTTPStatus.NO_CONTENT:
             lines.append(b"Content-Length: %d" % self._length)
-        if not keep and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        if self._close and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
             lines.append(b"Connection: close")
-        return b"\r\n".join(lines) + b"\r\n\r\n"
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
 
 
-def from_reply(reply: Reply, *, close: bool) -> WireResponse:
+class WireResponse(web.StreamResponse):
+    """A `Wire` as aiohttp's server wants to see it."""
+
+    def __init__(
+        self,
+        *,
+        status: int = 200,
+        headers: RawHeaders | None = None,
+        body: bytes = b"",
+        close: bool = False,
+        wire: Wire | None = None,
+    ) -> None:
+        """Of a `wire`, or of what to make one of."""
+        self.wire: Final = wire or Wire(status=status, headers=headers or [], length=len(body), body=body, close=close)
+        super().__init__(status=self.wire.status)
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether another request may follow."""
+        return self.wire.keeps
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send all of it, unless that has been done. Raises ConnectionError when it was given up before."""
+        client: Client = request.protocol  # type: ignore[assignment]  # aiohttp does not know what its listener makes
+        if not self.wire.started:
+            modern = request.version >= _MODERN
+            self.wire.begin(
+                client, method=request.method, modern=modern, keep=request.keep_alive, piece=self.wire.body, last=True
+            )
+            await client.drained()
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """End the body."""
+        self.wire.finish()
+
+    def whole(self) -> bytes:
+        """Head and body as bytes, for a connection that ends with them."""
+        return self.wire.whole()
+
+
+def wire_of(reply: Reply, *, close: bool) -> Wire:
     """Make the response of one of our own replies. Raises ValueError for a field that could not stand in a head."""
     headers = [(name.encode("ascii"), value.encode("utf-8")) for name, value in reply.headers]
     if any(set(name + value) & _BREAKERS for name, value in headers):
         raise ValueError("a header field of ours holds a line break")
     headers.append((b"Date", formatdate(usegmt=True).encode("ascii")))
-    return WireResponse(status=reply.status, headers=headers, length=len(reply.body), body=reply.body, close=close)
+    return Wire(status=reply.status, headers=headers, length=len(reply.body), body=reply.body, close=close)
+
+
+def from_reply(reply: Reply, *, close: bool) -> WireResponse:
+    """Make the response of one of our own replies, for aiohttp. Raises ValueError for a field that could not stand in a head."""
+    return WireResponse(wire=wire_of(reply, close=close))
 
 
 _BREAKERS: Final = frozenset(b"\r\n\0")

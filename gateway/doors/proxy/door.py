@@ -20,17 +20,18 @@ from gateway.domain.connection import Connection
 from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
 from gateway.domain.headers import strip_client
 from gateway.domain.reason import RefuseReason, UnavailableReason, UpstreamProblem
-from gateway.domain.request import RawRequest, Refusal, Request, parse_request
+from gateway.domain.request import Fields, Headers, Limits, RawRequest, Refusal, Request, parse_fields, parse_request
 from gateway.domain.route import RESERVED_SEGMENT, App
 from gateway.domain.site import cross_site
 from gateway.doors.connection import connection_of, record_server_names
 from gateway.doors.contract import Pages, Pipeline, Present
 from gateway.doors.form import say_continue, small_form
-from gateway.doors.listener import BrokenBodyError, Listener, ListenerLimits
-from gateway.doors.proxy.exchange import ClientBodyError, Exchange
+from gateway.doors.listener import BrokenBodyError, GatewayProtocol, Listener, ListenerLimits, PlainRequest
+from gateway.doors.proxy.exchange import Asked, ClientBodyError, Exchange, Exchanges, Surroundings
+from gateway.doors.proxy.head import client_fields
 from gateway.doors.proxy.tunnel import TunnelExchange
 from gateway.doors.proxy.upstream import Upstream, UpstreamLimits
-from gateway.doors.reply import WireResponse, from_reply
+from gateway.doors.reply import Wire, WireResponse, wire_of
 from gateway.doors.said import Says, client_of
 from gateway.doors.trust import Fronts
 from gateway.kernel.clock import Clock
@@ -93,7 +94,10 @@ class ProxyDoor:
         self._upstreams: Final = {
             app.id: Upstream(app.upstream, limits=limits.upstream, clock=clock, tls=upstream_tls) for app in apps
         }
-        self._exchanges: set[Exchange] = set()
+        self._exchanges = Exchanges()
+        self._around = Surroundings(
+            pipeline=pipeline, present=present, limits=limits.upstream, body_seconds=limits.body_seconds, clock=clock
+        )
         self._listeners: dict[bool, Listener] = {}
         """By whether they are for fronts: what a front may say counts on no other."""
 
@@ -129,8 +133,10 @@ class ProxyDoor:
             await self._idp_runner.setup()
         if fronted not in self._listeners:
             handle = self._handle_fronted if fronted else self._handle
+            limits = self._limits.listener
+            plain = _Plain(self, limits.head, fronted=fronted)
             self._listeners[fronted] = Listener(
-                handle, on_refused=self._head_refused, on_failed=self._failed, limits=self._limits.listener
+                handle, on_refused=self._head_refused, on_failed=self._failed, limits=limits, plain=plain
             )
         return self._listeners[fronted]
 
@@ -153,8 +159,7 @@ class ProxyDoor:
             await self._idp_runner.cleanup()
 
     def _end_exchanges(self) -> None:
-        for exchange in list(self._exchanges):
-            exchange.end(UpstreamProblem.SHUTDOWN)
+        self._exchanges.end(UpstreamProblem.SHUTDOWN)
 
     def authority(self, host: str) -> str:
         """The authority that browsers know a host of ours by: never what a client wrote in its Host field."""
@@ -162,32 +167,36 @@ class ProxyDoor:
             return host
         return f"{host}:{self._port}"
 
-    # ---- one request
+    # ---- one request, as aiohttp reads it
 
     async def _handle_fronted(self, http: web.BaseRequest) -> web.StreamResponse:
         raw = _raw(http)
-        front = self._fronts.prove(http.transport) if self._fronts is not None else ""
-        if not front:
-            refusal = Refusal(reason=RefuseReason.UNTRUSTED_PEER, detail="the peer is no front that is trusted here")
-            return await self._refuse(raw, refusal)
-        connection = client_of(raw.headers, front, self._says)
+        connection = self.client_behind(http.transport, raw.headers)
         if isinstance(connection, Refusal):
-            return await self._refuse(raw, connection)
+            return WireResponse(wire=await self._refuse(raw, connection))
         return await self._guarded(http, msgspec.structs.replace(raw, connection=connection))
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         return await self._guarded(http, _raw(http))
 
+    def client_behind(self, transport: object, headers: Headers) -> Connection | Refusal:
+        """Return the client's connection as a front that has proved itself on this one describes it."""
+        front = self._fronts.prove(transport) if self._fronts is not None else ""
+        if not front:
+            return Refusal(reason=RefuseReason.UNTRUSTED_PEER, detail="the peer is no front that is trusted here")
+        return client_of(headers, front, self._says)
+
     async def _guarded(self, http: web.BaseRequest, raw: RawRequest) -> web.StreamResponse:
         try:
-            return await self._answer(http, raw)
+            response = await self._answer(http, raw)
         except ConnectionError:
-            return WireResponse(status=503, headers=[], close=True)  # the client is gone: this reaches nobody
+            return WireResponse(status=503, close=True)  # the client is gone: this reaches nobody
         except (ClientBodyError, BrokenBodyError):
             refusal = Refusal(reason=RefuseReason.FRAMING, detail="the body is malformed")
-            return await self._refuse(raw, refusal)
+            response = await self._refuse(raw, refusal)
+        return WireResponse(wire=response) if isinstance(response, Wire) else response
 
-    async def _answer(self, http: web.BaseRequest, raw: RawRequest) -> web.StreamResponse:
+    async def _answer(self, http: web.BaseRequest, raw: RawRequest) -> web.StreamResponse | Wire:
         if http.version not in _VERSIONS:
             refusal = Refusal(reason=RefuseReason.FRAMING, detail="a version of HTTP that this connection does not speak")
             return await self._refuse(raw, refusal)
@@ -196,13 +205,11 @@ class ProxyDoor:
         parsed = parse_request(raw, self._limits.listener.head)
         if isinstance(parsed, Refusal):
             return await self._refuse(raw, parsed)
-        request = msgspec.structs.replace(parsed, headers=strip_client(parsed.headers, self._pipeline.protected_names()))
+        request = msgspec.structs.replace(parsed, headers=self.stripped(parsed.headers))
         why = cross_site(parsed, f"{self._scheme}://{self.authority(request.host)}")
         if why is not None:
             return await self._refuse(raw, Refusal(reason=RefuseReason.CROSS_SITE, detail=why), request)
-        own = request.host == self._portal_host or (
-            request.host in self._app_hosts and len(request.segments) > 1 and request.segments[0] == RESERVED_SEGMENT
-        )
+        own = request.host == self._portal_host or self.is_for_app(request, reserved=True)
         if not own and request.host != self._idp_host:
             return await self._to_app(http, raw, request)
         if request.websocket:
@@ -213,27 +220,47 @@ class ProxyDoor:
                 return _named(await self._portal(request, _cleaned(http, request, self._scheme)))
             return await self._to_idp(http, request)
 
-    async def _to_app(self, http: web.BaseRequest, raw: RawRequest, request: Request) -> web.StreamResponse:
+    def is_for_app(self, request: Request, *, reserved: bool) -> bool:
+        """Whether a request is for an application's host, and there for our own pages (`reserved`) or for the application."""
+        own = len(request.segments) > 1 and request.segments[0] == RESERVED_SEGMENT
+        return own is reserved and request.host in self._app_hosts
+
+    def stripped(self, headers: Headers) -> Headers:
+        """Return a client's fields without those that it may never send."""
+        return strip_client(headers, self._pipeline.protected_names())
+
+    async def _to_app(self, http: web.BaseRequest, raw: RawRequest, request: Request) -> Wire:
         decision = await self._pipeline.decide(request, DOOR)
         if not isinstance(decision, Allow):
-            return await self._no(http, raw, request, decision)
-        kind = TunnelExchange if request.websocket else Exchange
-        exchange = kind(
-            http=http,
-            allow=decision,
-            upstream=self._upstreams[decision.route.app],
-            authority=self.authority(request.host),
-            pipeline=self._pipeline,
-            present=self._present,
-            limits=self._limits.upstream,
-            body_seconds=self._limits.body_seconds,
-            clock=self._clock,
-        )
+            form = None
+            if isinstance(decision, Challenge | Deny):
+                form = await small_form(http, request, seconds=self._limits.body_seconds)
+            return self._no(raw, request, decision, form)
+        if not isinstance(http.protocol, GatewayProtocol):
+            raise TypeError("the proxy needs the gateway's own listener")
+        asked = Asked(client=http.protocol, content=http.content, modern=http.version >= (1, 1), keep=http.keep_alive)
+        return await self._carry(asked, decision, TunnelExchange if request.websocket else Exchange)
+
+    async def _carry(self, asked: Asked, allow: Allow, kind: type[Exchange]) -> Wire:
+        upstream = self._upstreams[allow.route.app]
+        exchange = kind(asked, allow, upstream=upstream, authority=self.authority(allow.request.host), around=self._around)
         self._exchanges.add(exchange)
         try:
             return await exchange.run()
         finally:
             self._exchanges.discard(exchange)
+
+    def _no(self, raw: RawRequest, request: Request, decision: Decision, form: list[tuple[str, str]] | None = None) -> Wire:
+        reply = self._present.reply(decision, request=request, raw=raw, form=form)
+        # After a refusal, or a "no" to an upgrade, nothing that follows on the connection is believed to be a request.
+        return wire_of(reply, close=isinstance(decision, Refuse) or request.websocket)
+
+    async def answer_plain(self, client: GatewayProtocol, raw: RawRequest, request: Request, fields: bytes) -> Wire:
+        """Decide and carry a request to an application that has no body; `fields` are what it gets of the client's."""
+        decision = await self._pipeline.decide(request, DOOR)
+        if not isinstance(decision, Allow):
+            return self._no(raw, request, decision)
+        return await self._carry(Asked(client=client, content=None, fields=fields), decision, Exchange)
 
     async def _to_idp(self, http: web.BaseRequest, request: Request) -> web.StreamResponse:
         server = self._idp_runner.server if self._idp_runner is not None else None
@@ -250,29 +277,86 @@ class ProxyDoor:
         await response.write_eof()
         return response
 
-    async def _no(self, http: web.BaseRequest, raw: RawRequest, request: Request, decision: Decision) -> web.StreamResponse:
-        form = None
-        if isinstance(decision, Challenge | Deny):
-            form = await small_form(http, request, seconds=self._limits.body_seconds)
-        reply = self._present.reply(decision, request=request, raw=raw, form=form)
-        # After a refusal, or a "no" to an upgrade, nothing that follows on the connection is believed to be a request.
-        return from_reply(reply, close=isinstance(decision, Refuse) or request.websocket)
-
     # ---- refusals
 
-    async def _refuse(self, raw: RawRequest, refusal: Refusal, request: Request | None = None) -> WireResponse:
+    async def _refuse(self, raw: RawRequest, refusal: Refusal, request: Request | None = None) -> Wire:
         decision = await self._pipeline.refuse(raw, refusal, DOOR)
-        return from_reply(self._present.reply(decision, request=request, raw=raw), close=True)
+        return wire_of(self._present.reply(decision, request=request, raw=raw), close=True)
 
     async def _head_refused(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
-        return await self._refuse(raw, refusal)
+        return WireResponse(wire=await self._refuse(raw, refusal))
 
     def _failed(self, http: web.BaseRequest, error: BaseException) -> WireResponse:
-        """The reply to a request on which our own code failed: nothing is let through, nothing is told but a number."""
+        return WireResponse(wire=self.failed(http.method, http.raw_path, error))
+
+    def failed(self, method: str, target: str, error: BaseException) -> Wire:
+        """Return the reply to a request on which our own code failed: nothing is let through, nothing is told but a number."""
         decision = Unavailable(id=new_id("dec"), reason=UnavailableReason.INTERNAL)
         logger.error("request failed, reference %s", decision.id, exc_info=error)
-        raw = RawRequest(method=http.method, target=http.raw_path, headers=(), connection=Connection(peer_address=""))
-        return from_reply(self._present.reply(decision, request=None, raw=raw), close=True)
+        raw = RawRequest(method=method, target=target, headers=(), connection=Connection(peer_address=""))
+        return wire_of(self._present.reply(decision, request=None, raw=raw), close=True)
+
+
+class _Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a connection's last plain request, and holds for the next one with the same fields."""
+
+    headers: Headers
+    connection: Connection
+    fields: Fields
+    stripped: Headers
+    for_application: bytes
+
+
+class _Plain:
+    """Takes plain requests for applications. Every other one, and every one that is refused, goes the usual way."""
+
+    def __init__(self, door: ProxyDoor, limits: Limits, *, fronted: bool) -> None:
+        self._door = door
+        self._limits = limits
+        self._fronted = fronted
+
+    def takes(self, request: PlainRequest) -> bool:
+        """Whether it is canonical and for an application."""
+        known = request.client.memory
+        if not isinstance(known, _Known) or known.headers is not request.headers:
+            known = request.client.memory = self._know(request)
+            if known is None:
+                return False
+        raw = RawRequest(method=request.method, target=request.raw_path, headers=known.stripped, connection=known.connection)
+        parsed = parse_request(raw, self._limits, known.fields)
+        if isinstance(parsed, Refusal) or not self._door.is_for_app(parsed, reserved=False):
+            return False
+        request.parsed = parsed
+        return True
+
+    def _know(self, request: PlainRequest) -> _Known | None:
+        client = request.client
+        connection = self._door.client_behind(client.transport, request.headers) if self._fronted else client.connection
+        if isinstance(connection, Refusal):
+            return None
+        fields = parse_fields(request.headers, connection, self._limits)
+        if isinstance(fields, Refusal):
+            return None
+        stripped = self._door.stripped(request.headers)
+        return _Known(
+            headers=request.headers,
+            connection=connection,
+            fields=fields,
+            stripped=stripped,
+            for_application=client_fields(stripped, connection, self._door.authority(fields.host)),
+        )
+
+    async def answer(self, request: PlainRequest) -> Wire:
+        """Answer one that was taken."""
+        known, parsed = request.client.memory, request.parsed
+        if not isinstance(known, _Known) or not isinstance(parsed, Request):
+            raise TypeError("a request that was not taken")
+        raw = RawRequest(method=request.method, target=request.raw_path, headers=request.headers, connection=known.connection)
+        return await self._door.answer_plain(request.client, raw, parsed, known.for_application)
+
+    def failed(self, request: PlainRequest, error: Exception) -> Wire:
+        """Say that something of ours is broken."""
+        return self._door.failed(request.method, request.raw_path, error)
 
 
 def _raw(http: web.BaseRequest) -> RawRequest:

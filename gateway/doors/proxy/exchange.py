@@ -1,96 +1,116 @@
-"""One allowed request on its way to the application and back: streamed both ways, under its decision all the while."""
+"""One allowed request on its way to the application and back: streamed both ways, under its decision all the while.
+
+Times are watched from outside: `Exchanges` looks a few times a second at all that are open (a timer for each would cost more than
+everything else here together).
+"""
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+import math
 from http import HTTPStatus
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from gateway.domain.decision import Allow
-from gateway.domain.headers import RawHeaders, response_headers, upstream_headers
+from gateway.domain.headers import RawHeaders, response_headers
 from gateway.domain.reason import UpstreamProblem
 from gateway.domain.request import Request
 from gateway.doors.contract import Pipeline, Present
 from gateway.doors.listener import BrokenBodyError, GatewayProtocol
+from gateway.doors.proxy.head import client_fields, request_head
 from gateway.doors.proxy.response import ResponseHead
 from gateway.doors.proxy.upstream import Body, Upstream, UpstreamConnection, UpstreamError, UpstreamLimits
-from gateway.doors.reply import WireResponse, from_reply
+from gateway.doors.reply import Wire, wire_of
 from gateway.kernel.clock import Clock
 
 logger = logging.getLogger(__name__)
 
 WATCH_AFTER_SECONDS: Final = 0.25
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NEVER: Final = math.inf
 
 
 class ClientBodyError(Exception):
     """The client's body stopped being well-formed. Answer it as a refusal."""
 
 
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every exchange of a door needs."""
+
+    pipeline: Pipeline
+    present: Present
+    limits: UpstreamLimits
+    body_seconds: float
+    clock: Clock
+
+
+class Asked(msgspec.Struct, kw_only=True):
+    """A client's request as its connection knows it."""
+
+    client: GatewayProtocol
+    content: StreamReader | None
+    """The body; None when there is none."""
+    modern: bool = True
+    """Whether the client speaks HTTP/1.1."""
+    keep: bool = True
+    """Whether it would stay for another request."""
+    fields: bytes | None = None
+    """Its fields as the application gets them (`client_fields`), when that has been worked out before."""
+
+
 class Exchange:
     """Carries one allowed request. Use once: `run`, and from outside `end`."""
 
-    def __init__(
-        self,
-        *,
-        http: web.BaseRequest,
-        allow: Allow,
-        upstream: Upstream,
-        authority: str,
-        pipeline: Pipeline,
-        present: Present,
-        limits: UpstreamLimits,
-        body_seconds: float,
-        clock: Clock,
-    ) -> None:
-        self.http: Final = http
+    def __init__(self, asked: Asked, allow: Allow, *, upstream: Upstream, authority: str, around: Surroundings) -> None:
+        self.asked: Final = asked
+        self.client: Final = asked.client
         self.allow: Final = allow
         self.request: Final[Request] = allow.request
+        self.limits: Final = around.limits
         self.problem = UpstreamProblem.NONE
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        self.response: WireResponse | None = None
+        self.response: Wire | None = None
         self.connection: UpstreamConnection | None = None
+        self.began: float = asyncio.get_running_loop().time()
+        self.due: float = _NEVER
+        """When what is being waited for is late, on the event loop's clock."""
         self._upstream = upstream
         self._authority = authority
-        self._pipeline = pipeline
-        self._present = present
-        self._limits = limits
-        self._body_seconds = body_seconds
-        self._clock = clock
-        self._started = clock.monotonic()
+        self._around = around
+        self._started = around.clock.monotonic()
         self._ended = False
         self._watching: asyncio.Task[None] | None = None
         self._uploading: asyncio.Task[bool] | None = None
+        self._to_client = False
+        """Whether it is the client that is being waited for."""
 
     # ---- frame: watch, record, clean up
 
-    async def run(self) -> web.StreamResponse:
+    async def run(self) -> Wire:
         """Carry the request, and return what was (or is to be) sent. Its completion is recorded, whatever happens.
 
         Raises ClientBodyError when the client's body was malformed and nothing was sent yet.
         """
-        protocol = self.http.protocol
-        if isinstance(protocol, GatewayProtocol):
-            protocol.on_lost = self._client_lost
-        timer = asyncio.get_running_loop().call_later(WATCH_AFTER_SECONDS, self._start_watching)
+        client = self.client
+        client.on_lost = self._client_lost
         try:
             return await self._guarded()
         finally:
-            timer.cancel()
+            client.on_lost = None
             for task in (self._watching, self._uploading):
                 if task is not None:
                     task.cancel()
-            if isinstance(protocol, GatewayProtocol):
-                protocol.on_lost = None
             if self.connection is not None:
                 self._upstream.release(self.connection, reusable=False)
             if self.response is not None:
                 self.bytes_out = max(self.bytes_out, self.response.bytes_out)
-            self._pipeline.completed(
+            self._around.pipeline.completed(
                 self.allow,
                 status=self.status,
                 bytes_in=self.bytes_in,
@@ -99,7 +119,10 @@ class Exchange:
                 problem=self.problem,
             )
 
-    async def _guarded(self) -> web.StreamResponse:
+    async def _guarded(self) -> Wire:
+        if self.client.transport is None:  # it left while we decided
+            self.end(UpstreamProblem.CLIENT_GONE)
+            return self._stopped()
         try:
             return await self.carry()
         except UpstreamError as error:
@@ -123,13 +146,27 @@ class Exchange:
             self.end(UpstreamProblem.RESET)
         return self._stopped()
 
-    def _start_watching(self) -> None:
-        self._watching = asyncio.get_running_loop().create_task(self._watch())
+    def tick(self, now: float) -> None:
+        """Look at the clock: begin to watch, or end what is late."""
+        if self._watching is None and now - self.began >= WATCH_AFTER_SECONDS:
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+        if now >= self.due:
+            self.due = _NEVER
+            self._late()
+
+    def _late(self) -> None:
+        if self._to_client or self.connection is None:
+            # A client that reads nothing holds the application's connection.
+            self.end(UpstreamProblem.CLIENT_GONE)
+        elif self.response is None:
+            self.connection.fail(UpstreamError(UpstreamProblem.TIMEOUT, "the application does not answer in time"))
+        else:
+            self.connection.fail(UpstreamError(UpstreamProblem.TIMEOUT, "the application stalled"))
 
     async def _watch(self) -> None:
         # To watch means to be decided again. Most exchanges are over before that is worth anything; and what changed between the
         # decision and now is seen here too, because a watch begins with another decision.
-        with self._pipeline.watch(self.allow) as watch:
+        with self._around.pipeline.watch(self.allow) as watch:
             await watch.cut.wait()
             logger.info("decision %s no longer holds (%s): ending its stream", self.allow.id, watch.why)
             self.end(UpstreamProblem.CUT)
@@ -146,8 +183,8 @@ class Exchange:
             self.connection.abort()
         if self.response is not None:
             self.response.give_up()
-        if self.http.transport is not None:
-            self.http.transport.abort()
+        if self.client.transport is not None:
+            self.client.transport.abort()
 
     def mark_ended(self, problem: UpstreamProblem) -> None:
         """Note why it ends, for the record."""
@@ -159,7 +196,7 @@ class Exchange:
         """Whether `end` was called."""
         return self._ended
 
-    def _failed(self, error: UpstreamError) -> web.StreamResponse:
+    def _failed(self, error: UpstreamError) -> Wire:
         if self._ended:
             return self._stopped()
         self.problem = error.problem
@@ -167,54 +204,45 @@ class Exchange:
         if self.response is not None and self.response.started:
             # Part of a body is out: the only honest thing left is not to end it.
             self.response.give_up()
-            if self.http.transport is not None:
-                self.http.transport.abort()
+            if self.client.transport is not None:
+                self.client.transport.abort()
             return self.response
-        reply = from_reply(self._present.upstream_problem(error.problem, self.request, self.allow.id), close=True)
+        reply = wire_of(self._around.present.upstream_problem(error.problem, self.request, self.allow.id), close=True)
         self.status = reply.status
         return reply
 
-    def _stopped(self) -> web.StreamResponse:
+    def _stopped(self) -> Wire:
         if self.response is None:
-            self.response = WireResponse(status=502, headers=[], close=True)
+            self.response = Wire(status=502, headers=[], close=True)
         self.response.give_up()
         return self.response
 
     # ---- the request itself
 
-    async def carry(self) -> web.StreamResponse:
+    async def carry(self) -> Wire:
         """Send the request, then stream the response. Overridden for WebSockets."""
-        framing, has_body = self._request_framing()
-        return await self.stream(await self._ask(self.request_head(framing), has_body=has_body))
+        framing, has_body = self._request_framing() if self.asked.content is not None else ((), False)
+        return await self.stream(await self._ask(self.head(framing), has_body=has_body))
 
-    def _request_framing(self) -> tuple[list[tuple[str, str]], bool]:
+    def _request_framing(self) -> tuple[tuple[tuple[str, str], ...], bool]:
         length = self.request.header("content-length")
         if length is not None:
-            return [("Content-Length", length)], bool(length.strip("0"))
+            return (("Content-Length", length),), bool(length.strip("0"))
         if self.request.header("transfer-encoding") is not None:
-            return [("Transfer-Encoding", "chunked")], True
-        return [], False
+            return (("Transfer-Encoding", "chunked"),), True
+        return (), False
 
-    def request_head(self, more: list[tuple[str, str]]) -> bytes:
+    def head(self, more: tuple[tuple[str, str], ...] = ()) -> bytes:
         """Return the head for the application; `more` is framing or the upgrade."""
-        connection = self.request.connection
-        forwarded = [
-            ("X-Forwarded-For", connection.peer_address),
-            ("X-Forwarded-Proto", "https" if connection.tls else "http"),
-            ("X-Forwarded-Host", self._authority),
-        ]
-        fields = upstream_headers(
-            self.request.headers, authority=self._authority, forwarded=forwarded, own=self._pipeline.outgoing(self.allow)
-        )
-        lines = [f"{self.request.method} {self.request.target} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in (*fields, *more)]
-        if any("\r" in line or "\n" in line or "\0" in line for line in lines):
-            raise ValueError("a header field for the upstream holds a line break")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
+        fields = self.asked.fields
+        if fields is None:
+            fields = client_fields(self.request.headers, self.request.connection, self._authority)
+        return request_head(self.request, fields, (*self._around.pipeline.outgoing(self.allow), *more))
 
     async def connect(self, *, fresh: bool) -> UpstreamConnection:
         """Get a connection. If the exchange ended meanwhile, nothing is sent on it."""
-        self.connection = await self._upstream.acquire(fresh=fresh)
+        kept = None if fresh else self._upstream.kept()
+        self.connection = kept or await self._upstream.connect()
         if self._ended:
             raise UpstreamError(self.problem, "ended while connecting")
         return self.connection
@@ -222,26 +250,29 @@ class Exchange:
     async def _ask(self, head: bytes, *, has_body: bool) -> ResponseHead:
         # What may not be sent twice never goes on a kept connection: the application may be closing it this very moment.
         repeatable = self.request.method in IDEMPOTENT and not has_body
-        connection = await self.connect(fresh=not repeatable)
+        connection = (self._upstream.kept() if repeatable else None) or await self.connect(fresh=True)
+        self.connection = connection
         try:
-            await connection.send(head)
+            connection.send(head)
             return await self._answer_to_body(connection) if has_body else await self.wait_for_head(connection)
         except UpstreamError as error:
-            if self._ended or not repeatable or not connection.used or error.problem is not UpstreamProblem.RESET:
+            died_idle = connection.used and connection.silent and error.problem is UpstreamProblem.RESET
+            if self._ended or not repeatable or not died_idle:
                 raise
         self._upstream.release(connection, reusable=False)
         connection = await self.connect(fresh=True)
-        await connection.send(head)
+        connection.send(head)
         return await self.wait_for_head(connection)
+
+    def wait(self, seconds: float | None, *, client: bool = False) -> None:
+        """Note how long what follows may take (None: for ever), and whether it is the client that is waited for."""
+        self.due = _NEVER if seconds is None else asyncio.get_running_loop().time() + seconds
+        self._to_client = client
 
     async def wait_for_head(self, connection: UpstreamConnection) -> ResponseHead:
         """Read the response's head within its time limit."""
-        try:
-            async with asyncio.timeout(self._limits.response_seconds):
-                head = await connection.read_head(self.request.method)
-        except TimeoutError:
-            raise UpstreamError(UpstreamProblem.TIMEOUT, "the application does not answer in time") from None
-        return self._expected(head)
+        self.wait(self.limits.response_seconds)
+        return self._expected(await connection.read_head(self.request.method))
 
     def _expected(self, head: ResponseHead) -> ResponseHead:
         if head.status == HTTPStatus.SWITCHING_PROTOCOLS and not self.request.websocket:
@@ -259,9 +290,8 @@ class Exchange:
             await asyncio.wait({upload, answer}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 upload.result()  # raises what was wrong with the client's body
-                await asyncio.wait({answer}, timeout=self._limits.response_seconds)
-            if not answer.done():
-                raise UpstreamError(UpstreamProblem.TIMEOUT, "the application does not answer in time")
+                self.wait(self.limits.response_seconds)
+                await asyncio.wait({answer})
             upload.add_done_callback(self._upload_ended)
             return self._expected(answer.result())
         finally:
@@ -274,65 +304,112 @@ class Exchange:
 
     async def _upload(self, connection: UpstreamConnection) -> bool:
         """Send the body on. True when all of it was sent; False when the application stopped listening."""
-        if (self.request.header("expect") or "").lower() == "100-continue" and self.http.version >= (1, 1):
-            await self.http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        content = self.asked.content
+        if content is None:
+            return True
+        if (self.request.header("expect") or "").lower() == "100-continue" and self.asked.modern:
+            self.client.send(CONTINUE)
         chunked = self.request.header("content-length") is None
-        content = self.http.content
-        while True:
-            try:
-                async with asyncio.timeout(self._body_seconds):
-                    piece = await content.readany()
-            except (BrokenBodyError, web.RequestPayloadError) as error:
-                raise ClientBodyError("the client's body is malformed") from error
-            except OSError as error:  # the connection broke, or our own time limit
-                raise ConnectionResetError("the client stopped sending") from error
-            try:
-                if not piece:
-                    if chunked:
-                        await connection.send(b"0\r\n\r\n")
-                    return True
-                self.bytes_in += len(piece)
-                await connection.send(b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece)
-            except UpstreamError as error:
-                if error.problem is UpstreamProblem.TIMEOUT:
-                    raise
-                return False  # it may have answered already: that answer decides
+        while piece := await self._piece(content):
+            self.bytes_in += len(piece)
+            if not await self._pass_on(connection, b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece):
+                return False
+        return await self._pass_on(connection, b"0\r\n\r\n") if chunked else True
 
-    async def stream(self, head: ResponseHead) -> web.StreamResponse:
+    async def _piece(self, content: StreamReader) -> bytes:
+        try:
+            async with asyncio.timeout(self._around.body_seconds):
+                return await content.readany()
+        except (BrokenBodyError, web.RequestPayloadError) as error:
+            raise ClientBodyError("the client's body is malformed") from error
+        except OSError as error:  # the connection broke, or our own time limit
+            raise ConnectionResetError("the client stopped sending") from error
+
+    async def _pass_on(self, connection: UpstreamConnection, data: bytes) -> bool:
+        """Send a piece of the body; False when the application has ended: its answer, if it gave one, decides."""
+        try:
+            connection.send(data)
+            async with asyncio.timeout(self.limits.stall_seconds):
+                await connection.drained()
+        except TimeoutError:
+            raise UpstreamError(UpstreamProblem.TIMEOUT, "the application stalled") from None
+        except UpstreamError as error:
+            if error.problem is UpstreamProblem.TIMEOUT:
+                raise
+            return False
+        return True
+
+    async def stream(self, head: ResponseHead) -> Wire:
         """Send the response on as it arrives."""
         connection = self.connection
         if connection is None:
             raise UpstreamError(UpstreamProblem.RESET, "the connection is gone")
         self.status = head.status
-        self.response = response = WireResponse(
+        asked = self.asked
+        self.response = response = Wire(
             status=head.status,
             reason=head.reason,
             headers=response_headers(head.headers),
             length=head.length if head.framing in {"length", "none"} else None,
             close=not self._client_may_go_on(),
         )
-        await self.in_client_time(response.prepare(self.http))
-        if head.framing != "none":
-            body = Body(connection, head, wait=None if _is_event_stream(head.headers) else self._limits.stall_seconds)
-            while piece := await body.read():
-                await self.in_client_time(response.write(piece))
-        await self.in_client_time(response.write_eof())
+        body = Body(connection, head)
+        first = body.ready()
+        response.begin(self.client, method=self.request.method, modern=asked.modern, keep=asked.keep, piece=first, last=body.done)
+        if not body.done:
+            await self._rest(body, response, None if _is_event_stream(head.headers) else self.limits.stall_seconds)
+        if self.client.slow:
+            self.wait(self.limits.stall_seconds, client=True)
+            await self.client.drained()
         uploaded = self._uploading is None or (self._uploading.done() and self._uploading.result())
         self._upstream.release(connection, reusable=head.reusable and uploaded)
         self.connection = None
         return response
 
-    async def in_client_time(self, writing: Awaitable[object]) -> None:
-        """Wait for a write to the client, but not for ever: a client that reads nothing holds the application's connection."""
-        try:
-            async with asyncio.timeout(self._limits.stall_seconds):
-                await writing
-        except TimeoutError:
-            raise ConnectionResetError("the client does not read") from None
+    async def _rest(self, body: Body, response: Wire, patience: float | None) -> None:
+        while not body.done:
+            if self.client.slow:
+                self.wait(self.limits.stall_seconds, client=True)
+                await self.client.drained()
+            self.wait(patience)
+            response.write(await body.read())
+        response.finish()
 
     def _client_may_go_on(self) -> bool:
         """Whether another request may follow on the client's connection: its body has to be at its end by then."""
-        return self.http.content.is_eof() and not self.request.websocket
+        content = self.asked.content
+        return (content is None or content.is_eof()) and not self.request.websocket
+
+
+class Exchanges:
+    """All open exchanges of a door, and the one timer for all of them."""
+
+    def __init__(self, every_seconds: float = 0.1) -> None:
+        self._every: Final = every_seconds
+        self._open: set[Exchange] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, exchange: Exchange) -> None:
+        """Begin to look after an exchange."""
+        self._open.add(exchange)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
+
+    def discard(self, exchange: Exchange) -> None:
+        """It is over."""
+        self._open.discard(exchange)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for exchange in list(self._open):
+            exchange.tick(now)
+        self._timer = loop.call_later(self._every, self._look) if self._open else None
+
+    def end(self, problem: UpstreamProblem) -> None:
+        """End them all."""
+        for exchange in list(self._open):
+            exchange.end(problem)
 
 
 def _look(task: "asyncio.Task[Any]") -> None:

@@ -6,6 +6,7 @@ here, and becomes a 502. Header bytes are kept as they are: older systems send S
 """
 
 import base64
+import functools
 import hashlib
 import re
 from typing import Final, Literal
@@ -15,11 +16,17 @@ import msgspec
 from gateway.domain.headers import RawHeaders
 
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_ALLOWED: Final = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_SHORT: Final = 64
+_FRAMES: Final = 1
+_CONNECTION: Final = 2
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _WEBSOCKET_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_FIELDS: Final = 200
+MAX_LINE: Final = 16_384
+MAX_TRAILERS: Final = 8_192
 
 Framing = Literal["none", "length", "chunked", "close"]
 
@@ -47,23 +54,47 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse_head(block: bytes, *, method: str) -> ResponseHead:
     """Read a head that ends in an empty line (included). `method` is the request's. Raises ResponseError (RFC 9112 §4 to §6)."""
-    lines = block.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    lines = block.split(b"\r\n")
     first = _STATUS.fullmatch(lines[0])
     if first is None:
         raise ResponseError("the status line is malformed")
-    if len(lines) > MAX_FIELDS + 1:
+    if len(lines) > MAX_FIELDS + 3:
         raise ResponseError("there are too many header fields")
+    # Every CR and LF belongs to a line end, and no other control character is there.
+    if len(block.translate(None, _ALLOWED)) != 2 * len(lines) - 2:
+        raise ResponseError("a header field is malformed")
     headers: RawHeaders = []
-    for line in lines[1:]:
-        field = _FIELD.fullmatch(line)
-        if field is None:
+    framed = False
+    close = False
+    for line in lines[1:-2]:
+        name, colon, value = line.partition(b":")
+        kind = _kind(name)
+        if not colon or kind is None:
             raise ResponseError("a header field is malformed")
-        headers.append((field[1], field[2]))
+        value = value.strip(b" \t")
+        headers.append((name, value))
+        if kind:
+            framed = framed or kind == _FRAMES
+            close = close or (kind == _CONNECTION and b"close" in {option.strip().lower() for option in value.split(b",")})
     status = int(first[2])
-    framing, length = _framing(status, method, headers, modern=first[1] == b"1")
-    options = {option.strip().lower() for name, value in headers if name.lower() == b"connection" for option in value.split(b",")}
-    reusable = first[1] == b"1" and b"close" not in options and framing != "close"
+    modern = first[1] == b"1"
+    framing, length = _framing(status, method, headers if framed else [], modern=modern)
+    reusable = modern and not close and framing != "close"
     return ResponseHead(status=status, reason=first[3] or b"", headers=headers, framing=framing, length=length, reusable=reusable)
+
+
+def _kind(name: bytes) -> int | None:
+    """What a field's name means for the message's end; None when it is no name (RFC 9110 §5.6.2)."""
+    if len(name) > _SHORT:
+        return 0 if _TOKEN.fullmatch(name) else None
+    return _kind_of_short(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind_of_short(name: bytes) -> int | None:
+    if not _TOKEN.fullmatch(name):
+        return None
+    return {b"content-length": _FRAMES, b"transfer-encoding": _FRAMES, b"connection": _CONNECTION}.get(name.lower(), 0)
 
 
 def _framing(status: int, method: str, headers: RawHeaders, *, modern: bool) -> tuple[Framing, int | None]:
@@ -83,8 +114,80 @@ def _framing(status: int, method: str, headers: RawHeaders, *, modern: bool) -> 
     return ("length", length) if lengths else ("close", None)
 
 
+class Chunks:
+    """Takes the payload out of a chunked body (RFC 9112 §7.1) as its bytes come. Trailers are checked and dropped."""
+
+    __slots__ = ("_held", "_left", "_state", "_trailers")
+
+    def __init__(self) -> None:
+        self._held = b""
+        """A line that has begun."""
+        self._left = 0
+        self._state = _SIZE
+        self._trailers = 0
+
+    @property
+    def done(self) -> bool:
+        """True after the last chunk and the trailers."""
+        return self._state == _DONE
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Return the payload in these bytes, and what stands behind the body's end. Raises ResponseError."""
+        if self._held:
+            data, self._held = self._held + data, b""
+        pieces = []
+        position, size = 0, len(data)
+        while self._state != _DONE:
+            if self._state == _DATA:
+                piece = data[position : position + self._left]
+                pieces.append(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+                self._state = _END
+            end = data.find(b"\r\n", position)
+            if end < 0:
+                self._hold(data[position:])
+                position = size
+                break
+            self._line(data[position:end])
+            position = end + 2
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces), data[position:]
+
+    def _hold(self, line: bytes) -> None:
+        if len(line) > MAX_LINE or (self._state == _END and line not in {b"", b"\r"}):
+            raise ResponseError("a chunk is longer than it says, or a line between chunks is too long")
+        self._held = line
+
+    def _line(self, line: bytes) -> None:
+        if self._state == _END:
+            if line:
+                raise ResponseError("a chunk is longer than it says")
+            self._state = _SIZE
+        elif self._state == _SIZE:
+            self._left = chunk_size(line)
+            self._state = _DATA if self._left else _TRAILERS
+        elif not line:
+            self._state = _DONE
+        else:
+            self._trailers += len(line)
+            name, colon, value = line.partition(b":")
+            if self._trailers > MAX_TRAILERS:
+                raise ResponseError("the trailers are too large")
+            if not colon or not _TOKEN.fullmatch(name) or value.translate(None, _ALLOWED):
+                raise ResponseError("a trailer field is malformed")
+
+
+_SIZE: Final = 0
+_DATA: Final = 1
+_END: Final = 2
+_TRAILERS: Final = 3
+_DONE: Final = 4
+
+
 def chunk_size(line: bytes) -> int:
-    """Read the line before a chunk, without its line end. Raises ResponseError (RFC 9112 §7.1)."""
+    """Read the line before a chunk, without its line end. Raises ResponseError."""
     found = _CHUNK.fullmatch(line)
     if found is None:
         raise ResponseError("a chunk's size is malformed")

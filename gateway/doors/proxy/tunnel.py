@@ -7,15 +7,12 @@ the application's.
 import asyncio
 from typing import Final
 
-from aiohttp import web
-
 from gateway.domain.headers import response_headers
 from gateway.domain.reason import UpstreamProblem
-from gateway.doors.listener import GatewayProtocol
 from gateway.doors.proxy.exchange import Exchange
 from gateway.doors.proxy.response import ResponseError, ResponseHead, check_switch
 from gateway.doors.proxy.upstream import UpstreamConnection, UpstreamError
-from gateway.doors.reply import WireResponse
+from gateway.doors.reply import Wire
 
 GOODBYE_SECONDS: Final = 0.5
 """From our close frame to the end of the connection."""
@@ -78,25 +75,26 @@ class TunnelExchange(Exchange):
 
     _frames: FrameCounter | None = None
 
-    async def carry(self) -> web.StreamResponse:
+    async def carry(self) -> Wire:
         """Shake hands with the application, then let bytes pass until either side ends."""
         connection = await self.connect(fresh=True)
-        await connection.send(self.request_head([("Connection", "Upgrade"), ("Upgrade", "websocket")]))
+        connection.send(self.head((("Connection", "Upgrade"), ("Upgrade", "websocket"))))
         head = await self.wait_for_head(connection)
         if head.status != 101:  # noqa: PLR2004  switching protocols
             return await self.stream(head)
         self._check(head)
-        protocol = self.http.protocol
-        if not isinstance(protocol, GatewayProtocol):
-            raise TypeError("a WebSocket needs the gateway's own listener")
+        client = self.client
         own = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
         self.status = 101
-        self.response = WireResponse(status=101, reason=head.reason, headers=[*response_headers(head.headers), *own], close=True)
-        await self.response.prepare(self.http)
+        self.response = response = Wire(
+            status=101, reason=head.reason, headers=[*response_headers(head.headers), *own], close=True
+        )
+        response.begin(client, method="GET", piece=b"", last=False)
+        self.wait(None)
         self._frames = FrameCounter()
         sender = _Sender(self, connection)
-        protocol.keep_alive(False)
-        protocol.set_parser(sender)  # type: ignore[arg-type]  # aiohttp asks for its WebSocketReader and uses these two methods
+        client.keep_alive(False)
+        client.set_parser(sender)  # type: ignore[arg-type]  # aiohttp asks for its WebSocketReader and uses these two methods
         try:
             await self._receive(connection, self._frames)
         except UpstreamError:
@@ -105,8 +103,8 @@ class TunnelExchange(Exchange):
         finally:
             sender.stop()
         if self.problem in _CODES:
-            await protocol.linger(GOODBYE_SECONDS)
-        return self.response
+            await client.linger(GOODBYE_SECONDS)
+        return response
 
     def _check(self, head: ResponseHead) -> None:
         try:
@@ -120,14 +118,19 @@ class TunnelExchange(Exchange):
             raise UpstreamError(UpstreamProblem.PROTOCOL, str(error)) from None
 
     async def _receive(self, connection: UpstreamConnection, frames: FrameCounter) -> None:
+        client = self.client
         while (data := await connection.read()) and not self.ended:
             frames.feed(data)
             self.bytes_out += len(data)
-            await self.in_client_time(self.http.writer.write(data))
+            client.send(data)
+            if client.slow:
+                self.wait(self.limits.stall_seconds, client=True)
+                await client.drained()
+                self.wait(None)
 
     def end(self, problem: UpstreamProblem) -> None:
         """End both sides; tell the client why where a frame of ours can stand."""
-        transport = self.http.transport
+        transport = self.client.transport
         if self.ended or self._frames is None or transport is None or problem not in _CODES:
             if problem is UpstreamProblem.CLIENT_GONE and self._frames is not None and self._frames.closed:
                 problem = UpstreamProblem.NONE  # the closing handshake was done: this is how a WebSocket ends
@@ -155,8 +158,8 @@ class _Sender:
         if self._exchange.ended:
             return False, b""
         self._exchange.bytes_in += len(data)
-        if not self._connection.write(bytes(data)) and self._waiting is None:
-            transport = self._exchange.http.transport
+        if not self._connection.post(bytes(data)) and self._waiting is None:
+            transport = self._exchange.client.transport
             if transport is not None:
                 transport.pause_reading()
                 self._waiting = asyncio.get_running_loop().create_task(self._resume(transport))
@@ -164,7 +167,11 @@ class _Sender:
 
     async def _resume(self, transport: asyncio.Transport) -> None:
         try:
-            await self._connection.drain()
+            async with asyncio.timeout(self._exchange.limits.stall_seconds):
+                await self._connection.drained()
+        except TimeoutError:
+            self._exchange.end(UpstreamProblem.TIMEOUT)
+            return
         except UpstreamError as error:
             self._exchange.end(error.problem)
             return

@@ -1,28 +1,27 @@
 """Connections to the applications: kept, reused, and read with back-pressure.
 
 Why not aiohttp's client: it rewrites targets (`/a?` loses its question mark), drops header bytes that are not UTF-8, adds fields
-of its own, waits for ever on an upstream that never says 100, and frames WebSockets anew. This one sends what it is given.
+of its own, waits for ever on an upstream that never says 100, and frames WebSockets anew. This one sends what it is given, and it
+is what makes the door fast: see docs/performance.md.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable
-from typing import Final, TypeVar
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.domain.reason import UpstreamProblem
-from gateway.doors.proxy.response import ResponseError, ResponseHead, chunk_size, parse_head
+from gateway.doors.proxy.response import Chunks, ResponseError, ResponseHead, parse_head
 from gateway.kernel.clock import Clock
 
-T = TypeVar("T")
-
-READ_SIZE: Final = 65_536
+HIGH_WATER: Final = 131_072
+"""More than this is not taken from an application while nobody asks for it."""
 MAX_HEAD: Final = 65_536
-MAX_TRAILERS: Final = 8_192
 MAX_INFORMATIONAL: Final = 16
+_END: Final = b"\r\n\r\n"
 
 
 class UpstreamError(Exception):
@@ -47,128 +46,250 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_connections: int = 1024
 
 
-class UpstreamConnection:
-    """One connection to an application. Every method raises UpstreamError."""
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to an application. What waits here has no time limit: whoever waits sets one, and calls `fail`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: UpstreamLimits) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._limits = limits
+    __slots__ = (
+        "_buffer", "_drains", "_ended", "_error", "_full", "_loop", "_paused", "_transport", "_waiter", "_wants_head",
+        "idle_since", "in_use", "silent", "used",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._ended = False
+        """The application says nothing more."""
+        self._error: UpstreamError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._wants_head = False
+        self._paused = False
+        """We do not read."""
+        self._full = False
+        """The application does not read."""
+        self._drains: list[asyncio.Future[None]] = []
+        self.in_use = True
         self.used: bool = False
         """Whether it has carried a request before."""
+        self.silent = True
+        """Whether nothing has come back for the request under way."""
         self.idle_since: float = 0.0
+
+    # ---- what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("a connection to an application is a stream")
+        self._transport = transport
+        # A silent stream is legitimate; a dead machine behind it is found by TCP.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in, and wake up who waits for them."""
+        if not self.in_use:
+            # Nobody asked: it would be taken for the answer to the next request (CVE-2026-71324).
+            self.abort()
+            return
+        self.silent = False
+        buffer = self._buffer = self._buffer + data if self._buffer else data
+        waiter = self._waiter
+        if waiter is None:
+            if len(buffer) > HIGH_WATER and not self._paused and self._transport is not None:
+                self._paused = True
+                self._transport.pause_reading()
+        elif not self._wants_head or _END in buffer or len(buffer) > MAX_HEAD:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def eof_received(self) -> bool:
+        """The application has said everything. It may still be listening."""
+        self._ended = True
+        self._wake()
+        return self.in_use and self._transport is not None and self._transport.get_extra_info("ssl_object") is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everybody who waits."""
+        self._ended = True
+        self._transport = None
+        if exc is not None and self._error is None:
+            self._error = UpstreamError(UpstreamProblem.RESET, "the connection to the application broke")
+        self._wake()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The application is slower than we are."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._full = False
+        for drain in self._drains:
+            if not drain.done():
+                drain.set_result(None)
+        self._drains.clear()
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_result(None)
+            self._waiter = None
+
+    # ---- what the door calls
 
     @property
     def usable(self) -> bool:
-        """False once either side has ended it, and when the application has said something that nobody asked for: it would be
-        taken for the answer to the next request (CVE-2026-71324).
+        """False once either side has ended it, or bytes are left that belong to no answer."""
+        return not self._ended and self._error is None and not self._buffer and self._open() is not None
+
+    def _open(self) -> asyncio.Transport | None:
+        transport = self._transport
+        return None if transport is None or transport.is_closing() else transport
+
+    def send(self, data: bytes) -> None:
+        """Send bytes without waiting. Raises UpstreamError."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise self._error or UpstreamError(UpstreamProblem.RESET, "the connection is closed")
+        transport.write(data)
+
+    def post(self, data: bytes) -> bool:
+        """Send bytes; False when the application is slower than we are: `drained` before more. On an ended connection they are
+        lost, as on any: the reading side tells.
         """
-        unasked = bool(self._reader._buffer)  # type: ignore[attr-defined]  # noqa: SLF001  there is no public way to look
-        return not unasked and not self._writer.is_closing() and not self._reader.at_eof() and self._reader.exception() is None
+        transport = self._open()
+        if transport is not None:
+            transport.write(data)
+        return not self._full
 
-    async def send(self, data: bytes) -> None:
-        """Write bytes, and wait while the application is slower than we are."""
-        if self._writer.is_closing():
+    async def drained(self) -> None:
+        """Wait while the application is slower than we are. Raises UpstreamError."""
+        if self._full and self._transport is not None:
+            drain = self._loop.create_future()
+            self._drains.append(drain)
+            await drain
+        if self._error is not None:
+            raise self._error
+        if self._transport is None:
             raise UpstreamError(UpstreamProblem.RESET, "the connection is closed")
-        self._writer.write(data)
-        await self._in_time(self._limits.stall_seconds, self._writer.drain())
-
-    def write(self, data: bytes) -> bool:
-        """Write bytes without waiting. False when the application is slower than we are: `drain` before writing more."""
-        if self._writer.is_closing():
-            return True  # they are lost, as on any connection that ends; the reader's side tells
-        self._writer.write(data)
-        return self._writer.transport.get_write_buffer_size() < READ_SIZE
-
-    async def drain(self) -> None:
-        """Wait until the application has taken most of what was written."""
-        await self._in_time(self._limits.stall_seconds, self._writer.drain())
 
     async def read_head(self, method: str) -> ResponseHead:
-        """Wait for the head of the final response; informational ones (RFC 9110 §15.2) before it are dropped, except 101."""
+        """Wait for the head of the final response; informational ones (RFC 9110 §15.2) before it are dropped, except 101.
+
+        Raises UpstreamError.
+        """
         for _ in range(MAX_INFORMATIONAL):
+            while (end := self._buffer.find(_END)) < 0 and len(self._buffer) <= MAX_HEAD:
+                if not await self._more(head=True):
+                    raise UpstreamError(UpstreamProblem.RESET, "the application closed the connection")
+            if not 0 <= end <= MAX_HEAD:
+                raise UpstreamError(UpstreamProblem.PROTOCOL, "the response's head is too large")
+            block, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
             try:
-                block = await self._reader.readuntil(b"\r\n\r\n")
-            except asyncio.IncompleteReadError:
-                raise UpstreamError(UpstreamProblem.RESET, "the application closed the connection") from None
-            except asyncio.LimitOverrunError:
-                raise UpstreamError(UpstreamProblem.PROTOCOL, "the response's head is too large") from None
-            except OSError as error:
-                raise UpstreamError(UpstreamProblem.RESET, "the connection to the application broke") from error
-            head = _understood(block, method)
+                head = parse_head(block, method=method)
+            except ResponseError as error:
+                raise UpstreamError(UpstreamProblem.PROTOCOL, str(error)) from None
             if head.status >= 200 or head.status == 101:  # noqa: PLR2004  a final response; switching protocols
                 return head
         raise UpstreamError(UpstreamProblem.PROTOCOL, "there are too many informational responses")
 
-    async def read(self, size: int = READ_SIZE, *, wait: float | None = None) -> bytes:
-        """Return what has arrived, at least a byte and at most `size`; empty at the end of the connection. `wait` is seconds."""
-        return await self._in_time(wait, self._reader.read(size))
+    def take(self) -> bytes:
+        """Return what has arrived, without waiting; empty when that is nothing."""
+        data, self._buffer = self._buffer, b""
+        return data
 
-    async def read_line(self, *, wait: float | None = None) -> bytes:
-        """Return a line without its end."""
-        try:
-            line = await self._in_time(wait, self._reader.readuntil(b"\r\n"))
-        except asyncio.IncompleteReadError:
-            raise UpstreamError(UpstreamProblem.RESET, "the application broke off in the middle of the body") from None
-        except asyncio.LimitOverrunError:
-            raise UpstreamError(UpstreamProblem.PROTOCOL, "a line between chunks is too long") from None
-        return line[:-2]
+    def give_back(self, data: bytes) -> None:
+        """Put back what was taken and does not belong to the body."""
+        self._buffer = data + self._buffer
 
-    async def _in_time(self, seconds: float | None, work: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(seconds):
-                return await work
-        except TimeoutError:
-            raise UpstreamError(UpstreamProblem.TIMEOUT, "the application stalled") from None
-        except OSError as error:
-            raise UpstreamError(UpstreamProblem.RESET, "the connection to the application broke") from error
+    async def read(self) -> bytes:
+        """Return what has arrived, at least a byte; empty at the end of the connection. Raises UpstreamError."""
+        while not self._buffer:
+            if not await self._more():
+                return b""
+        return self.take()
+
+    async def _more(self, *, head: bool = False) -> bool:
+        """Wait until there is more in the buffer (with `head`: a whole head); False at the end of the connection."""
+        if self._error is not None:
+            raise self._error
+        if self._ended:
+            return False
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        self._wants_head = head
+        waiter = self._waiter = self._loop.create_future()
+        await waiter
+        if self._error is not None:
+            raise self._error
+        return bool(self._buffer) or not self._ended
+
+    def fail(self, error: UpstreamError) -> None:
+        """Give whoever waits here an error, and end the connection."""
+        self._error = self._error or error
+        self.abort()
+        self._wake()
+        self.resume_writing()
 
     def abort(self) -> None:
         """End it at once."""
-        self._writer.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class Body:
     """The body of a response, piece by piece as it arrives."""
 
-    def __init__(self, connection: UpstreamConnection, head: ResponseHead, *, wait: float | None) -> None:
-        """`wait` is the longest silence in seconds; None: for ever."""
+    __slots__ = ("_chunks", "_connection", "_left", "done")
+
+    def __init__(self, connection: UpstreamConnection, head: ResponseHead) -> None:
         self._connection = connection
-        self._framing = head.framing
-        self._left = head.length or 0 if head.framing == "length" else 0
-        self._in_chunk = False
-        self._wait = wait
+        self._chunks = Chunks() if head.framing == "chunked" else None
+        self._left = head.length if head.framing == "length" else None
+        self.done = head.framing == "none" or self._left == 0
+        """True when all of the body has been returned."""
+
+    def ready(self) -> bytes:
+        """Return what is there already; empty when that is nothing. Raises UpstreamError."""
+        if self.done:
+            return b""
+        data = self._connection.take()
+        return self._payload(data) if data else b""
 
     async def read(self) -> bytes:
-        """Return the next piece; empty when all of the body was there. Trailers are dropped. Raises UpstreamError."""
-        if self._framing == "close":
-            return await self._connection.read(wait=self._wait)
-        if not self._left and self._framing == "chunked":
-            await self._next_chunk()
-        if not self._left:
-            return b""
-        piece = await self._connection.read(min(self._left, READ_SIZE), wait=self._wait)
-        if not piece:
-            raise UpstreamError(UpstreamProblem.RESET, "the application broke off in the middle of the body")
-        self._left -= len(piece)
-        return piece
+        """Return the next piece; empty when all of the body was there. Raises UpstreamError."""
+        while not self.done:
+            data = await self._connection.read()
+            if not data:
+                if self._left is None and self._chunks is None:
+                    self.done = True
+                    return b""
+                raise UpstreamError(UpstreamProblem.RESET, "the application broke off in the middle of the body")
+            piece = self._payload(data)
+            if piece:
+                return piece
+        return b""
 
-    async def _next_chunk(self) -> None:
-        if self._in_chunk and await self._connection.read_line(wait=self._wait):
-            raise UpstreamError(UpstreamProblem.PROTOCOL, "a chunk is longer than it says")
-        self._in_chunk = True
+    def _payload(self, data: bytes) -> bytes:
+        if self._left is not None:
+            if len(data) > self._left:
+                self._connection.give_back(data[self._left :])
+                data = data[: self._left]
+            self._left -= len(data)
+            self.done = not self._left
+            return data
+        if self._chunks is None:
+            return data
         try:
-            self._left = chunk_size(await self._connection.read_line(wait=self._wait))
+            piece, rest = self._chunks.feed(data)
         except ResponseError as error:
             raise UpstreamError(UpstreamProblem.PROTOCOL, str(error)) from None
-        if self._left:
-            return
-        size = 0
-        while line := await self._connection.read_line(wait=self._wait):
-            size += len(line)
-            if size > MAX_TRAILERS:
-                raise UpstreamError(UpstreamProblem.PROTOCOL, "the trailers are too large")
-        self._framing = "none"
+        if rest:
+            self._connection.give_back(rest)
+        self.done = self._chunks.done
+        return piece
 
 
 class Upstream:
@@ -187,17 +308,18 @@ class Upstream:
         self._open: set[UpstreamConnection] = set()
         self._places = asyncio.Semaphore(limits.max_connections)
 
-    async def acquire(self, *, fresh: bool = False) -> UpstreamConnection:
-        """Return an idle connection, or a new one (always with `fresh`). Raises UpstreamError: CONNECT or TIMEOUT.
-
-        Give it back with `release`, whatever happened.
-        """
-        while self._idle and not fresh:
+    def kept(self) -> UpstreamConnection | None:
+        """Return an idle connection, to be given back with `release`; None when there is none."""
+        while self._idle:
             connection = self._idle.pop()
             if connection.usable and self._clock.monotonic() - connection.idle_since < self._limits.keep_seconds:
-                connection.used = True
+                connection.used = connection.in_use = connection.silent = True
                 return connection
             self._forget(connection)
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """Return a new connection, to be given back with `release`. Raises UpstreamError: CONNECT or TIMEOUT."""
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
                 await self._places.acquire()
@@ -206,22 +328,21 @@ class Upstream:
             raise UpstreamError(UpstreamProblem.TIMEOUT, "the application does not accept the connection in time") from None
 
     async def _connect(self) -> UpstreamConnection:
+        loop = asyncio.get_running_loop()
         try:
-            reader, writer = await asyncio.open_connection(self._host, self._port, ssl=self._tls, limit=MAX_HEAD)
+            _, connection = await loop.create_connection(UpstreamConnection, self._host, self._port, ssl=self._tls)
         except BaseException as error:
             self._places.release()
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):  # ssl.SSLError is one too
                 raise UpstreamError(UpstreamProblem.CONNECT, "the application can't be reached") from error
             raise
-        # A silent stream is legitimate; a dead machine behind it is found by TCP.
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection = UpstreamConnection(reader, writer, self._limits)
         self._open.add(connection)
         return connection
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """Take a connection back: keep it when it may carry another request, end it otherwise."""
         if reusable and connection.usable and len(self._idle) < self._limits.keep_connections:
+            connection.in_use = False
             connection.idle_since = self._clock.monotonic()
             self._idle.append(connection)
         else:
@@ -231,6 +352,7 @@ class Upstream:
         if connection in self._open:
             self._open.remove(connection)
             self._places.release()
+        connection.in_use = False
         connection.abort()
 
     async def close(self) -> None:
@@ -239,10 +361,3 @@ class Upstream:
         for connection in list(self._open):
             self._forget(connection)
         await asyncio.sleep(0)  # let the transports close their sockets
-
-
-def _understood(block: bytes, method: str) -> ResponseHead:
-    try:
-        return parse_head(block, method=method)
-    except ResponseError as error:
-        raise UpstreamError(UpstreamProblem.PROTOCOL, str(error)) from None
