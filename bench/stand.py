@@ -124,7 +124,7 @@ class Stand:
         headers = memory.headers()
         self.add(Row(name="embedded", port=memory.site.port, headers=headers, guarded=True))
         self.add(Row(name="embedded_synced", port=memory.site.port, path=SYNCED, headers=headers, guarded=True))
-        port = await doors.start_nginx_door(self.children, "nginx-door", memory.site, self.application, files=self.files)
+        port = await doors.start_nginx_door(self.children, "nginx-door", memory.site)
         self.add(Row(name="nginx_door", port=port, headers=headers, guarded=True))
         self.add(Row(name="nginx_lease", port=port, headers=memory.headers(LEASED), guarded=True))
 
@@ -141,7 +141,7 @@ class Stand:
         redis = await start_gateway(self.children, "gateway-redis", upstream=self.application, fronted=True, redis_url=url)
         self._recorded.append((redis, ("embedded_redis", "nginx_door_redis")))
         self.add(Row(name="embedded_redis", port=redis.site.port, headers=redis.headers(), guarded=True))
-        port = await doors.start_nginx_door(self.children, "nginx-redis", redis.site, self.application, files=self.files)
+        port = await doors.start_nginx_door(self.children, "nginx-redis", redis.site)
         self.add(Row(name="nginx_door_redis", port=port, headers=redis.headers(), guarded=True))
 
         async def with_oauth2_proxy() -> None:

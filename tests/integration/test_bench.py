@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import nginx
+from bench import doors, nginx
 from bench.children import BenchError, children, free_port
+from bench.guarded import LEASED
 from bench.measure import records_of
 from bench.sockets import SESSIONS, close_sockets, cut_at_once, cut_one_by_one, more_sessions, open_sockets, weigh
 from bench.stand import Row, check, start_gateway
@@ -21,10 +22,15 @@ async def test_the_gateway_that_is_pressed_lets_in_one_person_and_keeps_a_record
     async with children(tmp_path) as kids:
         application = free_port()
         await nginx.start_nginx(kids, "application", nginx.application(application), [application], files=FILES)
-        guarded = await start_gateway(kids, "gateway", upstream=application)
+        guarded = await start_gateway(kids, "gateway", upstream=application, fronted=True)
         before = records_of(guarded)
         check(Row(name="embedded", port=guarded.site.port, headers=guarded.headers(), guarded=True))
         assert records_of(guarded) >= before + 3  # two decisions and a completion
+        nginx_port = await doors.start_nginx_door(kids, "nginx", guarded.site)
+        envoy_port = await doors.start_envoy_door(kids, "envoy", guarded.site)
+        check(Row(name="nginx_door", port=nginx_port, headers=guarded.headers(), guarded=True))
+        check(Row(name="nginx_lease", port=nginx_port, headers=guarded.headers(LEASED), guarded=True))
+        check(Row(name="envoy_door", port=envoy_port, headers=guarded.headers(), guarded=True))
         with pytest.raises(BenchError, match="lets everybody in"):
             check(Row(name="direct", port=application, guarded=True))
 
