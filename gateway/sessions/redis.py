@@ -1,6 +1,7 @@
 """Sessions in Redis: many gateway processes share them, and a restart of any does not lose them.
 
-Each call is one atomic script (`redis_scripts`), bodies are sealed (`seal`), tokens are stored as SHA-256 only.
+Each call is one atomic script (`redis_scripts`); `resolve` and `get` share round trips (`round_trips`). Bodies are sealed (`seal`),
+tokens are stored as SHA-256 only.
 
 Limits: one primary, with or without replicas (no Cluster). Replication and `appendfsync everysec` are asynchronous, so a
 failover or a power cut can undo the last second, a revocation included (`RedisLink.check` says so).
@@ -13,7 +14,7 @@ import logging
 import random
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,10 +22,12 @@ from gateway.domain.identity import Handle, Session
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.ids import new_token
+from gateway.kernel.recent import Recent
 from gateway.kernel.secret import Secret, hash_token
 from gateway.ports import Missing, SessionChange
 from gateway.sessions.redis_link import WHERE, RedisLink
 from gateway.sessions.redis_scripts import ATTACH, CHANGE, CREATE, READ, RESOLVE, REVOKE, REVOKE_SUBJECT
+from gateway.sessions.round_trips import RoundTrips
 from gateway.sessions.rules import check_change, check_host, check_new, well_formed_id, well_formed_token
 from gateway.sessions.seal import Seal, tampered
 
@@ -34,7 +37,11 @@ ATTEMPTS: Final = 60
 """Tries of one change against changes of other nodes, with random pauses between; then StoreUnavailable."""
 PAUSE_SECONDS: Final = 0.02
 RECONNECT_SECONDS: Final = 0.25
+REMEMBERED: Final = 2_000
+"""Records from Redis that are not decrypted and verified again while they are byte for byte the same. So what they hold stays in
+this process's memory for a while after a session has ended; whether it has is asked each time."""
 _CHUNK: Final = 200
+Row = Sequence[Any]
 _EVERYTHING: Final = SessionChange(session_id="*", kind="changed")
 _UNKNOWN: Final = Missing(why="unknown")
 _encode = msgspec.json.Encoder().encode
@@ -49,6 +56,10 @@ class RedisSessions:
         self._link = link
         self._seal = Seal(key)
         self._clock = clock
+        self._resolving: RoundTrips[tuple[str, str], Row] = RoundTrips(self._ask_tokens)
+        self._reading: RoundTrips[str, Row] = RoundTrips(self._ask_sessions)
+        self._verified: Recent[tuple[str | bytes | None, ...], Handle] = Recent(REMEMBERED)
+        self._read: Recent[tuple[str | bytes | None, ...], Session] = Recent(REMEMBERED)
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def create(self, session: Session, host: str) -> Secret:
@@ -88,22 +99,31 @@ class RedisSessions:
         raise _contended(session_id)
 
     async def resolve(self, token: str, host: str, now: float) -> Handle | Missing:
-        """Return what the token stands for, and count it as activity. One round trip."""
+        """Return what the token stands for, and count it as activity. One round trip, shared with others that ask meanwhile."""
         if not well_formed_token(token):
             return _UNKNOWN
         name = hash_token(token)
-        reply = await self._link.run(RESOLVE, _milliseconds(now), name, host)
+        reply = await self._resolving.ask((name, host), _milliseconds(now))
         answer = reply[0]
         if answer != b"alive":
             return _missing(answer)
-        session_id, generation = reply[1].decode("utf-8", "replace"), _number(reply[2])
-        genuine = self._seal.verify(reply[3] or b"", name, session_id, host, str(generation))
-        session = self._session(session_id, *reply[4:7])
-        if genuine is None or session is None:
-            return _UNKNOWN
-        if not genuine or generation > session.generation:
-            raise tampered(session_id)
-        return Handle(session=session, host=host, generation=generation)
+        # Everything but when it was last seen: what was verified once is not verified again.
+        known = (name, host, *reply[1:6])
+        found = self._verified.get(known)
+        if found is None:
+            session_id, generation = reply[1].decode("utf-8", "replace"), _number(reply[2])
+            genuine = self._seal.verify(reply[3] or b"", name, session_id, host, str(generation))
+            session = self._session(session_id, *reply[4:7])
+            if genuine is None or session is None:
+                return _UNKNOWN
+            if not genuine or generation > session.generation:
+                raise tampered(session_id)
+            found = Handle(session=session, host=host, generation=generation)
+            self._verified.put(known, found)
+        seen = _seen(reply[6])
+        if seen == found.session.last_seen_at:
+            return found
+        return Handle(session=msgspec.structs.replace(found.session, last_seen_at=seen), host=host, generation=found.generation)
 
     async def change(self, session_id: str, change: Callable[[Session], Session], host: str) -> Secret | None:
         """Apply `change` and return a new token for `host`; all older ones of that host die at once."""
@@ -129,8 +149,9 @@ class RedisSessions:
 
     async def get(self, session_id: str, now: float) -> Session | None:
         """Return a live session by id, without counting it as activity."""
-        found = await self._read([session_id], now) if well_formed_id(session_id) else []
-        return found[0] if found else None
+        if not well_formed_id(session_id):
+            return None
+        return self._opened(session_id, await self._reading.ask(session_id, _milliseconds(now)))
 
     async def revoke(self, session_id: str) -> bool:
         """End a session and all its handles. True when this call ended it."""
@@ -147,7 +168,10 @@ class RedisSessions:
         ids = [name.decode() for name in await self._link.command("ZRANGE", f"{self._link.prefix}all", 0, -1)]
         living: builtins.list[Session] = []
         for start in range(0, len(ids), _CHUNK):
-            living += await self._read(ids[start : start + _CHUNK], now)
+            chunk = ids[start : start + _CHUNK]
+            rows = await self._ask_sessions([(session_id, _milliseconds(now)) for session_id in chunk])
+            opened = (self._opened(session_id, row) for session_id, row in zip(chunk, rows, strict=True))
+            living += [session for session in opened if session is not None]
         return sorted(living, key=lambda session: (-session.created_at, session.id))
 
     async def changes(self) -> AsyncIterator[SessionChange]:
@@ -187,10 +211,27 @@ class RedisSessions:
         name = hash_token(token)
         return name, host, self._seal.sign(name, session.id, host, str(session.generation))
 
-    async def _read(self, ids: Sequence[str], now: float) -> builtins.list[Session]:
-        rows = await self._link.run(READ, _milliseconds(now), *ids)
-        opened = [self._session(row[0].decode(), *row[1:4]) for row in rows]
-        return [session for session in opened if session is not None]
+    async def _ask_tokens(self, asked: Sequence[tuple[tuple[str, str], int]]) -> Sequence[Row]:
+        rows: Sequence[Row] = await self._link.run(RESOLVE, *(part for (name, host), now in asked for part in (now, name, host)))
+        return rows
+
+    async def _ask_sessions(self, asked: Sequence[tuple[str, int]]) -> Sequence[Row]:
+        rows: Sequence[Row] = await self._link.run(READ, *(part for session_id, now in asked for part in (now, session_id)))
+        return rows
+
+    def _opened(self, session_id: str, row: Row) -> Session | None:
+        """What a row of READ holds; None when the session does not live."""
+        if not row:
+            return None
+        known = (session_id, *row[:2])
+        session = self._read.get(known)
+        if session is None:
+            session = self._session(session_id, *row)
+            if session is None:
+                return None
+            self._read.put(known, session)
+        seen = _seen(row[2])
+        return session if seen == session.last_seen_at else msgspec.structs.replace(session, last_seen_at=seen)
 
     def _session(self, session_id: str, sealed: bytes | None, generation: bytes | None, seen: bytes | None) -> Session | None:
         """Open a stored session. None when a former key sealed it, or a version of the gateway that held other fields."""
@@ -204,7 +245,7 @@ class RedisSessions:
             return None
         if session.id != session_id or session.generation != _number(generation):
             raise tampered(session_id)
-        return msgspec.structs.replace(session, last_seen_at=_number(seen) // 1000)
+        return msgspec.structs.replace(session, last_seen_at=_seen(seen))
 
 
 def _milliseconds(now: float) -> int:
@@ -214,6 +255,11 @@ def _milliseconds(now: float) -> int:
 def _number(field: bytes | None) -> int:
     """Return a number that a script gave; -1, which no session has, for anything else."""
     return int(field) if field is not None and field.isdigit() else -1
+
+
+def _seen(field: bytes | None) -> int:
+    """Return epoch seconds from a script's milliseconds."""
+    return _number(field) // 1000
 
 
 def _missing(answer: bytes) -> Missing:

@@ -78,21 +78,29 @@ class Script:
 
 
 RESOLVE: Final = Script("""
--- ARGV: prefix, now, token hash, host
-local token = prefix .. 'token:' .. ARGV[3]
-local t = redis.call('HMGET', token, 'session', 'host', 'generation', 'mac', 'grace')
-if not t[1] or t[2] ~= ARGV[4] then return {'unknown'} end
-if t[5] and now >= tonumber(t[5]) then
-  drop(t[1], ARGV[3])
-  return {'unknown'}
+-- ARGV: prefix, then of each token: now, token hash, host. Answers each in turn.
+local function resolve(stamp, name, host)
+  local t = redis.call('HMGET', prefix .. 'token:' .. name, 'session', 'host', 'generation', 'mac', 'grace')
+  if not t[1] or t[2] ~= host then return {'unknown'} end
+  if t[5] and now >= tonumber(t[5]) then
+    drop(t[1], name)
+    return {'unknown'}
+  end
+  local s, why = living(t[1])
+  if not s then return {why} end
+  if now - s.seen >= s.lazy then
+    s.seen = now
+    redis.call('HSET', prefix .. 'session:' .. t[1], 'seen', stamp)
+  end
+  return {'alive', t[1], t[3], t[4], s.body, s.generation, whole(s.seen)}
 end
-local s, why = living(t[1])
-if not s then return {why} end
-if now - s.seen >= s.lazy then
-  s.seen = now
-  redis.call('HSET', prefix .. 'session:' .. t[1], 'seen', ARGV[2])
+
+local answers = {}
+for i = 2, #ARGV, 3 do
+  now = tonumber(ARGV[i])
+  answers[#answers + 1] = resolve(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
-return {'alive', t[1], t[3], t[4], s.body, s.generation, whole(s.seen)}
+return answers
 """)
 
 CREATE: Final = Script("""
@@ -116,17 +124,19 @@ return 1
 """)
 
 READ: Final = Script("""
--- ARGV: prefix, now, id... Answers {id, body, generation, seen} of those that live.
-local found = {}
-for i = 3, #ARGV do
-  local s = living(ARGV[i])
+-- ARGV: prefix, then of each session: now, id. Answers each in turn: {body, generation, seen}, or {} when it does not live.
+local answers = {}
+for i = 2, #ARGV, 2 do
+  now = tonumber(ARGV[i])
+  local s = living(ARGV[i + 1])
   if s then
-    found[#found + 1] = {ARGV[i], s.body, s.generation, whole(s.seen)}
+    answers[#answers + 1] = {s.body, s.generation, whole(s.seen)}
   else
-    redis.call('ZREM', prefix .. 'all', ARGV[i])
+    redis.call('ZREM', prefix .. 'all', ARGV[i + 1])
+    answers[#answers + 1] = {}
   end
 end
-return found
+return answers
 """)
 
 ATTACH: Final = Script("""
