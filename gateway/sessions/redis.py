@@ -1,7 +1,7 @@
 """Sessions in Redis: many gateway processes share them, and a restart of any does not lose them.
 
-Each call is one atomic script (`redis_scripts`); `resolve` and `get` share round trips (`round_trips`). Bodies are sealed (`seal`),
-tokens are stored as SHA-256 only.
+Each call is one atomic script (`redis_scripts`); `resolve` and `get` share round trips (`round_trips`). Bodies are sealed
+(`seal`), tokens are stored as SHA-256 only.
 
 Limits: one primary, with or without replicas (no Cluster). Replication and `appendfsync everysec` are asynchronous, so a
 failover or a power cut can undo the last second, a revocation included (`RedisLink.check` says so).
