@@ -7,12 +7,13 @@ last. Order of stopping: the doors, open streams, completion records, the stores
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Final
 
 from gateway.app.console import open_console
 from gateway.app.doors import Doors, Farewell, fronts_of, listen_proxy, open_doors, says_of
 from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
+from gateway.app.nginx import Nginx
 from gateway.app.provider import oidc_client, open_embedded
 from gateway.app.sockets import Sockets
 from gateway.audit.slots import log_ids, logs_detail, prepare_slot, slot_anchor, slot_folder
@@ -66,13 +67,6 @@ class Gateway:
         """Raises when a part that must live has died: then the process must end too."""
         self.farewell: Final = farewell
         """How the doors will close."""
-
-
-async def serve(config: Config, ready: Callable[[], None]) -> None:
-    """Run until cancelled; `ready` is called once everything listens. Raises what made a vital part die."""
-    async with open_gateway(config) as gateway:
-        ready()
-        await gateway.failed
 
 
 @contextlib.asynccontextmanager
@@ -207,7 +201,7 @@ async def _assemble(
     doors.add(proxy)
     stack.push_async_callback(doors.close)
     await listen_proxy(config, proxy, sockets)
-    await open_doors(config, pipeline, presenter, sockets, doors)
+    await open_doors(config, pipeline, presenter, sockets, doors, Nginx(config, clock))
     return Gateway(pipeline=pipeline, log=log, sessions=sessions, provider=provider, failed=failed, farewell=doors.farewell)
 
 

@@ -6,8 +6,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final, Protocol
 
-import msgspec
-
+from gateway.app.nginx import Nginx
 from gateway.app.sockets import Sockets, door_place, front_place, server_place
 from gateway.config import Config
 from gateway.config.locate import KeyPath
@@ -20,6 +19,8 @@ from gateway.doors.tls import mutual_context, server_context
 from gateway.doors.trust import Fronts
 from gateway.pipeline import Pipeline
 from gateway.present import Presenter
+
+HURRY_SECONDS: Final = 2.0
 
 
 class Listening(Protocol):
@@ -34,11 +35,14 @@ class Listening(Protocol):
         ...
 
 
-class Farewell(msgspec.Struct, kw_only=True):
+class Farewell:
     """How the doors close: see `gateway.doors.listener.Listener.close`. Set it before the gateway is taken apart."""
 
-    grace_seconds: float = 5.0
-    idle_seconds: float = 0.0
+    def __init__(self) -> None:
+        self.grace_seconds = 5.0
+        self.idle_seconds = 0.0
+        self.hurry: Final = asyncio.Event()
+        """Set it when there is no time any more for a successor's sake."""
 
 
 class Doors:
@@ -55,7 +59,23 @@ class Doors:
     async def close(self) -> None:
         """Close all of them; the first error of one is raised when all are closed."""
         farewell = self.farewell
-        closing = [door.close(farewell.grace_seconds, idle_seconds=farewell.idle_seconds) for door in self._doors]
+        if not farewell.idle_seconds:
+            await self._close(farewell.grace_seconds, 0.0)
+            return
+        loop = asyncio.get_running_loop()
+        closing = loop.create_task(self._close(farewell.grace_seconds, farewell.idle_seconds))
+        hurried = loop.create_task(farewell.hurry.wait())
+        await asyncio.wait({closing, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not closing.done():
+            closing.cancel()
+            await asyncio.wait({closing})
+            await self._close(HURRY_SECONDS, 0.0)
+            return
+        closing.result()
+
+    async def _close(self, grace_seconds: float, idle_seconds: float) -> None:
+        closing = [door.close(grace_seconds, idle_seconds=idle_seconds) for door in self._doors]
         for outcome in await asyncio.gather(*closing, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -73,7 +93,7 @@ def _envoy_grpc(pipeline: Pipeline, presenter: Presenter, fronts: Fronts, says: 
     return EnvoyGrpcDoor(pipeline=pipeline, present=presenter, fronts=fronts, says=says).listener
 
 
-_KINDS: Final[dict[str, Callable[[Pipeline, Presenter, Fronts, Says], Listening]]] = {
+_KINDS: Final[dict[str, Callable[[Pipeline, Presenter, Fronts, Says], Listening]]] = {  # beside nginx's: `open_doors`
     "envoy-http": _envoy_http,
     "envoy-grpc": _envoy_grpc,
     "forward-auth": _forward_auth,
@@ -97,10 +117,13 @@ async def listen_proxy(config: Config, proxy: ProxyDoor, sockets: Sockets) -> No
         await proxy.listen_socket(sockets.take(place), tls=front_context(server.front), fronted=True)
 
 
-async def open_doors(config: Config, pipeline: Pipeline, presenter: Presenter, sockets: Sockets, doors: Doors) -> None:
+async def open_doors(
+    config: Config, pipeline: Pipeline, presenter: Presenter, sockets: Sockets, doors: Doors, nginx: Nginx
+) -> None:
     """Open every door of `[[doors]]`, and add it to `doors`. Raises ConfigError where a file can't be used."""
+    kinds = {**_KINDS, "nginx": nginx.door}
     for index, settings in enumerate(config.doors):
-        door = _KINDS[settings.kind](pipeline, presenter, fronts_of(config, ("doors", index), settings), says_of(settings))
+        door = kinds[settings.kind](pipeline, presenter, fronts_of(config, ("doors", index), settings), says_of(settings))
         doors.add(door)
         context = front_context(settings)
         if context is None and settings.socket is None:

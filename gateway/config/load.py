@@ -29,14 +29,21 @@ class InvalidConfigError(ConfigError):
         return "\n".join(str(problem) for problem in self.problems)
 
 
-def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+def read_config(path: Path) -> str:
+    """Return the text of a configuration file, or raise InvalidConfigError."""
+    return _read(path.absolute())
+
+
+def load_config(path: Path, environ: Mapping[str, str], *, text: str | None = None) -> Config:
     """Return the configuration of the file, or raise InvalidConfigError with every problem that was found.
 
-    Reads the file and the secrets that it names, and looks whether the files and folders that it names are there. Does not open
+    `text` is what stood in the file when it was read before (`read_config`); without it the file is read now.
+
+    Reads the secrets that it names, and looks whether the files and folders that it names are there. Does not open
     stores, parse keys or certificates, or judge whether it is fit for production: see `gateway.config.production`.
     """
     path = path.absolute()
-    text = _read(path)
+    text = _read(path) if text is None else text
     data = _parse(path, text)
     locations = Locations(text)
     reader = Reader(str(path), path.parent, locations, environ)

@@ -97,6 +97,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """What stands in people's address bar. `http` is for the demo on loopback."""
     public_port: Port | None = None
     """The port in people's address bar; the scheme's usual one when not given."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=24)] = 1
+    """Processes that serve. More than one need their sessions in Redis."""
+    drain_seconds: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 10
+    """How long requests and streams under way may take to their end when a process ends, or its successor has begun."""
     tls: Tls | None = None
     front: FrontListener | None = None
     """For TLS-terminating proxies that pass whole requests on."""

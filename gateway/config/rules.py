@@ -197,6 +197,12 @@ def _identity(config: Config) -> Iterator[Found]:
 
 def _sessions(config: Config) -> Iterator[Found]:
     sessions = config.sessions
+    if config.server.workers > 1 and sessions.backend != "redis":
+        yield (
+            ("server", "workers"),
+            "each of several workers would know other sessions: who signed in at one would be a stranger to the next",
+            'Write backend = "redis" in [sessions], or workers = 1.',
+        )
     url_key = config.secret_key("sessions", "redis_url")
     if sessions.backend == "redis" and sessions.redis_url is None:
         yield (

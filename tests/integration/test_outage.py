@@ -101,7 +101,8 @@ async def test_redis_dies_in_the_middle(tmp_path: Path, own_redis: RedisServer, 
 def fill_disk(site: Served) -> None:
     """Let no file of the gateway grow beyond what the log has now, and a few bytes: so the next record is torn."""
     size = max(path.stat().st_size for path in (site.folder / "audit").glob("segment-*.jsonl"))
-    resource.prlimit(site.pid, resource.RLIMIT_FSIZE, (size + 100, size + 100))
+    [worker] = site.workers
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (size + 100, size + 100))
 
 
 def lose_the_anchors_disk(site: Served) -> None:

@@ -55,9 +55,10 @@ class Connection:
 
 async def grown(site: Served, transfer: Callable[[], Result]) -> tuple[Result, int]:
     """Do a transfer; return what came of it, and by how much the gateway's memory grew at most."""
-    before, began = count_from_here(site.pid), time.monotonic()
+    [worker] = site.workers
+    before, began = count_from_here(worker), time.monotonic()
     result = await asyncio.to_thread(transfer)
-    growth, seconds = resident(site.pid, "VmHWM") - before, time.monotonic() - began
+    growth, seconds = resident(worker, "VmHWM") - before, time.monotonic() - began
     sys.stdout.write(f"grew by {growth / MIB:.1f} MiB from {before / MIB:.0f}, {GIB / MIB / seconds:.0f} MiB/s\n")
     return result, growth
 

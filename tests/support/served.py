@@ -203,6 +203,11 @@ class Served:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def workers(self) -> list[int]:
+        """The processes that serve under it now, in the order of their start."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii").split()]
+
     async def stop(self) -> None:
         """End it in order, and assert that it was."""
         assert await self.end() == 0, self.output()
