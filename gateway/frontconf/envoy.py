@@ -32,8 +32,13 @@ from gateway.frontconf.envoy_routes import literal_hosts, virtual_hosts
 from gateway.kernel.errors import ConfigError
 
 _VERSIONS: Final = {"TLSv1.2": "TLSv1_2", "TLSv1.3": "TLSv1_3"}
-_RUNTIME: Final = {"re2.max_program_size.error_level": 65_536, "re2.max_program_size.warn_level": 65_536}
-"""Envoy takes expressions of 100 steps; the one over all protected names has some thousands, and stays fast."""
+_RUNTIME: Final = {
+    # Envoy takes expressions of 100 steps unless told otherwise; the one over all protected names has some thousands.
+    "re2.max_program_size.error_level": 65_536,
+    "re2.max_program_size.warn_level": 65_536,
+    # Bytes between a chunk's data and its line's end are an error, not something to skip (RFC 9112 §7.1).
+    "envoy.reloadable_features.strict_chunk_parsing": True,
+}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):

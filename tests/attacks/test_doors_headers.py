@@ -258,6 +258,10 @@ def test_the_preflight_is_no_way_round_OIDC_CLAIM(door: Door) -> None:  # noqa: 
 )
 def test_a_value_that_is_no_text_GHSA_9g5w(door: Door, line: bytes) -> None:  # noqa: N802  an id
     answered = door.get("/x", line)
+    if door.name.startswith("envoy") and line == b"X-A: a\rb":
+        # Envoy drops the CR: what was decided on is what goes on.
+        assert [hit.values("X-A") for hit in answered.hits] == [["ab"]]
+        return
     assert 400 <= answered.status < 500, answered
     assert answered.hits == []
 
