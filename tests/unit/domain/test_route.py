@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from gateway.domain.reason import RefuseReason
-from gateway.domain.route import App, Match, Route, RouteTable
+from gateway.domain.route import App, Match, Route, RouteTable, _Node
 from gateway.kernel.errors import ConfigError
 
 
@@ -136,9 +136,24 @@ def test_websockets_only_where_allowed() -> None:
 
 
 def test_very_many_routes_cost_nothing_to_the_others() -> None:
-    table = RouteTable([app(*(route(f"r{n}", f"/area{n}/{{x}}") for n in range(2_000)))])
-    index = table._hosts["ehr.localhost"]._exact
-    assert len(index._by_first["area1999"]) == 1
+    table = RouteTable([app(*(route(f"r{n}", f"/api/v1/area{n}/{{x}}") for n in range(2_000)))])
+    looked: list[str] = []
+
+    class Counted(dict[str, _Node]):
+        def get(self, key: str, default: object = None) -> _Node | None:  # type: ignore[override]  # as it is used
+            looked.append(key)
+            return super().get(key)
+
+    def count(node: _Node) -> None:
+        for below in (*node.literals.values(), *([node.place] if node.place else [])):
+            count(below)
+        node.literals = Counted(node.literals)
+
+    count(table._hosts["ehr.localhost"]._exact._root)
+    match = table.match("ehr.localhost", ("api", "v1", "area1999", "p1"), "GET")
+    assert isinstance(match, Match)
+    assert match.route.id == "ehr.r1999"
+    assert looked == ["api", "v1", "area1999", "p1"]
 
 
 @pytest.mark.parametrize(
