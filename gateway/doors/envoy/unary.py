@@ -1,7 +1,7 @@
 """One gRPC method over HTTP/2, for fronts that have proved who they are.
 
 Just what a question and its answer need: unary calls without compression, of bounded size, on the gateway's own event loop and
-with its own proof of the peer, which a gRPC library's server would not let us ask for (docs/decisions/0011). The HTTP/2 machine
+with its own proof of the peer, which a gRPC library's server would not let us ask for (docs/decisions/0012). The HTTP/2 machine
 (frames, HPACK, flow control, its limits) is `h2`.
 """
 
@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -44,6 +45,9 @@ INTERNAL: Final = 13
 
 _PREFIX: Final = 5
 """Length of a message's prefix: whether it is compressed, and how long it is."""
+_SOON: Final = struct.pack("!HBBBIII", 0, 8, 7, 0, 0, 2**31 - 1, 0)
+"""A GOAWAY frame that refuses no call yet (RFC 9113 §6.8): the front opens its next connection, which a successor takes."""
+_LOOK_SECONDS: Final = 0.05
 _CONNECTION_WINDOW: Final = 1_048_576
 _NO_STREAM_YET: Final = 2**31 - 1
 """In a GOAWAY: whatever comes is still answered."""
@@ -87,6 +91,7 @@ class _Protocol(asyncio.Protocol):
         self._calls: dict[int, _Call] = {}
         self._unused: asyncio.TimerHandle | None = None
         self._deaf = False
+        self._heard = 0.0
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="latin-1"))
         self._h2.local_settings = h2.settings.Settings(
             client=False,
@@ -123,6 +128,16 @@ class _Protocol(asyncio.Protocol):
             # h2 itself knows only the final GOAWAY, after which it takes nothing more.
             self._transport.write(GoAwayFrame(last_stream_id=_NO_STREAM_YET).serialize())
 
+    def leave_soon(self) -> None:
+        """Ask the front to bring its next calls elsewhere; those that still come are answered."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._flush()
+            self._transport.write(_SOON)
+
+    def silent_since(self, moment: float) -> bool:
+        """Whether nothing was said since `moment` (monotonic), and nothing is being answered."""
+        return not self._calls and self._heard < moment
+
     def go_away(self) -> None:
         """Say that this is the end, send what was answered, and close."""
         if self._transport is not None and not self._transport.is_closing():
@@ -133,6 +148,7 @@ class _Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        self._heard = asyncio.get_running_loop().time()
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
@@ -326,18 +342,23 @@ class UnaryListener:
     async def close(self, grace_seconds: float = 5.0, *, idle_seconds: float = 0.0) -> None:
         """Accept nothing more, let calls finish for `grace_seconds`, then end them. Safe to call twice.
 
-        With `idle_seconds` a successor accepts on the same socket: fronts are asked to go there, and for so long what they still
-        send here is answered (RFC 9113 §6.8).
+        `idle_seconds`: for the sake of a successor, keep each connection until its front has left it, or was silent for so long.
         """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + grace_seconds
         for server in self._bound:
             server.close()
         self._bound.clear()
         if idle_seconds:
-            for connection in list(self.connections):
-                connection.ask_to_leave()
-            await asyncio.sleep(min(idle_seconds, grace_seconds))
+            for connection in self.connections:
+                connection.leave_soon()
+            while self.connections and loop.time() < until:
+                for connection in list(self.connections):
+                    if connection.silent_since(loop.time() - idle_seconds):
+                        connection.go_away()
+                await asyncio.sleep(_LOOK_SECONDS)
         if self._tasks:
-            _done, late = await asyncio.wait(set(self._tasks), timeout=grace_seconds)
+            _done, late = await asyncio.wait(set(self._tasks), timeout=max(0.0, until - loop.time()))
             for task in late:
                 task.cancel()
         for connection in list(self.connections):
