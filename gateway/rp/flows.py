@@ -4,6 +4,10 @@ Each leg hands over a one-time name. A *flow* remembers where to come back to an
 *state* belongs to the browser at the portal; a *handoff* gives the app's host its own handle to the session. Flow and handoff
 are bound to the same browser cookie at the app's host, the state to the one at the portal: a link sent to somebody else, or a
 code taken from a history, opens nothing (login CSRF, CVE-2025-52553).
+
+Many tabs may begin at once, and a browser that had no such cookie yet then keeps the last of those it is given. What was begun
+with one of the others (`minted`) is no sign-in either, but its flow may be begun anew, a few times: the person who is sent that
+way signs in as themselves, to a place of the host that anybody may link to.
 """
 
 from typing import Final, Literal, TypeVar
@@ -17,6 +21,8 @@ Purpose = Literal["sign_in", "key_touch", "second_factor", "register_device", "i
 FLOW_SECONDS: Final = 900
 STATE_SECONDS: Final = 900
 HANDOFF_SECONDS: Final = 60
+MAX_ATTEMPTS: Final = 3
+"""How often a flow may be begun anew by itself."""
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +38,10 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """Generation of the handle that was told to do more; 0 when nobody was signed in."""
     anew: bool = False
     """A session of this browser was ended or ran out: the provider must ask again, whatever it remembers."""
+    minted: bool = False
+    """The binding cookie was made for this flow: another tab's may have taken its place in the browser."""
+    attempt: int = 0
+    """How often it was begun anew by itself."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +52,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     verifier: str
     binding: str
     """SHA-256 of the binding cookie at the portal."""
+    minted: bool = False
+    """That cookie was made for this request."""
     session_id: str
     """The session that is to be stepped up; empty for a new one."""
     anew: bool = False
@@ -54,6 +66,12 @@ class Handoff(msgspec.Struct, frozen=True, kw_only=True):
     """Permission for one browser at one host to get its handle."""
 
     session_id: str
+    flow: Flow
+
+
+class Astray(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back to a browser that does not hold the cookie it was begun with: good for nothing but beginning anew."""
+
     flow: Flow
 
 
@@ -78,21 +96,29 @@ class Flows:
         """Remember an authorization request, return its `state`."""
         return await self._store.put("state", msgspec.json.encode(state), STATE_SECONDS)
 
-    async def answered(self, name: str, binding: str) -> State | None:
-        """Use up a state, once. None when unknown, used, expired, or begun by another browser."""
+    async def answered(self, name: str, binding: str) -> State | Astray | None:
+        """Use up a state, once. None when unknown, used, expired, or begun by another browser; `Astray` when it may have been
+        this one.
+        """
         state = _decode(await self._store.take("state", name), State)
-        return state if state is not None and same(state.binding, hash_token(binding)) else None
+        if state is None or same(state.binding, hash_token(binding)):
+            return state
+        return Astray(flow=state.flow) if state.minted else None
 
     async def hand_over(self, handoff: Handoff) -> str:
         """Remember a handoff, return its code."""
         return await self._store.put("handoff", msgspec.json.encode(handoff), HANDOFF_SECONDS)
 
-    async def receive(self, code: str, host: str, binding: str) -> Handoff | None:
-        """Use up a handoff, once. None when unknown, used, expired, for another host, or for another browser."""
+    async def receive(self, code: str, host: str, binding: str) -> Handoff | Astray | None:
+        """Use up a handoff, once. None when unknown, used, expired, for another host, or for another browser; `Astray` when it
+        may have been this one.
+        """
         handoff = _decode(await self._store.take("handoff", code), Handoff)
-        if handoff is None or handoff.flow.host != host or not same(handoff.flow.binding, hash_token(binding)):
+        if handoff is None or handoff.flow.host != host:
             return None
-        return handoff
+        if same(handoff.flow.binding, hash_token(binding)):
+            return handoff
+        return Astray(flow=handoff.flow) if handoff.flow.minted else None
 
 
 def _decode(value: bytes | None, kind: type[T]) -> T | None:

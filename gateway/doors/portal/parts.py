@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from aiohttp import web
 
-from gateway.domain.cookies import BINDING_COOKIE, DEVICE_COOKIE, SESSION_COOKIE, own_cookie
+from gateway.domain.cookies import ARRIVALS_COOKIE, BINDING_COOKIE, DEVICE_COOKIE, SESSION_COOKIE, own_cookie
 from gateway.domain.identity import Handle, Session
 from gateway.domain.record import Actor, EventName, EventRecord, Source
 from gateway.domain.refusal import Refusal
@@ -35,6 +35,7 @@ YEAR_SECONDS: Final = 365 * 86_400
 MAX_FORM: Final = 16_384
 MAX_PARAMETERS: Final = 32
 MAX_RETURN: Final = 256
+ARRIVALS_SECONDS: Final = 30
 LIMITS: Final = Limits()
 
 
@@ -93,6 +94,8 @@ class Exchange:
         self.cookies: Final[list[str]] = []
         """Set-Cookie values of the reply."""
         self._binding: str | None = None
+        self.minted = False
+        """Whether `binding` had to make a new one."""
 
     # ---- reading
 
@@ -170,6 +173,7 @@ class Exchange:
             found = own_cookie(self.request.headers, BINDING_COOKIE)
             self._binding = found or new_token()
             if not found:
+                self.minted = True
                 self.set_cookie(BINDING_COOKIE, self._binding)
         return self._binding
 
@@ -177,6 +181,16 @@ class Exchange:
         """Set one of our cookies; without `max_age` it ends with the browser."""
         age = "" if max_age is None else f"; Max-Age={max_age}"
         self.cookies.append(f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{age}")
+
+    def arrivals(self) -> int:
+        """How often in a row this browser came back from a sign-in to this host and had no session; by its own count."""
+        found = own_cookie(self.request.headers, ARRIVALS_COOKIE) or ""
+        return int(found) if found in {"1", "2", "3"} else 0
+
+    def count_arrivals(self, count: int) -> None:
+        """Remember that number for a while; 0 forgets it."""
+        if count or self.arrivals():
+            self.set_cookie(ARRIVALS_COOKIE, str(count), ARRIVALS_SECONDS if count else 0)
 
     def keep_language(self) -> None:
         """Remember the language where the address says one. Not a secret, so without our prefix: the apps may read it."""

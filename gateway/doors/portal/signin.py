@@ -1,4 +1,8 @@
-"""Sign-in and remedies: from an app's host to the provider and back. The legs are described in `gateway.rp.flows`."""
+"""Sign-in and remedies: from an app's host to the provider and back. The legs are described in `gateway.rp.flows`.
+
+Many tabs whose session has ended come here at once. Each has a flow of its own, but the browser keeps the same few cookies; the
+person signs in once, and every other tab finds the session at its next step and goes on to its own page.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,7 +17,7 @@ from gateway.kernel.errors import ProtocolError
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret, hash_token
 from gateway.rp.asked import left_out
-from gateway.rp.flows import Flow, Handoff, Purpose, State, request_extras
+from gateway.rp.flows import MAX_ATTEMPTS, Astray, Flow, Handoff, Purpose, State, request_extras
 from gateway.rp.token import events_of, identity_of
 
 PURPOSES: Final[dict[str, Purpose]] = {
@@ -23,10 +27,20 @@ PURPOSES: Final[dict[str, Purpose]] = {
     "identity_proofing": "identity_proofing",
 }
 MAX_EVENTS: Final = 16
+MAX_ARRIVALS: Final = 3
+"""A browser that came back so often, soon after one another, and did not keep its session, keeps none."""
+_AGAIN: Final = frozenset({"interaction_required", "login_required"})
+"""Errors of a provider that could not ask the person this time (OpenID Connect Core 1.0 §3.1.2.6)."""
 
 
 async def begin_sign_in(exchange: Exchange) -> web.Response:
-    """Leave an app's host (or the portal's) to sign in and come back to `rd`."""
+    """Leave an app's host (or the portal's) to sign in and come back to `rd`; at once, where another tab has signed in meanwhile.
+
+    A browser that doesn't keep the session that it is given is told so, instead of being sent round and round.
+    """
+    if await exchange.handle() is None and exchange.arrivals() >= MAX_ARRIVALS:
+        exchange.count_arrivals(0)
+        return await exchange.refuse("flow.loop", 400, "/")
     return await _begin(exchange, "sign_in", generation=0)
 
 
@@ -52,6 +66,7 @@ async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.R
         binding=hash_token(exchange.binding()),
         generation=generation,
         anew=await exchange.ended(),
+        minted=exchange.minted,
     )
     name = await exchange.parts.flows.begin(flow)
     return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={name}&lang={exchange.language}")
@@ -67,8 +82,7 @@ async def go(exchange: Exchange) -> web.Response:
     handle = await exchange.handle()
     if handle is not None:
         # The session may already have what the app's older handle could not see: then a new handle is all that is needed.
-        fresher = handle.generation > flow.generation
-        if flow.purpose == "sign_in" or (fresher and flow.generation > 0):
+        if _done_elsewhere(flow, handle):
             return await arrive(exchange, handle.session, flow)
         if flow.purpose == "register_device":
             return exchange.redirect(f"/.gateway/device?flow={await parts.flows.begin(flow)}")
@@ -86,6 +100,7 @@ async def ask_provider(exchange: Exchange, flow: Flow, session: Session | None) 
         nonce=nonce,
         verifier=verifier,
         binding=hash_token(exchange.binding()),
+        minted=exchange.minted,
         session_id=session.id if session is not None else "",
         anew=anew,
         asked_at=int(parts.clock.now()),
@@ -102,18 +117,16 @@ async def callback(exchange: Exchange) -> web.Response:
 
     1. The state is ours, unused, and was begun by this very browser.
     2. The answer is this provider's (RFC 9207).
-    3. An error is an error.
+    3. An error is an error, unless another tab has done meanwhile what this one was for.
     4. The code is exchanged and the ID token verified.
     5. What was asked for was done, and a step by the person whose session it is for; else nothing changes.
     6. The session is stepped up if it is the same person's, else a new one begins and the old one ends.
     """
     parts = exchange.parts
     # 1. State.
-    binding = own_cookie(exchange.request.headers, BINDING_COOKIE)
-    state = await parts.flows.answered(exchange.one("state") or "", binding) if binding else None
-    if state is None:
-        why = {"why": "state unknown, used, or of another browser"}
-        return await exchange.refuse("flow.mismatch", 400, f"{parts.portal}/", event="signin.failed", detail=why)
+    state = await _begun_here(exchange)
+    if not isinstance(state, State):
+        return state
     retry = f"{parts.portal}/.gateway/go?flow={await parts.flows.begin(state.flow)}"
     # 2. Issuer.
     if not await parts.provider.answers_as(exchange.one("iss"), given=any(name == "iss" for name, _ in exchange.query)):
@@ -121,7 +134,7 @@ async def callback(exchange: Exchange) -> web.Response:
     # 3. Error.
     code = exchange.one("code")
     if code is None or exchange.one("error") is not None:
-        return await _failed(exchange, state, exchange.one("error") or "no code", retry)
+        return await _without_code(exchange, state, retry)
     # 4. Token.
     try:
         id_token, claims = await parts.provider.exchange(code=code, verifier=state.verifier, nonce=state.nonce)
@@ -149,6 +162,46 @@ async def callback(exchange: Exchange) -> web.Response:
     if state.flow.purpose == "register_device":
         return exchange.redirect(f"/.gateway/device?flow={await parts.flows.begin(state.flow)}")
     return await arrive(exchange, session, state.flow)
+
+
+async def _begun_here(exchange: Exchange) -> State | web.Response:
+    parts = exchange.parts
+    binding = own_cookie(exchange.request.headers, BINDING_COOKIE)
+    if not binding:
+        why = {"why": "state in a browser without our cookie"}
+        return await exchange.refuse("flow.cookies", 400, f"{parts.portal}/", event="signin.failed", detail=why)
+    state = await parts.flows.answered(exchange.one("state") or "", binding)
+    if state is None:
+        why = {"why": "state unknown, used, or of another browser"}
+        return await exchange.refuse("flow.mismatch", 400, f"{parts.portal}/", event="signin.failed", detail=why)
+    if isinstance(state, Astray):
+        why = {"why": "state of another tab or browser"}
+        await exchange.event("signin.failed", "failure", target=state.flow.host, detail=why)
+        return await _again(exchange, state.flow)
+    return state
+
+
+async def _without_code(exchange: Exchange, state: State, retry: str) -> web.Response:
+    error = exchange.one("error")
+    present = await exchange.handle()
+    if present is not None and _done_elsewhere(state.flow, present):
+        return await arrive(exchange, present.session, state.flow)
+    if error in _AGAIN:
+        return await _again(exchange, state.flow)
+    return await _failed(exchange, state, error or "no code", retry)
+
+
+def _done_elsewhere(flow: Flow, present: Handle) -> bool:
+    return flow.purpose == "sign_in" or present.generation > flow.generation > 0
+
+
+async def _again(exchange: Exchange, flow: Flow) -> web.Response:
+    """At the portal: begin a flow anew that went astray, a few times."""
+    parts = exchange.parts
+    if flow.attempt >= MAX_ATTEMPTS:
+        return await exchange.refuse("flow.loop", 400, f"{parts.portal}/", target=flow.host)
+    name = await parts.flows.begin(msgspec.structs.replace(flow, attempt=flow.attempt + 1))
+    return exchange.redirect(f"{parts.portal}/.gateway/go?flow={name}")
 
 
 async def _failed(
@@ -266,10 +319,17 @@ async def receive_handoff(exchange: Exchange) -> web.Response:
     parts = exchange.parts
     host = exchange.request.host
     binding = own_cookie(exchange.request.headers, BINDING_COOKIE)
-    handoff = await parts.flows.receive(exchange.one("code") or "", host, binding) if binding else None
+    if not binding:
+        return await exchange.refuse("flow.cookies", 400, "/", event="handoff.refused", target=host)
+    handoff = await parts.flows.receive(exchange.one("code") or "", host, binding)
+    before = await exchange.handle()
     if handoff is None:
         return await exchange.refuse("flow.mismatch", 400, "/", event="handoff.refused", target=host)
-    before = await exchange.handle()
+    if isinstance(handoff, Astray):
+        return await _begin_anew(exchange, handoff.flow, before)
+    if before is not None and before.session.id == handoff.session_id and before.generation == before.session.generation:
+        # Another tab was here before: its handle does for this one too.
+        return exchange.redirect(handoff.flow.path)
     token = await parts.sessions.attach(handoff.session_id, host)
     if token is None:
         raise Stop("flow.expired", 400, "/")
@@ -278,7 +338,22 @@ async def receive_handoff(exchange: Exchange) -> web.Response:
         await parts.sessions.revoke(before.session.id)
         await exchange.event("session.revoked", "success", session=before.session, detail={"why": "new sign-in"})
     exchange.set_session(token)
+    exchange.count_arrivals(exchange.arrivals() + 1 if before is None else 0)
     return exchange.redirect(handoff.flow.path)
+
+
+async def _begin_anew(exchange: Exchange, flow: Flow, before: Handle | None) -> web.Response:
+    """At an app's host: a handoff that may have been begun here, before another tab's cookie took the place of its own."""
+    detail = {"why": "of another tab or browser"}
+    if flow.attempt >= MAX_ATTEMPTS:
+        return await exchange.refuse("flow.loop", 400, "/", event="handoff.refused", target=flow.host, detail=detail)
+    await exchange.event("handoff.refused", "failure", target=flow.host, detail=detail)
+    if before is not None and flow.purpose == "sign_in":
+        return exchange.redirect(flow.path)
+    flow = msgspec.structs.replace(
+        flow, binding=hash_token(exchange.binding()), minted=False, attempt=flow.attempt + 1, anew=await exchange.ended()
+    )
+    return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={await exchange.parts.flows.begin(flow)}")
 
 
 async def language(exchange: Exchange) -> web.Response:
