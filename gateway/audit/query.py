@@ -24,6 +24,8 @@ is not whole, so nothing can be said of any record in it."""
 JAPAN: Final = timezone(timedelta(hours=9))
 
 _BATCH: Final = 2000
+_OF_A_LEASE: Final = ("actor", "app", "route", "action", "patient", "policies", "bundle")
+"""What a use of a decision has in common with it."""
 _OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
 
 
@@ -95,11 +97,13 @@ class Query:
                 PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
                 CREATE TABLE decision (id TEXT PRIMARY KEY) WITHOUT ROWID;
                 CREATE TABLE completion (id TEXT PRIMARY KEY, slot INTEGER, at_index INTEGER, content BLOB) WITHOUT ROWID;
+                CREATE TABLE leased (id TEXT PRIMARY KEY, content BLOB) WITHOUT ROWID;
                 CREATE TABLE signin (session TEXT PRIMARY KEY, at TEXT) WITHOUT ROWID;
                 """
             )
             self._decisions: list[tuple[str]] = []
             self._completions: list[tuple[str, int, int, bytes]] = []
+            self._leased: list[tuple[str, bytes]] = []
             self._signins: list[tuple[str, str]] = []
             self.report: Overall = self._logs.verify(on_record=self._collect, progress=progress)
             self._flush()
@@ -124,6 +128,8 @@ class Query:
                     continue
             elif record.get("type") == "decision":
                 completion = self._completion(record)
+            elif record.get("type") == "use":
+                record = {**self._reused(record), **record}
             if filters.take(record):
                 yield Row(
                     index=entry.index,
@@ -139,6 +145,8 @@ class Query:
         kind, name = record.get("type"), str(record.get("id"))
         if kind == "decision" and record.get("outcome") == "allow":
             self._decisions.append((name,))
+            if record.get("lease_seconds"):
+                self._leased.append((name, msgspec.json.encode({key: record.get(key) for key in _OF_A_LEASE})))
         elif kind == "completion":
             self._completions.append((name, slot, index, msgspec.json.encode(record)))
         elif kind == "event" and record.get("event") == "signin.succeeded":
@@ -150,8 +158,9 @@ class Query:
         # The first of several counts: a record that repeats an id stays a row of its own.
         self._db.executemany("INSERT OR IGNORE INTO decision VALUES (?)", self._decisions)
         self._db.executemany("INSERT OR IGNORE INTO completion VALUES (?, ?, ?, ?)", self._completions)
+        self._db.executemany("INSERT OR IGNORE INTO leased VALUES (?, ?)", self._leased)
         self._db.executemany("INSERT OR IGNORE INTO signin VALUES (?, ?)", self._signins)
-        self._decisions, self._completions, self._signins = [], [], []
+        self._decisions, self._completions, self._leased, self._signins = [], [], [], []
 
     def _joined(self, entry: Entry) -> bool:
         """Say whether a completion stands on its decision's row."""
@@ -166,6 +175,11 @@ class Query:
             return None
         found = self._db.execute("SELECT content FROM completion WHERE id = ?", (str(record.get("id")),)).fetchone()
         return msgspec.json.decode(found[0], type=dict[str, Any]) if found is not None else None
+
+    def _reused(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Who did what to whom, of the decision that a front reused."""
+        found = self._db.execute("SELECT content FROM leased WHERE id = ?", (str(record.get("id")),)).fetchone()
+        return msgspec.json.decode(found[0], type=dict[str, Any]) if found is not None else {}
 
     def _signed_in_at(self, record: dict[str, Any]) -> str:
         session = _session(record)

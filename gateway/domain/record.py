@@ -17,6 +17,7 @@ EventName = Literal[
     "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
     "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
     "log.recovered", "log.slots",
+    "front.refused", "front.suspicious", "front.restarted",
     "console.view", "console.export", "handoff.refused", "return.refused", "page.refused",
 ]  # fmt: skip
 
@@ -103,4 +104,27 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_fi
     detail: dict[str, str] = {}
 
 
-Record = DecisionRecord | CompletionRecord | EventRecord
+class UseRecord(msgspec.Struct, frozen=True, kw_only=True, tag="use", tag_field="type"):
+    """One request that a front let through under a lease: it reused the decision `id`, as its access log says."""
+
+    id: str
+    at: str
+    """When the front's line was taken in."""
+    began: str
+    """When the request began, by the front's clock."""
+    source: Source
+    method: str
+    host: str
+    path: str
+    """Without query."""
+    status: int
+    bytes_in: int
+    bytes_out: int
+    duration_ms: int
+    process: int
+    """Of the front; with `connection` and `number` the request's place: no two requests have the same."""
+    connection: int
+    number: int
+
+
+Record = DecisionRecord | CompletionRecord | EventRecord | UseRecord

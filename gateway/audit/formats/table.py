@@ -129,7 +129,7 @@ def _cells(row: Row, language: Language, zone: timezone) -> list[str]:
         "integrity": row.integrity,
         "signed_in_at": row.signed_in_at,
         "record": row.record,
-        "completion": row.record if row.record.get("type") == "completion" else row.completion,
+        "completion": row.record if row.record.get("type") in {"completion", "use"} else row.completion,
     }
     return [cell(_text(column, _value(content, place), language, zone)) for column, place in COLUMNS.items()]
 

@@ -1,0 +1,215 @@
+"""Follows nginx's access log into our own: one process at a time, whatever restarts.
+
+Where reading goes on is kept in a state file, written only once everything before is on the disk: after a crash lines may be
+taken in twice (their records have the same process, connection and number), never not at all. The file's modification time is a
+sign of life: leases are given only while somebody follows (`Outstanding`), because each request under one has to leave a record.
+"""
+
+import asyncio
+import collections
+import fcntl
+import logging
+import time
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from gateway.domain.record import Actor, EventRecord, Source
+from gateway.kernel.clock import Clock
+from gateway.kernel.ids import new_id
+from gateway.leases.count import Count, Status, read_status
+from gateway.leases.ingest import FRONT, Ingest, finding
+from gateway.leases.mark import Marks
+from gateway.leases.tail import Position, Tail
+from gateway.leases.times import rfc3339
+from gateway.ports import AuditLog
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 0.1
+LINES_AT_A_TIME: Final = 64
+"""Then others have their turn: some milliseconds."""
+SAVE_SECONDS: Final = 0.5
+STATUS_SECONDS: Final = 2.0
+SETTLE_SECONDS: Final = 1.0
+"""After which the line of a request that has ended stands in the file."""
+RETRY_SECONDS: Final = 2.0
+GAP_LOOKS: Final = 3
+FOLLOWED_SECONDS: Final = 5.0
+"""How old the sign of life may be."""
+
+
+class _State(msgspec.Struct, frozen=True, kw_only=True):
+    position: Position | None = None
+    lines: int = 0
+    base: int | None = None
+    requests: int = 0
+
+
+class _Look(msgspec.Struct, kw_only=True):
+    """What nginx said, waiting for the lines of that moment."""
+
+    status: Status
+    at: float
+    later: int = 0
+    """Lines of requests that ended after it."""
+
+
+class Follower:
+    """Takes the lines of one access log in."""
+
+    def __init__(
+        self, *, access_log: Path, state: Path, status_socket: Path | None, marks: Marks, log: AuditLog, clock: Clock
+    ) -> None:
+        """`access_log` and `status_socket` are nginx's, `state` is ours."""
+        self._path: Final = access_log
+        self._state: Final = state
+        self._socket: Final = status_socket
+        self._marks = marks
+        self._log = log
+        self._clock = clock
+        self._ingest = Ingest(marks)
+        self._count = Count()
+        self._tail: Tail | None = None
+        self._newest = -1
+        self._look: _Look | None = None
+        self._gaps: collections.deque[int] = collections.deque(maxlen=GAP_LOOKS)
+        self._next_save = self._next_status = 0.0
+        self._warned = False
+
+    async def run(self) -> None:
+        """Follow until cancelled. Raises AuditError when the log can't be written."""
+        self._state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._state.with_name(f"{self._state.name}.lock").open("ab") as lock:
+            while not _locked(lock):  # noqa: ASYNC110  another process holds it: there is nothing to wait for here
+                await asyncio.sleep(RETRY_SECONDS)
+            try:
+                self._open()
+                while True:
+                    await self._turn()
+            finally:
+                if self._tail is not None:
+                    self._tail.close()
+
+    async def _turn(self) -> None:
+        try:
+            taken = await self._take()
+        except OSError as error:
+            if not self._warned:
+                logger.error("the front's access log can't be read: %s", error)  # noqa: TRY400  the message says it all
+            self._warned = True
+            await asyncio.sleep(RETRY_SECONDS)
+            return
+        self._warned = False
+        now = time.monotonic()
+        if now >= self._next_save:
+            self._next_save = now + SAVE_SECONDS
+            await self._save()
+        if self._socket is not None and now >= self._next_status:
+            self._next_status = now + STATUS_SECONDS
+            await self._compare(self._socket)
+        await asyncio.sleep(0 if taken == LINES_AT_A_TIME else LOOK_SECONDS)
+
+    async def _take(self) -> int:
+        """Take some lines in; how many there were."""
+        assert self._tail is not None  # noqa: S101  `run` opened it
+        taken = 0
+        at = rfc3339(self._clock.now())
+        for data in self._tail.lines(LINES_AT_A_TIME):
+            taken += 1
+            line, records = self._ingest.take(data, at=at)
+            self._count.lines += 1
+            if line is not None and self._look is not None and line.at > self._look.at:
+                self._look.later += 1
+            for record in records:
+                if isinstance(record, EventRecord) and record.event == "front.suspicious":
+                    logger.error("the front's access log does not add up: %s", record.detail)
+                self._newest = await self._log.append(record)
+        for problem in self._tail.problems:
+            logger.error("the front's access log does not add up: %s", problem)
+            self._newest = await self._log.append(finding("file", at=at, target=str(self._path), problem=problem))
+        self._tail.problems.clear()
+        return taken
+
+    # ---- nginx's own count
+
+    async def _compare(self, socket: Path) -> None:
+        if self._look is None:
+            try:
+                status = await read_status(socket)
+            except (OSError, TimeoutError) as error:
+                logger.debug("nginx does not say how many requests there were: %s", error)
+                return
+            self._look = _Look(status=status, at=self._clock.now())
+            self._next_status = time.monotonic() + SETTLE_SECONDS
+            return
+        look, self._look = self._look, None
+        difference = self._count.compare(look.status, self._count.lines - look.later)
+        at = rfc3339(self._clock.now())
+        if difference is None:
+            self._newest = await self._log.append(
+                EventRecord(
+                    id=new_id("evt"), at=at, event="front.restarted", outcome="success", actor=Actor(),
+                    source=Source(door=FRONT), target=str(self._path),
+                )
+            )  # fmt: skip
+        elif difference:
+            logger.error("the front's access log does not add up: %d lines lost", difference)
+            what = finding("lost" if difference > 0 else "too_many", at=at, target=str(self._path), lines=str(abs(difference)))
+            self._newest = await self._log.append(what)
+        await self._look_at_gaps(look.status.running, at)
+
+    async def _look_at_gaps(self, running: int, at: str) -> None:
+        """Numbers that are passed over must belong to requests that still run."""
+        gaps = self._ingest.sequence.gaps()
+        self._gaps.append(sum(gaps.values()) - running)
+        if len(self._gaps) < GAP_LOOKS or min(self._gaps) <= 0:
+            return
+        places = " ".join(f"{pid}/{connection}" for pid, connection in list(gaps)[:20])
+        logger.error("the front's access log does not add up: lines are missing on connections %s", places)
+        what = finding("gap", at=at, target=str(self._path), lines=str(min(self._gaps)), connections=places)
+        self._newest = await self._log.append(what)
+        self._ingest.sequence.forget_gaps()
+        self._gaps.clear()
+
+    # ---- state
+
+    def _open(self) -> None:
+        state = _State()
+        try:
+            state = msgspec.json.decode(self._state.read_bytes(), type=_State)
+        except FileNotFoundError:
+            logger.info("following %s from its beginning", self._path)
+        except msgspec.MsgspecError as error:
+            # Then from the beginning: records that come twice say so themselves, missing ones don't.
+            logger.error("%s can't be read, so the access log is taken in once more: %s", self._state, error)  # noqa: TRY400
+        self._count = Count(lines=state.lines, base=state.base, requests=state.requests)
+        self._tail = Tail(self._path, state.position)
+
+    async def _save(self) -> None:
+        assert self._tail is not None  # noqa: S101  `run` opened it
+        if self._newest >= 0:
+            await self._log.synced(self._newest)
+            self._newest = -1
+        lines, base, requests = self._count.kept()
+        state = _State(position=self._tail.position(), lines=lines, base=base, requests=requests)
+        new = self._state.with_name(f"{self._state.name}.new")
+        new.write_bytes(msgspec.json.encode(state))
+        new.replace(self._state)
+
+
+def followed(state: Path) -> bool:
+    """True while some process follows: the state file is fresh."""
+    try:
+        return time.time() - state.stat().st_mtime < FOLLOWED_SECONDS
+    except OSError:
+        return False
+
+
+def _locked(lock: BinaryIO) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
