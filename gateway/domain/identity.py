@@ -1,4 +1,8 @@
-"""Who asks: the person, how they authenticated, and how strongly they were proofed."""
+"""Who asks: the person, how they authenticated, and how strongly they were proofed.
+
+These are plain values that can't be in a cycle, so the garbage collector is told to leave them alone (`gc=False`): with a hundred
+thousand sessions in memory it would stop the process for a good part of a second.
+"""
 
 from typing import Literal
 
@@ -8,7 +12,7 @@ AuthKind = Literal["pwd", "otp", "fido2", "recovery"]
 """Kinds of authentication event. `fido2` always had user verification (PIN or biometric) here."""
 
 
-class AuthEvent(msgspec.Struct, frozen=True, kw_only=True):
+class AuthEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that a person proved, once."""
 
     kind: AuthKind
@@ -19,7 +23,7 @@ class AuthEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The session generation that this event began; a handle sees only events up to its own generation."""
 
 
-class Proofing(msgspec.Struct, frozen=True, kw_only=True):
+class Proofing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The result of identity proofing: what is kept of it, and no more (never a certificate, never the Individual Number)."""
 
     level: int
@@ -33,7 +37,7 @@ class Proofing(msgspec.Struct, frozen=True, kw_only=True):
     transaction: str
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
+class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A person as the identity provider described them in a verified ID token."""
 
     subject: str
@@ -46,7 +50,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     proofing: Proofing | None = None
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One sign-in of one person in one browser. Each host holds its own handle to it (`Handle`)."""
 
     id: str
@@ -73,7 +77,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     user_agent: str = ""
 
 
-class Handle(msgspec.Struct, frozen=True, kw_only=True):
+class Handle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a host's cookie stands for: a session, seen at the generation that the cookie was issued in."""
 
     session: Session

@@ -2,7 +2,6 @@
 
 import asyncio
 import builtins
-import dataclasses
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal
 
@@ -31,19 +30,18 @@ _EVERYTHING: Final = SessionChange(session_id="*", kind="changed")
 _UNKNOWN: Final = Missing(why="unknown")
 
 
-@dataclasses.dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct, gc=False):
+    # gc=False, and tuples rather than lists: see `gateway.domain.identity`.
     session: Session
     seen: float
     seen_ticks: float
     end_ticks: float
     """Monotonic absolute limit: a wall clock that is set back must not lengthen a session."""
     ended: MissingWhy | None = None
-    tokens: set[str] = dataclasses.field(default_factory=set)
+    tokens: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(slots=True)
-class _Token:
+class _Token(msgspec.Struct, gc=False):
     session_id: str
     host: str
     generation: int
@@ -211,12 +209,12 @@ class MemorySessions:
         token = new_token()
         name = hash_token(token)
         self._tokens[name] = _Token(entry.session.id, host, entry.session.generation)
-        entry.tokens.add(name)
+        entry.tokens += (name,)
         return Secret(token)
 
     def _drop(self, entry: _Entry, name: str) -> None:
         del self._tokens[name]
-        entry.tokens.discard(name)
+        entry.tokens = tuple(other for other in entry.tokens if other != name)
 
     def _sweep(self, ticks: float) -> None:
         if ticks < self._next_sweep:
