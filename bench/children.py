@@ -78,6 +78,10 @@ class Children:
         """Start a module of the bench."""
         return self.start(name, [sys.executable, "-m", module, *arguments], talk=talk)
 
+    def cpu_seconds(self, names: Sequence[str]) -> float:
+        """Return how much CPU time processes of these names have had, and those that they started (proc_pid_stat(5))."""
+        return sum(_cpu_seconds(process.pid) for name, process in self._running if name in names)
+
     def said_file(self, name: str) -> Path:
         """Where a process's words go."""
         return self.folder / f"{name}.said"
@@ -116,6 +120,12 @@ class Children:
                 process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def _cpu_seconds(pid: int) -> float:
+    stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(") ")[2].split()
+    started = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK") + sum(_cpu_seconds(int(child)) for child in started)
 
 
 def _accepts(address: int | Path) -> bool:

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from bench.children import ROOT, BenchError
-from bench.report import LATEST, between, number, wanted
+from bench.report import LATEST, between, number, profile_cells, wanted
 from bench.targets import ROWS, Verdict
 
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -49,13 +49,15 @@ def _verdicts(raw: dict[str, Any]) -> str:
 
 
 def _rates(raw: dict[str, Any]) -> str:
-    rows = [["requests a second", "median", "lowest to highest"]]
+    rows = [["requests a second", "median", "lowest to highest", "CPU µs each"]]
     for name, what in ROWS:
         values = sorted(raw["requests_per_second"].get(name, []))
         if values:
-            rows.append([what, f"{values[len(values) // 2]:,.0f}", f"{values[0]:,.0f} to {values[-1]:,.0f}"])
+            cpu = sorted(raw["cpu_seconds_per_request"].get(name, []))
+            used = f"{cpu[len(cpu) // 2] * 1e6:.0f}" if cpu else ""
+            rows.append([what, f"{values[len(values) // 2]:,.0f}", f"{values[0]:,.0f} to {values[-1]:,.0f}", used])
         else:
-            rows.append([what, "not measured", ""])
+            rows.append([what, "not measured", "", ""])
     return _table(rows)
 
 
@@ -68,13 +70,7 @@ def _latency(raw: dict[str, Any]) -> str:
 
 
 def _profile(raw: dict[str, Any]) -> str:
-    if "embedded" not in raw["profile"]:
-        return ""
-    values = sorted(raw["requests_per_second"]["embedded"])
-    each = 1e6 / values[len(values) // 2]
-    rows = [["where the time of one request goes (embedded, full load)", "share", "µs"]]
-    rows += [[step, f"{share:.0%}", f"{share * each:.0f}"] for step, share in raw["profile"]["embedded"]["steps"].items()]
-    return _table(rows)
+    return _table(profile_cells(raw["profile"], raw["cpu_seconds_per_request"])) if raw["profile"] else ""
 
 
 def _decisions(raw: dict[str, Any]) -> str:

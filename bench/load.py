@@ -1,6 +1,8 @@
 """As many requests as a server takes: one round of wrk, one thread, connections that are kept."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -20,6 +22,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     headers: tuple[tuple[str, str], ...] = ()
+    script: str = ""
+    """A file in Lua that chooses each request (`various`); empty: the same one for ever."""
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +42,33 @@ async def press(target: Target, seconds: int) -> Round:
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "--timeout", "5s"]
     for name, value in target.headers:
         command += ["-H", f"{name}: {value}"]
+    if target.script:
+        command += ["-s", target.script]
     return parse_wrk(await run_tool(*command, target.url), target.url)
+
+
+_VARIOUS: Final = """\
+local requests, number = {{}}, 0
+init = function()
+  for line in io.lines("{file}") do
+    local path, cookie = line:match("^(%S+) (.+)$")
+    wrk.headers["Cookie"] = cookie
+    requests[#requests + 1] = wrk.format("GET", path)
+  end
+end
+request = function()
+  number = number % #requests + 1
+  return requests[number]
+end
+"""
+
+
+def various(file: Path, requests: Sequence[tuple[str, str]]) -> str:
+    """Write a script that sends these requests (path and Cookie field) in turn; return its place, beside `file`."""
+    file.write_text("".join(f"{path} {cookie}\n" for path, cookie in requests), "utf-8")
+    script = file.with_suffix(".lua")
+    script.write_text(_VARIOUS.format(file=file), "utf-8")
+    return str(script)
 
 
 def parse_wrk(text: str, url: str) -> Round:

@@ -20,6 +20,7 @@ RATE: Final = 200
 WRITTEN_SECONDS: Final = 10.0
 _MS: Final = 1000.0
 _KIB: Final = 1024.0
+PROFILED: Final = ("embedded", "nginx_door", "envoy_door")
 LATENCY_ROWS: Final = ("direct", "naive", "embedded")
 
 
@@ -31,10 +32,14 @@ async def measure_rates(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
     await _records_are_left(stand)
     rows = list(stand.rows.values())
     run.rates = {row.name: [] for row in rows}
+    run.cpu = {row.name: [] for row in rows}
     for number in range(plan.rounds):
         say(f"requests a second, round {number + 1} of {plan.rounds}")
         for row in rows if number % 2 == 0 else reversed(rows):
-            run.rates[row.name].append((await press(row.target(), plan.seconds)).rate)
+            before = stand.children.cpu_seconds(row.processes)
+            done = await press(row.target(), plan.seconds)
+            run.rates[row.name].append(done.rate)
+            run.cpu[row.name].append((stand.children.cpu_seconds(row.processes) - before) / done.total)
 
 
 async def _records_are_left(stand: Stand) -> None:
@@ -89,11 +94,11 @@ async def _paced(row: Row, seconds: float) -> dict[str, float]:
 
 
 async def measure_profile(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
-    """Look where the embedded door's time goes under full load."""
+    """Look where the gateway's time goes under full load, behind each of its doors."""
     if stand.memory is None:
         raise BenchError("there is no gateway to look at")
     say("profile")
-    for name in ("embedded",):
+    for name in (name for name in PROFILED if name in stand.rows):
         await stand.memory.talk.ask("profile")
         await press(stand.rows[name].target(), plan.profile_seconds)
         run.profile[name] = await stand.memory.talk.ask("profiled")

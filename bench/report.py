@@ -25,6 +25,8 @@ class Run(msgspec.Struct, kw_only=True):
     quick: bool
     rates: dict[str, list[float]] = {}
     """Requests a second by row, one number for each round."""
+    cpu: dict[str, list[float]] = {}
+    """CPU seconds for each request by row: of the proxy and what it asks, without the application and wrk."""
     absent: dict[str, str] = {}
     """Why a row or a limit was not measured."""
     limits: dict[str, list[float]] = {}
@@ -78,15 +80,16 @@ def _title(run: Run) -> str:
 
 def rate_table(run: Run) -> str:
     """Requests a second."""
-    rows = [("", "requests/s", "[lowest to highest]", "rounds")]
+    rows = [("", "requests/s", "[lowest to highest]", "CPU µs each")]
     for name, what in ROWS:
         values = run.rates.get(name)
         if values is None:
             rows.append((what, "not measured", "", ""))
         else:
             low_high = f"[{min(values):,.0f} to {max(values):,.0f}]"
-            rows.append((what, f"{statistics.median(values):,.0f}", low_high, str(len(values))))
-    return table(rows, right=(1,))
+            cpu = f"{statistics.median(run.cpu[name]) * 1e6:.0f}" if name in run.cpu else ""
+            rows.append((what, f"{statistics.median(values):,.0f}", low_high, cpu))
+    return table(rows, right=(1, 3))
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
@@ -109,13 +112,17 @@ def latency_table(run: Run) -> str:
 
 
 def profile_table(run: Run) -> str:
-    """Where the process's time goes under full load, step by step."""
-    rows = [("where the time of a request goes, embedded", "share", "µs")]
-    for name, found in run.profile.items():
-        each = 1e6 / statistics.median(run.rates[name]) if run.rates.get(name) else None
-        for step, share in found["steps"].items():
-            rows.append((step, f"{share:.0%}", "" if each is None else f"{share * each:.0f}"))
-    return table(rows, right=(1, 2))
+    """Where the gateway's CPU time goes under full load, step by step."""
+    return table(profile_cells(run.profile, run.cpu), right=range(1, len(run.profile) + 1))
+
+
+def profile_cells(profile: Mapping[str, Any], cpu: Mapping[str, Sequence[float]]) -> list[list[str]]:
+    """Return the cells: a column for each door, a line for each step; shares of the gateway's own time."""
+    steps = dict.fromkeys(step for found in profile.values() for step in found["steps"])
+    rows = [["where the gateway's time goes", *profile]]
+    rows += [[step, *(f"{found['steps'].get(step, 0):.0%}" for found in profile.values())] for step in steps]
+    whole = [f"{statistics.median(cpu[name]) * 1e6:.0f}" if cpu.get(name) else "" for name in profile]
+    return [*rows, ["CPU µs for each request, the front's included", *whole]] if any(whole) else rows
 
 
 def wanted(verdict: Verdict) -> str:
@@ -163,6 +170,7 @@ def as_json(run: Run) -> dict[str, Any]:
             "seconds": round(run.seconds),
             "targets": [{**msgspec.structs.asdict(verdict), "verdict": verdict.word} for verdict in (*run.ratios, *run.bounds)],
             "requests_per_second": run.rates,
+            "cpu_seconds_per_request": run.cpu,
             "not_measured": run.absent,
             "latency_at_200_per_second": run.latency,
             "websockets": run.sockets,

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import random
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -13,10 +14,14 @@ import msgspec
 from bench import doors, envoy, nginx
 from bench.children import LOOPBACK, BenchError, Children, NotMeasuredError, Talk, free_port
 from bench.guarded import APP, CHART, LEASED, SYNCED, SignedIn, Site, make_site, sign_in
-from bench.load import Target
+from bench.load import Target, various
 from bench.oauth2_proxy import start_oauth2_proxy
 from bench.redis_server import start_redis
+from gateway.domain.cookies import SESSION_COOKIE
 
+PEOPLE: Final = 500
+CHARTS: Final = 1000
+REQUESTS: Final = 20_000
 OK: Final = 200
 Headers = tuple[tuple[str, str], ...]
 
@@ -28,12 +33,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     path: str = CHART
     headers: Headers = ()
+    script: str = ""
+    """Which requests, where they are not all the same (`bench.load.various`)."""
+    processes: tuple[str, ...] = ()
+    """Whose CPU time it costs: the proxy and what it asks, without the application."""
     guarded: bool = False
     """Whether it must turn away who shows no cookie."""
 
     def target(self) -> Target:
         """What wrk asks for."""
-        return Target(url=f"http://{LOOPBACK}:{self.port}{self.path}", headers=self.headers)
+        return Target(url=f"http://{LOOPBACK}:{self.port}{self.path}", headers=self.headers, script=self.script)
 
 
 class Guarded(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +96,10 @@ class Stand:
         await nginx.start_nginx(
             children, "application", nginx.application(self.application), [self.application], files=self.files
         )
-        self.add(Row(name="direct", port=self.application))
+        self.add(Row(name="direct", processes=("application",), port=self.application))
         process = children.python("naive", "bench.naive", str(naive), f"http://{LOOPBACK}:{self.application}")
         await children.ready("naive", process, naive)
-        self.add(Row(name="naive", port=naive))
+        self.add(Row(name="naive", processes=("naive",), port=naive))
         process = children.python("trivial", "bench.trivial", str(trivial))
         await children.ready("trivial", process, trivial)
         inside = "".join(
@@ -102,15 +111,15 @@ class Stand:
             )
         )
         await nginx.start_nginx(children, "nginx", inside, [plain, asking], files=self.files)
-        self.add(Row(name="nginx_plain", port=plain))
-        self.add(Row(name="nginx_trivial", port=asking))
+        self.add(Row(name="nginx_plain", processes=("nginx",), port=plain))
+        self.add(Row(name="nginx_trivial", processes=("nginx", "trivial"), port=asking))
 
         async def with_envoy() -> None:
             plain, asking = free_port(), free_port()
             bootstrap = envoy.bootstrap(application=self.application, plain=plain, asking=asking, endpoint=trivial)
             await envoy.start_envoy(children, "envoy", bootstrap, [plain, asking])
-            self.add(Row(name="envoy_plain", port=plain))
-            self.add(Row(name="envoy_trivial", port=asking))
+            self.add(Row(name="envoy_plain", processes=("envoy",), port=plain))
+            self.add(Row(name="envoy_trivial", processes=("envoy", "trivial"), port=asking))
 
         await self.attempt(("envoy_plain", "envoy_trivial"), with_envoy)
 
@@ -120,33 +129,78 @@ class Stand:
         """Start the gateway twice, with sessions in memory and in Redis, and what stands in front of it."""
         memory = await start_gateway(self.children, "gateway", upstream=self.application, fronted=True)
         self.memory = memory
-        self._recorded.append((memory, ("embedded", "embedded_synced", "nginx_door", "nginx_lease", "envoy_door")))
+        self._recorded.append(
+            (
+                memory,
+                ("embedded", "embedded_synced", "embedded_many", "nginx_door", "nginx_lease", "nginx_lease_many", "envoy_door"),
+            )
+        )
         headers = memory.headers()
-        self.add(Row(name="embedded", port=memory.site.port, headers=headers, guarded=True))
-        self.add(Row(name="embedded_synced", port=memory.site.port, path=SYNCED, headers=headers, guarded=True))
+        self.add(Row(name="embedded", processes=("gateway",), port=memory.site.port, headers=headers, guarded=True))
+        self.add(
+            Row(name="embedded_synced", processes=("gateway",), port=memory.site.port, path=SYNCED, headers=headers, guarded=True)
+        )
         port = await doors.start_nginx_door(self.children, "nginx-door", memory.site)
-        self.add(Row(name="nginx_door", port=port, headers=headers, guarded=True))
-        self.add(Row(name="nginx_lease", port=port, headers=memory.headers(LEASED), guarded=True))
+        self.add(Row(name="nginx_door", processes=("nginx-door", "gateway"), port=port, headers=headers, guarded=True))
+        self.add(
+            Row(name="nginx_lease", processes=("nginx-door", "gateway"), port=port, headers=memory.headers(LEASED), guarded=True)
+        )
 
         async def with_envoy() -> None:
             port = await doors.start_envoy_door(self.children, "envoy-door", memory.site)
-            self.add(Row(name="envoy_door", port=port, headers=headers, guarded=True))
+            self.add(Row(name="envoy_door", processes=("envoy-door", "gateway"), port=port, headers=headers, guarded=True))
 
         await self.attempt(("envoy_door",), with_envoy)
+        many = (
+            ("embedded_many", APP, memory.site.port, ("gateway",)),
+            ("nginx_lease_many", LEASED, port, ("nginx-door", "gateway")),
+        )
+        for name, app, where, processes in many:
+            script = await self._many(memory, app)
+            self.add(Row(name=name, port=where, headers=memory.headers(app), script=script, processes=processes, guarded=True))
         await self.with_redis()
+
+    async def _many(self, guarded: Guarded, app: str) -> str:
+        """Let as many people as a hospital has at work open as many charts, each time another; return the script."""
+        made = (await guarded.talk.ask("clone", count=PEOPLE, host=f"{app}.localhost"))["made"]
+        chance = random.Random(PEOPLE)  # noqa: S311  the same requests in every run
+        requests = [
+            (f"/patients/p{chance.randrange(CHARTS):04}", f"{SESSION_COOKIE}={chance.choice(made)[1]}") for _ in range(REQUESTS)
+        ]
+        return various(self.children.folder / f"{app}.requests", requests)
 
     async def with_redis(self) -> None:
         """Start what keeps its sessions in Redis: ours, and oauth2-proxy."""
         url = await start_redis(self.children)
         redis = await start_gateway(self.children, "gateway-redis", upstream=self.application, fronted=True, redis_url=url)
         self._recorded.append((redis, ("embedded_redis", "nginx_door_redis")))
-        self.add(Row(name="embedded_redis", port=redis.site.port, headers=redis.headers(), guarded=True))
+        self.add(
+            Row(
+                name="embedded_redis",
+                processes=("gateway-redis", "redis"),
+                port=redis.site.port,
+                headers=redis.headers(),
+                guarded=True,
+            )
+        )
         port = await doors.start_nginx_door(self.children, "nginx-redis", redis.site)
-        self.add(Row(name="nginx_door_redis", port=port, headers=redis.headers(), guarded=True))
+        self.add(
+            Row(
+                name="nginx_door_redis",
+                processes=("nginx-redis", "gateway-redis", "redis"),
+                port=port,
+                headers=redis.headers(),
+                guarded=True,
+            )
+        )
 
         async def with_oauth2_proxy() -> None:
             found = await start_oauth2_proxy(self.children, application=self.application, redis_url=url)
-            self.add(Row(name="oauth2_proxy", port=found.port, headers=found.headers, guarded=True))
+            self.add(
+                Row(
+                    name="oauth2_proxy", processes=("oauth2-proxy", "redis"), port=found.port, headers=found.headers, guarded=True
+                )
+            )
             front = free_port()
             inside = "".join(
                 (
@@ -156,7 +210,15 @@ class Stand:
                 )
             )
             await nginx.start_nginx(self.children, "nginx-oauth2", inside, [front], files=self.files)
-            self.add(Row(name="nginx_oauth2_proxy", port=front, headers=found.headers, guarded=True))
+            self.add(
+                Row(
+                    name="nginx_oauth2_proxy",
+                    processes=("nginx-oauth2", "oauth2-proxy", "redis"),
+                    port=front,
+                    headers=found.headers,
+                    guarded=True,
+                )
+            )
 
         await self.attempt(("oauth2_proxy", "nginx_oauth2_proxy"), with_oauth2_proxy)
 
