@@ -200,8 +200,13 @@ async def _assemble(
     doors = Doors()
     doors.add(proxy)
     stack.push_async_callback(doors.close)
+    nginx = Nginx(config, clock)
+    nginx.start(sessions, log, failed, stack)
+    if nginx.leases is not None:
+        devices.on_change(nginx.leases.device_changed)
+        takeover.listeners.append(nginx.leases.everything_changed)
     await listen_proxy(config, proxy, sockets)
-    await open_doors(config, pipeline, presenter, sockets, doors, Nginx(config, clock))
+    await open_doors(config, pipeline, presenter, sockets, doors, nginx)
     return Gateway(pipeline=pipeline, log=log, sessions=sessions, provider=provider, failed=failed, farewell=doors.farewell)
 
 

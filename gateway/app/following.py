@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from gateway.audit.writer import DiskAuditLog
@@ -27,6 +27,10 @@ class Takeover:
 
     at = 0.0
 
+    def __init__(self) -> None:
+        self.listeners: Final[list[Callable[[], None]]] = []
+        """Called after each takeover."""
+
 
 async def follow_policies(
     holder: PolicyHolder, log: AuditLog, clock: Clock, pipeline: Pipeline, takeover: Takeover | None = None
@@ -36,6 +40,8 @@ async def follow_policies(
     async def loaded(outcome: Loaded) -> None:
         if takeover is not None:
             takeover.at = clock.now()
+            for listener in takeover.listeners:
+                listener()
         # First what is open already: it is the new policies' affair also when the log fails.
         pipeline.streams.look_again()
         await policy_event(log, clock, "policy.loaded", outcome.bundle.version, replaced=outcome.replaced)

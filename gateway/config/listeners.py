@@ -9,6 +9,7 @@ from gateway.config.model import Config, FrontListener
 Found = tuple[KeyPath, str, str]
 """Where, what, and what to do."""
 
+_OF_THE_LOG: Final = ("access_log", "access_log_state", "status_socket")
 _ADDRESS: Final = ("host", "port", "certificate_file", "key_file", "client_ca_file", "client_names")
 """What a front's listener on an address needs: whoever can reach it must show a certificate."""
 
@@ -37,6 +38,7 @@ def find_in_listeners(config: Config) -> Iterator[Found]:
     for path, listener in front_listeners(config):
         yield from _listener(path, listener)
         yield from _device_ca(config, path, listener)
+    yield from _access_log(config)
     yield from _taken(config)
 
 
@@ -62,6 +64,20 @@ def _device_ca(config: Config, path: KeyPath, listener: FrontListener) -> Iterat
             "the CA of devices would vouch for fronts: a device could speak for everybody",
             "Give the fronts a CA of their own.",
         )
+
+
+def _access_log(config: Config) -> Iterator[Found]:
+    nginx = [index for index, door in enumerate(config.doors) if door.kind == "nginx"]
+    for index in nginx[1:]:
+        yield ("doors", index), "there is an nginx door already", "One serves any number of nginx workers; remove this one."
+    for index, door in enumerate(config.doors):
+        path: KeyPath = ("doors", index)
+        given = [key for key in _OF_THE_LOG if getattr(door, key) is not None]
+        if given and door.kind != "nginx":
+            yield (*path, given[0]), f"a door of kind {door.kind} has no access log that we read", "Remove it."
+        elif given and (door.access_log is None or door.access_log_state is None):
+            missing = "access_log" if door.access_log is None else "access_log_state"
+            yield path, f"{given[0]} needs {missing} too", f"Add {missing}, or remove {given[0]}."
 
 
 def _taken(config: Config) -> Iterator[Found]:

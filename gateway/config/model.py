@@ -189,6 +189,18 @@ class Door(FrontListener, frozen=True, kw_only=True):
     """A door for another proxy that asks before it forwards: see `gateway.doors`."""
 
     kind: Literal["nginx", "envoy-http", "envoy-grpc", "forward-auth"]
+    access_log: StatePath | None = None
+    """nginx's access log, which is taken into our own: how requests ended, and each one under a lease. Without it there are no
+    leases."""
+    access_log_state: StatePath | None = None
+    """Where the gateway keeps how far it has read."""
+    status_socket: StatePath | None = None
+    """Where nginx says how many requests there were, so that lines that are lost or too many are found."""
+
+
+def hold_file(door: Door) -> Path | None:
+    """Return the file beside a door's socket that stops leases while it is there; None where the front can't see our files."""
+    return door.socket.with_name(f"{door.socket.name}.no-lease") if door.socket is not None else None
 
 
 class Console(msgspec.Struct, frozen=True, kw_only=True):

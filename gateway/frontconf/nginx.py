@@ -13,7 +13,7 @@ import msgspec
 from jinja2 import Environment, StrictUndefined
 
 from gateway.config import Config
-from gateway.config.model import AppConfig, Door, FrontListener
+from gateway.config.model import AppConfig, Door, FrontListener, hold_file
 from gateway.doors.nginx.fields import ANSWERED, cleared_fields
 from gateway.doors.tls import HSTS, PROFILES, Preset
 from gateway.kernel.errors import ConfigError
@@ -105,10 +105,10 @@ def render(config: Config, options: Options) -> str:
         cleared_to_gateway=_without(clear, [name for name, _ in facts]),
         cleared_to_app=_without(clear, [*_TO_APPS, *(name for name, _ in answered)]),
         hidden=_HIDDEN,
-        access_log=options.access_log,
-        leases=False,
-        hold="",
-        status_socket="",
+        access_log=_word("access_log", str(door.access_log)) if door.access_log is not None else options.access_log,
+        leases=door.access_log is not None,
+        hold=_word("socket", str(hold_file(door) or "")),
+        status_socket=_word("status_socket", str(door.status_socket or "")),
         port_suffix=f":{config.seen_port()}" if config.seen_port() != _PORTS["https"] else "",
         page=_PAGE.format,
     )
@@ -161,7 +161,7 @@ def _facts(door: Door) -> list[tuple[str, str]]:
 def _gateway(listener: FrontListener, options: Options) -> dict[str, str]:
     """How nginx reaches a listener of the gateway's, and who both prove to be."""
     if listener.socket is not None:
-        path = _word("socket", str(listener.socket), spaces=False)
+        path = _word("socket", str(listener.socket))
         return {"address": f"unix:{path}", "scheme": "http", "tls": ""}
     missing = [name for name in ("front_certificate", "front_key", "front_ca", "front_name") if not getattr(options, name)]
     if missing:
@@ -195,7 +195,7 @@ def _variable(name: str) -> str:
     return f"$gateway_says_{name.lower().replace('-', '_')}"
 
 
-def _word(where: str, text: str, *, spaces: bool) -> str:
+def _word(where: str, text: str, *, spaces: bool = False) -> str:
     """Return a text that nginx reads as one word (or as several), or raise ConfigError."""
     if set(text) & _BREAKERS or (not spaces and any(char.isspace() for char in text)):
         raise ConfigError(

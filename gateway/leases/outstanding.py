@@ -14,7 +14,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -30,8 +30,12 @@ MAX_SECONDS: Final = 30
 class Outstanding:
     """Notes leases, and holds them when they must not be used any more. Belongs to one event loop."""
 
-    def __init__(self, clock: Clock, hold: Path | None) -> None:
-        """`hold`: the file that stops leases; None where the front can't see our files, so that leases end by themselves only."""
+    def __init__(self, clock: Clock, hold: Path | None, *, followed: Callable[[], bool]) -> None:
+        """`hold`: the file that stops leases; None where the front can't see our files, so that leases end by themselves only.
+        `followed`: whether somebody takes the front's log in, without which none is given. Asked once a second.
+        """
+        self._followed = followed
+        self._followed_now = False
         self._clock = clock
         self._hold: Final = hold
         self._sessions: dict[str, int] = {}
@@ -46,6 +50,8 @@ class Outstanding:
         if not now < until <= now + MAX_SECONDS or now < self._held:
             return False
         self._sweep(int(now))
+        if not self._followed_now:
+            return False
         session = allow.handle.session
         self._until = max(self._until, until)
         self._sessions[session.id] = max(until, self._sessions.get(session.id, 0))
@@ -120,5 +126,6 @@ class Outstanding:
         if now == self._swept:
             return
         self._swept = now
+        self._followed_now = self._followed()
         self._sessions = {key: until for key, until in self._sessions.items() if until > now}
         self._devices = {key: until for key, until in self._devices.items() if until > now}
