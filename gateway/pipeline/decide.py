@@ -220,7 +220,7 @@ class Pipeline:
             return _Draft(Challenge(id=allow.id, reason=reason, request=allow.request, route=found.match.route), found.match)
         # A stream keeps the generation that it was opened with: a later step-up does not lift it.
         handle = Handle(session=session, host=allow.handle.host, generation=allow.handle.generation)
-        return await self._judge(allow.id, allow.request, found, handle)
+        return await self._judge(allow.id, allow.request, found, handle, stream=True)
 
     def _find(self, request: Request) -> "_Found | RefuseReason":
         """The route of a request. The same line finds the same route again: the table never changes."""
@@ -236,7 +236,9 @@ class Pipeline:
             self._lines.put(line, found)
         return found
 
-    async def _judge(self, decision_id: str, request: Request, found: "_Found", handle: Handle) -> _Draft:
+    async def _judge(
+        self, decision_id: str, request: Request, found: "_Found", handle: Handle, *, stream: bool = False
+    ) -> _Draft:
         match = found.match
         # 3. The device is what it can prove on this very request.
         posture = await self._posture.observe(request.connection, handle)
@@ -267,7 +269,7 @@ class Pipeline:
                 lease_seconds=_lease(answer, request, facts),
             )
             return _Draft(allow, match, recorded, bundle.version)
-        # 6. What would let the person in?
+        # 6. What would let the person in? An open stream is cut, with no page that could say it.
         deny = Deny(
             id=decision_id,
             reason=_deny_reason(errors=bool(answer.errors), forbidden=answer.forbidden),
@@ -277,7 +279,7 @@ class Pipeline:
             posture=posture,
             policies=answer.policies,
             errors=answer.errors,
-            remedy=self._remedy(bundle, facts, posture),
+            remedy=() if stream else self._remedy(bundle, facts, posture),
         )
         return _Draft(deny, match, recorded, bundle.version)
 

@@ -23,8 +23,8 @@ RECHECK_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 0.5
 DECIDE_SECONDS: Final = 5.0
 """How long one decision may take; the stores give up sooner."""
-AT_A_TIME: Final = 8
-"""Decisions that are begun before the event loop looks at the network again: about two milliseconds of work."""
+AT_A_TIME: Final = 16
+"""Decisions that are begun before the event loop looks at the network again: about half a millisecond of work."""
 
 
 class StreamWatch:

@@ -8,9 +8,9 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from gateway.domain.decision import Allow, Decision, Unavailable
+from gateway.domain.decision import Allow, Decision, Deny, Unavailable
 from gateway.domain.posture import Posture
-from gateway.domain.reason import UnavailableReason
+from gateway.domain.reason import RemedyStep, UnavailableReason
 from gateway.kernel.errors import StoreUnavailable
 from gateway.pipeline import streams as module
 from gateway.pipeline.streams import AT_A_TIME, Streams, StreamWatch
@@ -274,3 +274,19 @@ async def test_a_stream_that_cannot_be_recorded_as_cut_is_cut() -> None:
         await world.sessions.revoke(session.id)
         assert await cut(watch) == "audit_log"
     await world.pipeline.streams.stop()
+
+
+async def test_a_cut_stream_is_recorded_without_a_remedy_that_nobody_would_see() -> None:
+    world = World()
+    world.good_device()
+    _, token = await world.sign_in()
+    allow = await world.pipeline.decide(world.request("/notices/stream", cookie=token), "proxy")
+    assert isinstance(allow, Allow)
+    world.posture.posture = Posture()
+    decision = await world.pipeline.recheck(allow)
+    assert isinstance(decision, Deny)
+    assert decision.remedy == ()
+    assert world.decisions()[-1].facts is not None
+    page = await world.pipeline.decide(world.request("/notices/stream", cookie=token), "proxy")
+    assert isinstance(page, Deny)
+    assert page.remedy == (RemedyStep.REGISTER_DEVICE,)
