@@ -212,10 +212,17 @@ class OpenDoors:
     def __init__(self, stack: contextlib.ExitStack) -> None:
         self._stack = stack
         self._open: dict[str, Door] = {}
+        self._failed: dict[str, Exception] = {}
 
     def __call__(self, name: str) -> Door:
+        if name in self._failed:
+            raise AssertionError(f"the door {name} did not open") from self._failed[name]
         if name not in self._open:
-            self._open[name] = self._stack.enter_context(DOORS[name]())
+            try:
+                self._open[name] = self._stack.enter_context(DOORS[name]())
+            except Exception as error:
+                self._failed[name] = error
+                raise
         return self._open[name]
 
 
