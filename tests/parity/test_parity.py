@@ -1,13 +1,12 @@
 """The same case at every door: the same answer, the same record, the same effect on the application.
 
-Each case says what must come of it. Beyond that, what each door leaves behind (the closed fields of its record, the request at the
-application, the kind of page) must equal what the embedded door leaves. Where a front answers by itself before it asks, or can't
+Each case says what must come of it. Beyond that, what each door leaves behind (the closed fields of its record, the request at
+the application, the kind of page) must equal what the embedded door leaves. Where a front answers by itself before it asks, or can't
 know something, `DIVERGENCES` says so, with the reason: it must be a refusal all the same, and nothing may reach the application.
 """
 
 import json
-from collections.abc import Iterator
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import pytest
@@ -166,13 +165,13 @@ DIVERGENCES: Final[dict[tuple[str, str], str]] = {
     (
         "caddy",
         "refuse, broken escape",
-    ): "Go's HTTP server refuses an escape that is none before Caddy sees the request: 400, in nobody's log",
+    ): "Go's HTTP server refuses an escape that is none before Caddy sees it: 400, in nobody's log",
     **{
         (envoy, case): why
         for envoy in ENVOYS
         for case, why in {
             "refuse, fragment": "Envoy refuses a # by itself (CVE-2021-32779): 400, in its access log",
-            "refuse, h2c": "Envoy's HTTP/1 codec ignores this upgrade (RFC 9110 §7.8 allows it) and drops its fields: an ordinary request",
+            "refuse, h2c": "Envoy's codec ignores this upgrade (RFC 9110 §7.8) and drops its fields: an ordinary request",
         }.items()
     },
 }
@@ -197,13 +196,10 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run(door: Door, case: Case) -> Left:
-    """Send a case and gather what it left. Checks what needs the ids: page and application name the decision that was recorded."""
+    """Send a case and gather what it left. Checks what needs the ids: page and application name the decision."""
     lines = [line.format(authority=door.authority) for line in case.lines]
-    cookie = (
-        {"": "", "forged": "__Host-gw-session=" + "f" * 43}.get(case.session)
-        if case.session in {"", "forged"}
-        else door.cookie(case.session)
-    )  # type: ignore[arg-type]  # narrowed
+    cookies = {"": "", "forged": "__Host-gw-session=" + "f" * 43}
+    cookie = cookies[case.session] if case.session in cookies else door.cookie(cast("Made", case.session))
     closing = () if any(line.startswith("Connection:") for line in lines) else ("Connection: close",)
     data = door.head(case.target, *lines, *closing, method=case.method, cookie=cookie, host=case.host) + case.body
     answered = door.send(data, method=case.method, wait=0, line=door.line(sni=case.host or HOST))
@@ -274,9 +270,9 @@ def _effect(head: bytes, body: bytes, fields: dict[str, str], method: str, targe
 
 
 @pytest.fixture(scope="session")
-def baseline(doors: OpenDoors) -> Iterator[dict[str, Left]]:
+def baseline() -> dict[str, Left]:
     """What the embedded door leaves, by case."""
-    yield {}
+    return {}
 
 
 def standard(doors: OpenDoors, baseline: dict[str, Left], name: str) -> Left:
@@ -314,10 +310,8 @@ def test_the_same_case_at_every_door(door: Door, doors: OpenDoors, baseline: dic
     if case.kind == "redirect":
         assert left.said["location"].startswith("/.gateway/sign-in?rd=")
     mine = msgspec.json.decode(msgspec.json.encode(left).replace(door.authority.encode(), b"AUTHORITY"), type=Left)
-    door_before = door
     expected = standard(doors, baseline, name)
     assert mine == expected
-    door_before.site.forget()
 
 
 # ---------------------------------------------------------------- what takes something to pieces
