@@ -12,7 +12,15 @@ from typing import Any, Final
 
 from bench import docs, plot, report
 from bench.children import BenchError, children, raise_file_limit
-from bench.measure import measure_decisions, measure_latency, measure_memory, measure_profile, measure_rates, measure_sockets
+from bench.measure import (
+    measure_decisions,
+    measure_latency,
+    measure_memory,
+    measure_profile,
+    measure_rates,
+    measure_sockets,
+    measure_tls_sockets,
+)
 from bench.plan import FULL, QUICK, Plan
 from bench.report import Run
 from bench.stand import open_stand
@@ -40,6 +48,7 @@ async def run(plan: Plan, parts: tuple[str, ...], folder: Path) -> Run:
             kids.stop_all()
         if "sockets" in parts:
             await attempt(found, ("cut_p99_ms", "cut_one_p99_ms", "websocket_kib"), measure_sockets(kids, plan, found, say))
+            await attempt(found, ("websocket_tls_kib",), measure_tls_sockets(kids, plan, found, say))
         if "memory" in parts:
             await attempt(found, ("sessions_100k_mib",), measure_memory(kids, plan, found, say))
         if "decisions" in parts:

@@ -6,6 +6,7 @@ verifiers; what is put together from it is what `gateway serve` puts together.
 
 import secrets
 import shutil
+import ssl
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from bench.children import ROOT, BenchError
 from gateway.kernel.web.loopback import LoopbackResolver
 from tests.support.clinician import Clinician, Person
+from tests.support.served import write_certificates
 
 APP: Final = "ehr"
 LEASED: Final = "leased"
@@ -30,15 +32,15 @@ _HEAD: Final = """\
 demo = true
 [server]
 port = {port}
-public_scheme = "http"
+public_scheme = "{scheme}"
 public_port = {port}
-[portal]
+{tls}[portal]
 host = "portal.localhost"
 assertion_key_file = "keys/assertion.pem"
 [identity]
-issuer = "http://id.localhost:{port}"
+issuer = "{scheme}://id.localhost:{port}"
 embedded = true
-client_secret_file = "keys/oidc-client"
+client_secret_file = "keys/oidc-client"{ca}
 [idp]
 data_dir = "idp"
 proofing = "simulated"
@@ -57,6 +59,12 @@ anchor = "anchor/checkpoint.json"
 this-machine = ["127.0.0.0/8", "::1/128"]
 [console]
 host = "console.localhost"
+"""
+
+_TLS: Final = """\
+[server.tls]
+certificate_file = "tls/server.pem"
+key_file = "tls/server.key"
 """
 
 _APP: Final = """
@@ -107,9 +115,14 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     config: Path
     port: int
     person: Person
+    scheme: str = "http"
+
+    def trust(self) -> ssl.SSLContext | None:
+        """What its browsers check its certificate with; None over plain HTTP."""
+        return ssl.create_default_context(cafile=self.folder / "tls" / "ca.pem") if self.scheme == "https" else None
 
 
-def make_site(folder: Path, *, port: int, upstream: int, redis_url: str = "", more: str = "") -> Site:
+def make_site(folder: Path, *, port: int, upstream: int, redis_url: str = "", more: str = "", tls: bool = False) -> Site:
     """Write keys, policies and `gateway.toml` (with `more` behind its first sections) into a new folder."""
     folder.mkdir(mode=0o700)
     for part in ("keys", "anchor", "idp"):
@@ -124,11 +137,15 @@ def make_site(folder: Path, *, port: int, upstream: int, redis_url: str = "", mo
         _private(folder / "keys" / "seal-key", secrets.token_urlsafe(32))
         sessions = 'backend = "redis"\nredis_url_file = "keys/redis-url"\nseal_key_file = "keys/seal-key"'
     _write_policies(folder / "policies")
-    text = _HEAD.format(port=port, sessions=sessions) + more
+    scheme = "https" if tls else "http"
+    if tls:
+        write_certificates(folder / "tls", *(f"{name}.localhost" for name in ("portal", "id", "console", APP, LEASED)))
+    parts = {"scheme": scheme, "tls": _TLS if tls else "", "ca": '\nca_file = "tls/ca.pem"' if tls else ""}
+    text = _HEAD.format(port=port, sessions=sessions, **parts) + more
     text += "".join(_APP.format(app=app, upstream=upstream, routes=_routes(app)) for app in (APP, LEASED))
     config = _private(folder / "gateway.toml", text)
     person = Person(login="dr.sato", password="Tombo-33-hasu", secret=pyotp.random_base32())  # noqa: S106  nobody's
-    return Site(folder=folder, config=config, port=port, person=person)
+    return Site(folder=folder, config=config, port=port, person=person, scheme=scheme)
 
 
 def _routes(app: str) -> str:
@@ -168,9 +185,9 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
 
 async def sign_in(site: Site) -> SignedIn:
     """Do over HTTP what the person does at a browser, at both applications."""
-    connector = aiohttp.TCPConnector(resolver=LoopbackResolver())
+    connector = aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=site.trust() or True)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
-        person = Clinician(http, f"http://{{}}.localhost:{site.port}", site.person)
+        person = Clinician(http, f"{site.scheme}://{{}}.localhost:{site.port}", site.person)
         page = await person.register_device(await person.sign_in(APP, CHART))
         page = await person.proof(page)
         if page.status != 200:  # noqa: PLR2004

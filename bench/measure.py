@@ -111,21 +111,34 @@ async def measure_sockets(children: Children, plan: Plan, run: Run, say: Say) ->
     """Weigh idle WebSockets, and time how soon they are cut: all sessions at once, then one after the other."""
     say(f"{plan.sockets} WebSockets")
     guarded = await _fresh(children, "gateway-sockets")
-    talk, port = guarded.talk, guarded.site.port
+    talk, site = guarded.talk, guarded.site
     try:
-        each, sockets, sessions = await weigh(talk, port, plan.sockets)
+        each, sockets, sessions = await weigh(talk, site, plan.sockets)
         at_once = await cut_at_once(talk, sockets, sessions)
         close_sockets(sockets)
         sessions = await more_sessions(talk)
-        sockets = await open_sockets(port, sessions, plan.sockets)
+        sockets = await open_sockets(site, sessions, plan.sockets)
         one_by_one = await cut_one_by_one(talk, sockets, sessions, plan.one_by_one)
         close_sockets(sockets)
     finally:
         children.stop_all()
-    run.sockets = {"count": plan.sockets, "kib_each": each / _KIB, "at_once": spread(at_once), "one_by_one": spread(one_by_one)}
+    run.sockets |= {"count": plan.sockets, "kib_each": each / _KIB, "at_once": spread(at_once), "one_by_one": spread(one_by_one)}
     run.limits["websocket_kib"] = [each / _KIB]
     run.limits["cut_p99_ms"] = [run.sockets["at_once"]["p99"] * _MS]
     run.limits["cut_one_p99_ms"] = [run.sockets["one_by_one"]["p99"] * _MS]
+
+
+async def measure_tls_sockets(children: Children, plan: Plan, run: Run, say: Say) -> None:
+    """Weigh fewer of them where the gateway itself speaks TLS: buffers of asyncio and OpenSSL come on top."""
+    say(f"{plan.tls_sockets} WebSockets over TLS")
+    guarded = await _fresh(children, "gateway-tls", tls=True)
+    try:
+        each, sockets, _ = await weigh(guarded.talk, guarded.site, plan.tls_sockets)
+        close_sockets(sockets)
+    finally:
+        children.stop_all()
+    run.sockets["kib_each_with_tls"] = each / _KIB
+    run.limits["websocket_tls_kib"] = [each / _KIB]
 
 
 async def measure_memory(children: Children, plan: Plan, run: Run, say: Say) -> None:
@@ -148,11 +161,11 @@ async def measure_memory(children: Children, plan: Plan, run: Run, say: Say) -> 
     run.limits["sessions_100k_mib"] = [after / mib]
 
 
-async def _fresh(children: Children, name: str) -> Guarded:
+async def _fresh(children: Children, name: str, *, tls: bool = False) -> Guarded:
     upstream = free_port()
     process = children.python(f"{name}-upstream", "bench.ws_upstream", str(upstream))
     await children.ready(f"{name}-upstream", process, upstream)
-    return await start_gateway(children, name, upstream=upstream)
+    return await start_gateway(children, name, upstream=upstream, tls=tls)
 
 
 # ---------------------------------------------------------------- decisions alone

@@ -15,11 +15,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Of each row in each round."""
     latency_seconds: float
     sockets: int = 5000
+    tls_sockets: int = 500
     one_by_one: int = 10
     """Sessions that are revoked one after the other."""
     sessions: int = 100_000
     profile_seconds: int
 
 
-FULL: Final = Plan(quick=False, rounds=7, seconds=5, latency_seconds=15.0, profile_seconds=10)
+FULL: Final = Plan(quick=False, rounds=7, seconds=5, latency_seconds=15.0, tls_sockets=2000, profile_seconds=10)
 QUICK: Final = Plan(quick=True, seconds=1, latency_seconds=2.0, profile_seconds=3)

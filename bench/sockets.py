@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bench.children import LOOPBACK, BenchError, Talk
-from bench.guarded import APP, STREAM
+from bench.guarded import APP, STREAM, Site
 from bench.rate import quantile
 from bench.ws_upstream import HELLO
 from gateway.domain.cookies import SESSION_COOKIE
@@ -19,7 +19,7 @@ CUT_SECONDS: Final = 15.0
 SETTLE_SECONDS: Final = 1.0
 SESSIONS: Final = 50
 _REQUEST: Final = (
-    f"GET {STREAM} HTTP/1.1\r\nHost: {{authority}}\r\nOrigin: http://{{authority}}\r\nConnection: Upgrade\r\n"
+    f"GET {STREAM} HTTP/1.1\r\nHost: {{authority}}\r\nOrigin: {{origin}}\r\nConnection: Upgrade\r\n"
     "Upgrade: websocket\r\n"
     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEA==\r\nCookie: {cookie}\r\n\r\n"
 )
@@ -73,17 +73,22 @@ class Socket(asyncio.Protocol):
             self._transport.abort()
 
 
-async def open_sockets(port: int, sessions: Sequence[tuple[str, str]], count: int) -> list[Socket]:
+async def open_sockets(site: Site, sessions: Sequence[tuple[str, str]], count: int) -> list[Socket]:
     """Open `count` of them, dealt out to `sessions` (id and token each)."""
     made: list[Socket] = []
     turns = asyncio.Semaphore(AT_A_TIME)
     loop = asyncio.get_running_loop()
+    authority, trust = f"{APP}.localhost:{site.port}", site.trust()
+    name = f"{APP}.localhost" if trust is not None else None
 
     async def one(number: int) -> None:
         session, token = sessions[number % len(sessions)]
-        request = _REQUEST.format(authority=f"{APP}.localhost:{port}", cookie=f"{SESSION_COOKIE}={token}").encode()
+        origin = f"{site.scheme}://{authority}"
+        request = _REQUEST.format(authority=authority, origin=origin, cookie=f"{SESSION_COOKIE}={token}").encode()
         async with turns:
-            _, made_one = await loop.create_connection(lambda: Socket(session, request), LOOPBACK, port)
+            _, made_one = await loop.create_connection(
+                lambda: Socket(session, request), LOOPBACK, site.port, ssl=trust, server_hostname=name
+            )
             made.append(made_one)
             await made_one.opened
 
@@ -108,14 +113,14 @@ def close_sockets(sockets: Sequence[Socket]) -> None:
         socket.close()
 
 
-async def weigh(talk: Talk, port: int, count: int) -> tuple[float, list[Socket], list[tuple[str, str]]]:
+async def weigh(talk: Talk, site: Site, count: int) -> tuple[float, list[Socket], list[tuple[str, str]]]:
     """Open `count` idle ones; return bytes of the gateway's memory for each, the sockets, and their sessions."""
     sessions = await _sessions(talk)
-    warm = await open_sockets(port, sessions, AT_A_TIME)  # what the first ones bring into memory once and for all
+    warm = await open_sockets(site, sessions, AT_A_TIME)  # what the first ones bring into memory once and for all
     close_sockets(warm)
     await asyncio.sleep(SETTLE_SECONDS)
     before = (await talk.ask("memory"))["rss"]
-    sockets = await open_sockets(port, sessions, count)
+    sockets = await open_sockets(site, sessions, count)
     await asyncio.sleep(SETTLE_SECONDS)
     after = (await talk.ask("memory"))["rss"]
     return (after - before) / count, sockets, sessions

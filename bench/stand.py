@@ -232,11 +232,13 @@ async def open_stand(children: Children, files: int) -> AsyncIterator[Stand]:
     yield stand
 
 
-async def start_gateway(children: Children, name: str, *, upstream: int, fronted: bool = False, redis_url: str = "") -> Guarded:
+async def start_gateway(
+    children: Children, name: str, *, upstream: int, fronted: bool = False, redis_url: str = "", tls: bool = False
+) -> Guarded:
     """Start a gateway in a process of its own, and have somebody sign in."""
     folder = children.folder / name
     more = doors.sections(folder) if fronted else ""
-    site = make_site(folder, port=free_port(), upstream=upstream, redis_url=redis_url, more=more)
+    site = make_site(folder, port=free_port(), upstream=upstream, redis_url=redis_url, more=more, tls=tls)
     arguments = [str(site.config), "--password", site.person.password, "--totp", site.person.secret]
     talk = Talk(children.python(name, "bench.gateway_process", *arguments, talk=True))
     try:

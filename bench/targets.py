@@ -104,6 +104,7 @@ LIMITS: Final = (
     Limit(name="cut_p99_ms", what="revocation to cut, 5,000 WebSockets at once, p99", unit="ms", bound=1000.0),
     Limit(name="cut_one_p99_ms", what="revocation to cut, one session of 50 at a time, p99", unit="ms", bound=1000.0),
     Limit(name="websocket_kib", what="memory for each idle WebSocket", unit="KiB", bound=64.0),
+    Limit(name="websocket_tls_kib", what="memory for each idle WebSocket, TLS at the gateway itself", unit="KiB", bound=64.0),
     Limit(name="sessions_100k_mib", what="memory of a worker with 100,000 sessions", unit="MiB", bound=400.0),
 )
 

@@ -35,19 +35,20 @@ async def test_the_gateway_that_is_pressed_lets_in_one_person_and_keeps_a_record
             check(Row(name="direct", port=application, guarded=True))
 
 
-async def test_sockets_are_cut_by_their_own_session_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tls", [False, True])
+async def test_sockets_are_cut_by_their_own_session_alone(tmp_path: Path, tls: bool) -> None:
     async with children(tmp_path) as kids:
         upstream = free_port()
         await kids.ready("upstream", kids.python("upstream", "bench.ws_upstream", str(upstream)), upstream)
-        guarded = await start_gateway(kids, "gateway", upstream=upstream)
-        talk, port = guarded.talk, guarded.site.port
-        each, sockets, sessions = await weigh(talk, port, 2 * SESSIONS)
+        guarded = await start_gateway(kids, "gateway", upstream=upstream, tls=tls)
+        talk, site = guarded.talk, guarded.site
+        each, sockets, sessions = await weigh(talk, site, 2 * SESSIONS)
         assert each >= 0
         assert all(socket.cut_at is None for socket in sockets)
         assert len(await cut_at_once(talk, sockets, sessions)) == 2 * SESSIONS
         assert all(socket.cut_at is not None for socket in sockets)
         sessions = await more_sessions(talk)
-        sockets = await open_sockets(port, sessions, 2 * SESSIONS)
+        sockets = await open_sockets(site, sessions, 2 * SESSIONS)
         assert len(await cut_one_by_one(talk, sockets, sessions, 2)) == 4
         close_sockets(sockets)
 
