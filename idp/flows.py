@@ -22,6 +22,7 @@ from idp.protocol.transaction import check_change, check_complete, code_grant, l
 from idp.settings import IdpSettings
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_MOMENT_SECONDS: Final = 60
 _CANCELLATIONS: Final = ("access_denied", "unmet_authentication_requirements")
 
 
@@ -152,6 +153,43 @@ class LoginFlows:
         detail = {"client": transaction.client_id, "reason": error}
         await self._record("signin.failed", "failure", user=user, address=address, detail=detail)
         return failure(self._settings.issuer, transaction, cast("AuthorizeError", error))
+
+    async def overtaken(self, transaction_id: str, browser: str, session_token: str) -> bool:
+        """Whether a live transaction has nothing to ask of this browser: another tab of it has proved since then all that is
+        asked for; or it was begun a moment ago, perhaps by this browser before another tab's cookie took the place of its own.
+        """
+        transaction = await self._store.transactions.get(transaction_id, self._now())
+        if transaction is None or not _TOKEN.fullmatch(browser):
+            return False
+        if not _is_of(transaction, browser):
+            return self._now() - transaction.created_at <= _MOMENT_SECONDS
+        session = await self.session(session_token)
+        if session is None or transaction.hint_subject not in {"", session.user_id}:
+            return False
+        # Times are whole seconds: of the same one nobody can tell what was first.
+        since = tuple(event for event in session.events if event.at > transaction.created_at)
+        alone = msgspec.structs.replace(
+            transaction, user_id=session.user_id, session_id="", session_events=(), proved=since, notes={}
+        )
+        return not await self.missing(alone)
+
+    async def give_back(self, transaction_id: str, browser: str, session_token: str, address: str) -> str | None:
+        """Return where an overtaken transaction ends: at the client, with an error, so that it may ask anew. None when it is not
+        overtaken.
+        """
+        if not await self.overtaken(transaction_id, browser, session_token):
+            return None
+        transaction = await self.load(transaction_id, browser)
+        if transaction is not None:
+            transaction = await self._store.transactions.take(transaction_id, self._now())
+        else:
+            # Whose it is may still need it.
+            transaction = await self._store.transactions.get(transaction_id, self._now())
+            detail = {"client": transaction.client_id if transaction is not None else "", "reason": "other_browser"}
+            await self._record("signin.failed", "failure", address=address, detail=detail)
+        if transaction is None:
+            return None
+        return failure(self._settings.issuer, transaction, "interaction_required")
 
     async def session(self, token: str) -> SsoSession | None:
         """Return the live session of a cookie."""

@@ -322,6 +322,14 @@ class Flows(Protocol):
         """
         ...
 
+    async def overtaken(self, transaction_id: str, browser: str, session_token: str) -> bool:
+        """Whether a live transaction has nothing to ask of this browser: another tab signed in since, or it is not its own."""
+        ...
+
+    async def give_back(self, transaction_id: str, browser: str, session_token: str, address: str) -> str | None:
+        """Return where an overtaken transaction ends: at the client, with an error. None when it is not overtaken."""
+        ...
+
     async def cancel(self, transaction_id: str, browser: str, error: str, address: str) -> str | None:
         """End the transaction with an error (`access_denied` or `unmet_authentication_requirements`); return the URL to redirect
         to. None as in `load`.

@@ -52,6 +52,7 @@ class SignIn:
         app.router.add_get(
             "/login", guarded(self.show, self._renderer, self._parts.refusals), allow_head=False
         )  # it may end the sign-in
+        app.router.add_get("/login/elsewhere", guarded(self.elsewhere, self._renderer, self._parts.refusals), allow_head=False)
         app.router.add_get("/login/proofing", guarded(self.show_proofing, self._renderer, self._parts.refusals), allow_head=False)
         for path, handler in (
             ("password", self.password), ("code", self.code), ("key/begin", self.begin_key), ("key", self.key),
@@ -65,8 +66,21 @@ class SignIn:
     # ------------------------------------------------------------------ looking
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """Show the step that is due, or end the sign-in when none is."""
+        """Show the step that is due, or end the sign-in when none is, or when another tab has done it."""
+        names = request.query.getall("tx", [])
+        if len(names) == 1:
+            location = await self._parts.flows.give_back(
+                names[0], browser_of(request), session_of(request), self._parts.address_of(request)
+            )
+            if location is not None:
+                return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
         return await self._page(request, await self._looking(request))
+
+    async def elsewhere(self, request: web.Request) -> web.StreamResponse:
+        """Tell a page that was left open whether `show` would give its sign-in back; changes nothing."""
+        names = request.query.getall("tx", [])
+        over = len(names) == 1 and await self._parts.flows.overtaken(names[0], browser_of(request), session_of(request))
+        return web.json_response({"elsewhere": over}, headers={"Cache-Control": "no-store"})
 
     async def show_proofing(self, request: web.Request) -> web.StreamResponse:
         """Show once more where the proofing of this sign-in stands or how it ended; without one, the step that is due."""

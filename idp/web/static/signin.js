@@ -20,6 +20,27 @@
     });
   }
 
+  // Signed in meanwhile in another tab? Then this page has nothing to ask, and goes on to where it was to lead.
+  const tx = document.querySelector('input[name="tx"]')?.value;
+  let leaving = false;
+  const look = async () => {
+    if (leaving || document.hidden) return;
+    const address = `?tx=${encodeURIComponent(tx)}`;
+    try {
+      const reply = await fetch(`/login/elsewhere${address}`, { cache: "no-store" });
+      leaving = reply.ok && (await reply.json()).elsewhere === true;
+    } catch {
+      return;  // no network: the next look will tell
+    }
+    // The other tab first: the portal has to hear of the sign-in before this one asks.
+    if (leaving) setTimeout(() => location.replace(`/login${address}`), 1000);
+  };
+  if (tx) {
+    document.addEventListener("visibilitychange", look);
+    setTimeout(look, 500);
+    setInterval(look, 3000);
+  }
+
   // Enter on the empty sign-in form asks for a passkey.
   const either = document.querySelector("form[data-or-key]");
   const key = document.querySelector('form[data-webauthn="get"]');
