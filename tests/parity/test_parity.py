@@ -1,8 +1,8 @@
 """The same case at every door: the same answer, the same record, the same effect on the application.
 
 Each case says what must come of it. Beyond that, what each door leaves behind (the closed fields of its record, the request at
-the application, the kind of page) must equal what the embedded door leaves. Where a front answers by itself before it asks, or can't
-know something, `DIVERGENCES` says so, with the reason: it must be a refusal all the same, and nothing may reach the application.
+the application, the kind of page) must equal what the embedded door leaves. Where a front answers by itself before it asks,
+`DIVERGENCES` says so, with the reason: it must be a refusal all the same, and nothing may reach the application.
 """
 
 import json
@@ -166,6 +166,16 @@ DIVERGENCES: Final[dict[tuple[str, str], str]] = {
         "caddy",
         "refuse, broken escape",
     ): "Go's HTTP server refuses an escape that is none before Caddy sees it: 400, in nobody's log",
+    ("nginx", "refuse, encoded NUL"): "nginx refuses %00 by itself: 400, in its access log",
+    ("nginx", "refuse, broken escape"): "nginx refuses an escape that is none by itself: 400, in its access log",
+    ("nginx", "refuse, method"): "nginx refuses TRACE by itself: 405, in its access log",
+    **{
+        (
+            "nginx",
+            case,
+        ): f"nginx's parser refuses it by itself: {status}, in its access log and (with access_log) an event in ours"
+        for case, status in {"refuse, encoded NUL": 400, "refuse, broken escape": 400, "refuse, method": 405}.items()
+    },
     **{
         (envoy, case): why
         for envoy in ENVOYS
@@ -180,8 +190,8 @@ IGNORED: Final = frozenset((envoy, "refuse, h2c") for envoy in ENVOYS)
 """Divergences that are no refusals: the front takes away what the case is about, and we decide about what is left."""
 
 _FIELDS: Final = (
-    "outcome", "reason", "host", "method", "path", "query_names", "app", "route", "action", "patient", "policies", "errors", "remedy",
-    "bundle", "phase", "lease_seconds",
+    "outcome", "reason", "host", "method", "path", "query_names", "app", "route", "action", "patient", "policies", "errors",
+    "remedy", "bundle", "phase", "lease_seconds",
 )  # fmt: skip
 
 
@@ -298,6 +308,11 @@ def test_the_same_case_at_every_door(door: Door, doors: OpenDoors, baseline: dic
         assert 400 <= answered.status < 500 or answered.status == 501
         assert answered.hits == []
         assert {record["outcome"] for record in answered.decisions} <= {"refuse"}
+        if door.access is not None:
+            last = door.access()[-1]
+            assert (last["method"], last["status"]) == (case.method, answered.status), (
+                "where we have no record, the front has one"
+            )
         return
     left = run(door, case)
     assert (left.status, left.kind) == (case.status, case.kind), left

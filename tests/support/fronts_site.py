@@ -210,13 +210,18 @@ class Site:
     def start(self) -> None:
         """Start Redis and the gateway, and wait for its ready line."""
         self.redis.start()
+        self.start_gateway()
+
+    def start_gateway(self) -> None:
+        """Start the gateway alone, and wait for its ready line."""
+        begun = len(self._output.read_bytes()) if self._output.exists() else 0
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gateway.cli", "serve", "--config", str(self.config)],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
-        while b"gateway: ready at" not in self._output.read_bytes():
+        while b"gateway: ready at" not in self._output.read_bytes()[begun:]:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"gateway serve did not start:\n{self.output()}")
             time.sleep(0.02)
@@ -230,6 +235,22 @@ class Site:
         self.close()
         assert code == 0, self.output()
         assert "Traceback" not in self.output(), self.output()
+
+    def stop_gateway(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the gateway alone, in order or as a crash would, and wait until it is gone."""
+        assert self._process is not None
+        pids = self.pids()
+        self._process.send_signal(number)
+        self._process.wait(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(Path(f"/proc/{pid}/stat").exists() for pid in pids):
+            assert time.monotonic() < deadline, "a worker outlives the gateway"
+            time.sleep(0.02)
+
+    def pids(self) -> tuple[int, ...]:
+        """The gateway's processes."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text("ascii").split()
+        return (self.pid, *map(int, children))
 
     def close(self) -> None:
         """Leave nothing running, whatever happened."""

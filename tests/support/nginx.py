@@ -113,6 +113,15 @@ class Nginx:
         return [json.loads(line) for line in text.splitlines()]
 
 
+def places(folder: Path) -> dict[str, Any]:
+    """Where an nginx of the tests has its files, and who it is."""
+    (folder / "temp").mkdir(parents=True, exist_ok=True)
+    return {
+        "user": pwd.getpwuid(os.getuid()).pw_name, "pid": str(folder / "pid"), "error_log": str(folder / "error.log"),
+        "access_log": str(folder / "access.json"), "lease_dir": str(folder / "lease"), "temp_dir": str(folder / "temp"),
+    }  # fmt: skip
+
+
 def options(site: Site, folder: Path, **more: Any) -> Options:
     """What the generator has to be told for an nginx of the tests, beside `gateway.toml`."""
     base = Options(
@@ -122,17 +131,11 @@ def options(site: Site, folder: Path, **more: Any) -> Options:
         key=str(site.folder / "tls" / "server.key"),
         client_ca=str(site.devices.file),
         stapling="off",
-        user=pwd.getpwuid(os.getuid()).pw_name,
-        pid=str(folder / "pid"),
-        error_log=str(folder / "error.log"),
-        access_log=str(folder / "access.json"),
-        lease_dir=str(folder / "lease"),
-        temp_dir=str(folder / "temp"),
         worker_processes="1",
         worker_connections=1024,
         files=0,
     )
-    return msgspec.structs.replace(base, **more)
+    return msgspec.structs.replace(base, **places(folder), **more)
 
 
 @contextlib.contextmanager
@@ -142,3 +145,14 @@ def with_nginx(site: Site, **more: Any) -> Iterator[Nginx]:
     text = render(load_config(site.config, os.environ), options(site, folder, **more))
     with Nginx(folder, text, site.port) as running:
         yield running
+
+
+FOLLOWED: Final = (
+    SERVER
+    + """\
+access_log = "nginx/access.json"
+access_log_state = "state/nginx-log.json"
+status_socket = "run/status.sock"
+"""
+)
+"""The same, with nginx's access log taken into the gateway's, so that there are leases."""

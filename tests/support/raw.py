@@ -4,6 +4,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -41,18 +42,37 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Line:
     """One connection to a door."""
 
-    def __init__(self, address: tuple[str, int], *, tls: ssl.SSLContext | None = None, sni: str | None = None) -> None:
-        """Connect, and shake hands when `tls` is given; `sni` is the name that TLS is spoken for."""
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        tls: ssl.SSLContext | None = None,
+        sni: str | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        """Connect, and shake hands when `tls` is given; `sni` is the name that TLS is spoken for, `session` one to resume."""
         plain = socket.create_connection(address, PATIENCE)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            self._socket: socket.socket = tls.wrap_socket(plain, server_hostname=sni) if tls is not None else plain
+            self._socket: socket.socket = (
+                tls.wrap_socket(plain, server_hostname=sni, session=session) if tls is not None else plain
+            )
         except BaseException:
             plain.close()
             raise
         self._buffer = b""
         self.hung_up = False
         """Whether the other end was seen to end the connection."""
+
+    @classmethod
+    def unix(cls, path: Path) -> "Line":
+        """Connect to a unix socket."""
+        line = cls.__new__(cls)
+        line._socket = socket.socket(socket.AF_UNIX)
+        line._socket.settimeout(PATIENCE)
+        line._socket.connect(str(path))
+        line._buffer, line.hung_up = b"", False
+        return line
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +87,16 @@ class Line:
         """Return what ALPN chose."""
         assert isinstance(self._socket, ssl.SSLSocket)
         return self._socket.selected_alpn_protocol() or ""
+
+    def session(self) -> ssl.SSLSession | None:
+        """Return what another connection can resume (in TLS 1.3 there is something once a reply was read)."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket.session
+
+    def resumed(self) -> bool:
+        """Whether this connection goes on with the session that was given."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return bool(self._socket.session_reused)
 
     def send(self, data: bytes) -> None:
         """Send all of it; that the other end has hung up is no failure: what it said before is still to be read."""
