@@ -84,11 +84,16 @@ class Child:
             raise EndedError(await self.ended())
 
     async def ended(self) -> int:
-        """Return its exit status when it has ended, as shells say it: 128 and the number of a signal."""
+        """Return its exit status when it has ended, as shells say it: 128 and the number of a signal.
+
+        That it was ended by our SIGTERM is no failure: so it is before it has begun, and when it has done everything.
+        """
         status = await asyncio.shield(self._end)
         if self._listening is not None:
             await asyncio.wait({self._listening})
             self._writer.close()
+        if status == -signal.SIGTERM and self.told:
+            return 0
         return status if status >= 0 else 128 - status
 
     async def name_slots(self) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -39,6 +40,8 @@ CONFIG: Final = """\
 [server]
 port = {port}
 public_port = {port}
+workers = {workers}
+drain_seconds = {drain}
 [server.tls]
 certificate_file = "tls/server.pem"
 key_file = "tls/server.key"
@@ -153,14 +156,21 @@ class Served:
         redis_url: str | None = None,
         enrolment: str = "self-service",
         opened: tuple[str, ...] = ("ward",),
+        workers: int = 1,
+        drain: int = 10,
     ) -> None:
-        """`apps`: their part of the configuration. `opened`: apps that get a policy (and cases) like the ward's."""
+        """`apps`: their part of the configuration. `opened`: apps that get a policy (and cases) like the ward's.
+        `workers` and `drain` (seconds) stand in [server].
+        """
         self.folder: Final = folder
         self.port: Final = free_port()
         self.config: Final = folder / "gateway.toml"
         self._output: Final = folder / "output"
         self._output.parent.mkdir(parents=True, exist_ok=True)
         self._begun = 0
+        self._generation = 1
+        self.environment: Final[dict[str, str]] = {}
+        """Of the process, beside the tests' own."""
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("anchor", "state", "audit"):
             (folder / name).mkdir(mode=0o700)
@@ -173,7 +183,8 @@ class Served:
             sessions = 'backend = "redis"\nredis_url_file = "secrets/redis-url"\nseal_key_file = "secrets/seal-key"'
         write_certificates(folder / "tls", *(f"{name}.localhost" for name in ("portal", "id", "console", *HOSTS)))
         write_policies(folder / "policies", opened)
-        self.config.write_text(CONFIG.format(port=self.port, sessions=sessions, enrolment=enrolment) + apps, "utf-8")
+        text = CONFIG.format(port=self.port, sessions=sessions, enrolment=enrolment, workers=workers, drain=drain)
+        self.config.write_text(text + apps, "utf-8")
         self.trusted: Final = ssl.create_default_context(cafile=folder / "tls" / "ca.pem")
         self.http: Final = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=LoopbackResolver(), ssl=self.trusted, force_close=True),
@@ -185,6 +196,7 @@ class Served:
     async def start(self) -> None:
         """Start, and wait for the ready line."""
         self._begun = len(self.output())
+        self._generation = 1
         self._process = self._launched()
         ready = f"gateway: ready at https://portal.localhost:{self.port}\n"
         deadline = time.monotonic() + START_SECONDS
@@ -196,7 +208,31 @@ class Served:
     def _launched(self) -> "subprocess.Popen[bytes]":
         command = self._command("serve", "--config", str(self.config))
         with self._output.open("ab") as output:
-            return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            environment = {**os.environ, **self.environment}
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    async def reload(self, said: str = "generation {} serves") -> None:
+        """Tell it to take over its configuration, and wait until it says so, or something else."""
+        self._generation += 1
+        before = len(self.output())
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+        await self.until_said(said.format(self._generation), before)
+
+    async def until_said(self, text: str, since: int = 0) -> None:
+        """Wait until it has said something."""
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.output()[since:]:
+            assert self._process is not None
+            assert self._process.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
+            await asyncio.sleep(0.02)
+
+    async def outcome(self) -> int:
+        """Wait until it ends by itself; return its exit status."""
+        process, self._process = self._process, None
+        assert process is not None, "it does not run"
+        return await asyncio.to_thread(process.wait, START_SECONDS)
 
     @property
     def pid(self) -> int:
@@ -276,10 +312,13 @@ class Served:
 
     async def log(self, *filters: str) -> list[dict[str, Any]]:
         """Its log by `gateway audit export`: a decision has how its request ended in `completion`."""
+        return [{**row["record"], "completion": row["completion"]} for row in await self.rows(*filters)]
+
+    async def rows(self, *filters: str) -> list[dict[str, Any]]:
+        """What the export says, each with its log slot."""
         done = await self.command("audit", "export", str(self.folder / "audit"), "--format", "jsonl", *filters)
         assert done.status == 0, done.err
-        rows = [json.loads(line) for line in done.out.splitlines()]
-        return [{**row["record"], "completion": row["completion"]} for row in rows]
+        return [json.loads(line) for line in done.out.splitlines()]
 
     async def events(self, name: str) -> list[dict[str, Any]]:
         """The events of a name."""
