@@ -65,6 +65,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     front_key: str = ""
     front_ca: str = ""
     """PEM of the CA of the gateway's listeners."""
+    ask_seconds: int = 15
+    """How long the gateway may take to decide; after that nobody is let in."""
     app_ca: str = "/etc/ssl/certs/ca-certificates.crt"
     """PEM of the CAs of https applications."""
     max_connections: int = 20_000
@@ -243,7 +245,7 @@ def _manager(config: Config, options: Options, door: Door) -> Json:
             "request_headers_to_remove": ["x-envoy-external-address", "x-envoy-internal"],
             "virtual_hosts": virtual_hosts(config, facts=FACTS, grpc=grpc),
         },
-        "http_filters": [replies(), ask(config, grpc=grpc), cookies(), router()],
+        "http_filters": [replies(), ask(config, grpc=grpc, seconds=options.ask_seconds), cookies(), router()],
         **({"access_log": [_access_log(options.access_log)]} if options.access_log else {}),
     }
 

@@ -25,7 +25,6 @@ FACTS: Final = {
 """What the gateway is told of the client (`gateway.doors.said`). Without a value a field is left out."""
 _IN_THE_QUESTION: Final = ("x-forwarded-for", "x-forwarded-client-port")
 """What a question over gRPC holds anyway (`source.address`)."""
-_ASK_TIMEOUT: Final = "15s"
 _BROKEN: Final = ("NetworkAuthenticationRequired", 511)
 """How the filter says that the gateway did not answer, so that it can be told from a 503 of the gateway's own: becomes a 503."""
 _OWN_COOKIE: Final = OWN_PREFIX.lower().replace("-", "%-")
@@ -103,14 +102,14 @@ def replies() -> Json:
     }
 
 
-def ask(config: Config, *, grpc: bool) -> Json:
+def ask(config: Config, *, grpc: bool, seconds: int) -> Json:
     """The question. Without an answer nobody is let in."""
     return {
         "name": ASK,
         "typed_config": {
             "@type": f"{TYPE}.filters.http.ext_authz.v3.ExtAuthz",
             "transport_api_version": "V3",
-            **(_over_grpc() if grpc else _over_http(config)),
+            **(_over_grpc(seconds) if grpc else _over_http(config, seconds)),
             "encode_raw_headers": True,
             "failure_mode_allow": False,
             "status_on_error": {"code": _BROKEN[0]},
@@ -119,22 +118,22 @@ def ask(config: Config, *, grpc: bool) -> Json:
     }
 
 
-def _over_grpc() -> Json:
+def _over_grpc(seconds: int) -> Json:
     return {
         "grpc_service": {
             "envoy_grpc": {"cluster_name": "gateway_door", "authority": "gateway"},
-            "timeout": _ASK_TIMEOUT,
+            "timeout": f"{seconds}s",
             "initial_metadata": [{"key": name, "value": value} for name, value in FACTS.items() if name not in _IN_THE_QUESTION],
         }
     }
 
 
-def _over_http(config: Config) -> Json:
+def _over_http(config: Config, seconds: int) -> Json:
     facts = {**FACTS, ROUTE_FIELD: "%ROUTE_NAME%"}
     answered = [ASSERTION_HEADER, REQUEST_ID_HEADER, "Cookie", *sorted({name for app in config.apps for name in app.headers})]
     return {
         "http_service": {
-            "server_uri": {"uri": "http://gateway", "cluster": "gateway_door", "timeout": _ASK_TIMEOUT},
+            "server_uri": {"uri": "http://gateway", "cluster": "gateway_door", "timeout": f"{seconds}s"},
             "path_prefix": PREFIX,
             "authorization_request": {"headers_to_add": [{"key": name, "value": value} for name, value in facts.items()]},
             "authorization_response": {
