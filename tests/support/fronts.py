@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 import pytest
 
 from tests.support import caddy, envoy, nginx
 from tests.support.fronts_certificates import DeviceCa, client_context
-from tests.support.fronts_site import HOST, Made, Site, open_site
+from tests.support.fronts_site import HOST, OVER_SECONDS, Made, Site, open_site
 from tests.support.raw import PATIENCE, Line, NoReplyError, Reply, head
 from tests.support.raw_upstream import Hit
 
@@ -58,8 +58,11 @@ class Door:
         http2: bool = False,
         pids: Callable[[], frozenset[int]] | None = None,
         errors: Callable[[], str] | None = None,
+        access: Callable[[], list[dict[str, Any]]] | None = None,
     ) -> None:
-        """`asked`: a front asks us, and forwards by itself. `pids`, `errors`: of the front's processes, and what it logged."""
+        """`asked`: a front asks us, and forwards by itself. `pids`, `errors`: of the front's processes, and what it said.
+        `access`: the lines of its access log, where it writes them at once.
+        """
         self.name: Final = name
         self.site: Final = site
         self.address: Final = ("127.0.0.1", port)
@@ -67,11 +70,12 @@ class Door:
         self.http2: Final = http2
         self._pids: Final = pids or frozenset
         self.errors: Final = errors or str
+        self.access: Final = access
         self.ca: Final = site.ca
         self.others: Final = DeviceCa(site.folder / "device-ca", "strangers")
         """An authority that nobody trusts."""
         self.tls: Final = client_context(site.ca)
-        self._sessions: Final[dict[Made, str]] = {}
+        self._sessions: Final[dict[Made, tuple[str, float]]] = {}
         self.before: frozenset[int] = frozenset()
 
     @property
@@ -83,9 +87,13 @@ class Door:
 
     def cookie(self, kind: Made = "live") -> str:
         """The Cookie value of a physician's session, made once for each kind."""
-        if kind not in self._sessions:
-            self._sessions[kind] = self.site.cookie(kind)
-        return self._sessions[kind]
+        if not self._sessions:
+            # All at once, so that the ones that have to grow old do so while others are used.
+            self._sessions.update({each: (self.site.cookie(each), time.monotonic()) for each in get_args(Made)})
+        value, made = self._sessions[kind]
+        if kind in {"idle", "expired"}:
+            time.sleep(max(0.0, made + OVER_SECONDS - time.monotonic()))
+        return value
 
     # ---- as a client
 
@@ -187,7 +195,9 @@ def behind_caddy() -> Iterator[Door]:
 def behind_nginx() -> Iterator[Door]:
     """Debian's nginx, which asks the nginx door (`auth_request`)."""
     with open_site(nginx.SERVER) as site, nginx.with_nginx(site) as running:
-        yield Door("nginx", site, site.port, asked=True, http2=True, pids=running.pids, errors=running.output)
+        yield Door(
+            "nginx", site, site.port, asked=True, http2=True, pids=running.pids, errors=running.output, access=running.lines
+        )
 
 
 @contextlib.contextmanager

@@ -162,6 +162,7 @@ expect = { outcome = "allow", policies = ["everything"] }
 
 T = TypeVar("T")
 Made = Literal["live", "idle", "expired", "revoked"]
+OVER_SECONDS: Final = 2.2
 
 
 class Site:
@@ -281,7 +282,7 @@ class Site:
     def sign_in(
         self, kind: Made = "live", *, host: str = HOST, roles: tuple[str, ...] = ("physician",), **more: Any
     ) -> tuple[Session, str]:
-        """Make a session; return it with the Cookie value of its handle."""
+        """Make a session; return it with the Cookie value of its handle. It is idle or expired `OVER_SECONDS` from now."""
         now = int(time.time())
         fields: dict[str, Any] = {
             "id": new_id("ses"), "generation": 1, "created_at": now, "last_seen_at": now, "expires_at": now + 36_000,
@@ -289,7 +290,7 @@ class Site:
             "events": (AuthEvent(kind="pwd", at=now, generation=1),), "idle_seconds": 900,
         }  # fmt: skip
         if kind == "expired":
-            fields |= {"expires_at": now + 1}
+            fields |= {"expires_at": now + 2}
         if kind == "idle":
             fields |= {"idle_seconds": 1}
         session = Session(**{**fields, **more})
@@ -301,8 +302,6 @@ class Site:
             return token.reveal()
 
         token = self.with_sessions(make)
-        if kind in {"expired", "idle"}:
-            time.sleep(2.2 if kind == "expired" else 1.3)
         return session, f"{SESSION_COOKIE}={token}"
 
     def with_sessions(self, work: Callable[[RedisSessions], Coroutine[Any, Any, T]]) -> T:
