@@ -96,11 +96,12 @@ class Nginx:
         self.stop()
 
     def pids(self) -> frozenset[int]:
-        """The master and its worker."""
+        """The master and its workers; those that look after a cache come and go."""
         if self._process is None or self._process.poll() is not None:
             return frozenset()
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text("ascii").split()
-        return frozenset((self._process.pid, *map(int, children)))
+        workers = [int(pid) for pid in children if b"worker process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return frozenset((self._process.pid, *workers))
 
     def output(self) -> str:
         """What it printed, and its error log."""
