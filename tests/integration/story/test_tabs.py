@@ -13,23 +13,22 @@ TABS: Final = 8
 def test_eight_tabs_come_back_after_one_sign_in(arrive: Arrive) -> None:
     sato = arrive("dr.sato", folder="tabs")
     sato.reach("ehr", "/patients/P1001")
-    tabs = [sato.page, *(sato.context.new_page() for _ in range(TABS - 1))]
+    others = [sato.context.new_page() for _ in range(TABS - 1)]
+    tabs = [*others[:3], sato.page, *others[3:]]
     # Not eight charts: each holds an event stream, and a browser opens six connections to a host over HTTP/1.1.
     addresses = [f"{sato.demo.urls['ehr']}/patients/P1001/prescriptions/new?tab={number}" for number in range(TABS)]
     for tab, address in zip(tabs, addresses, strict=True):
         tab.goto(address)
     sato.sign_out()
-    sato.page.evaluate("address => { location.href = address; }", addresses[0])
-    for tab in tabs[1:]:
+    sato.page.evaluate("address => { location.href = address; }", addresses[3])
+    for tab in others:
         tab.evaluate("() => { setTimeout(() => location.reload(), 50); }")
     for tab in tabs:
         tab.wait_for_url(re.compile(r"//id\."), wait_until="load")
         tab.locator("input[name=login]").wait_for()
 
     before = _asked(sato)
-    chosen = tabs[3]
-    sato.page = chosen
-    chosen.bring_to_front()
+    sato.page.bring_to_front()
     sato.sign_in()
     for tab, address in zip(tabs, addresses, strict=True):
         _comes_to(tab, address)
