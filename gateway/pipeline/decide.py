@@ -279,16 +279,16 @@ class Pipeline:
             posture=posture,
             policies=answer.policies,
             errors=answer.errors,
-            remedy=() if stream else self._remedy(bundle, facts, posture),
+            remedy=() if stream else self._remedy(facts, posture),
         )
         return _Draft(deny, match, recorded, bundle.version)
 
-    def _remedy(self, bundle: Bundle, facts: Facts, posture: Posture) -> tuple[RemedyStep, ...]:
+    def _remedy(self, facts: Facts, posture: Posture) -> tuple[RemedyStep, ...]:
         outcomes = self._outcomes
         if posture.note in {"pending", "blocked"}:
             # A device that waits for an officer, or was blocked by one, is not helped by registering it again.
             outcomes = msgspec.structs.replace(outcomes, enrolment=None)
-        return tuple(RemedyStep(step) for step in find_remedy(bundle, facts, outcomes))
+        return tuple(RemedyStep(step) for step in find_remedy(self._answers, facts, outcomes))
 
     # ------------------------------------------------------------------ recording
 

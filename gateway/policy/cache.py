@@ -6,13 +6,14 @@ attribute that a policy reads, and of a number that policies only compare with l
 nothing is ever "still valid for a while": the moment an age passes a limit that some policy sets, it is another question.
 """
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
 import msgspec
 
 from gateway.kernel.recent import Recent
-from gateway.policy.evaluate import Answer, Bundle
+from gateway.policy.evaluate import Answer, Bundle, about_one
 from gateway.policy.facts import Facts
 from gateway.policy.reads import place, whole_numbers
 
@@ -38,9 +39,10 @@ class AnswerCache:
         self._numbers = attrgetter(*_NUMBERS)
         self._limits = tuple(tuple(sorted({*_LONG, *reads.thresholds.get(name, ())})) for name in _NUMBERS)
         self._answers: Recent[tuple[object, ...], Answer] = Recent(size)
+        self._allowed: Recent[tuple[object, ...], bool] = Recent(size)
 
     def __len__(self) -> int:
-        return len(self._answers)
+        return len(self._answers) + len(self._allowed)
 
     def evaluate(self, facts: Facts, encoded: bytes | msgspec.Raw | None = None) -> Answer:
         """Return what `bundle.evaluate` returns for these facts. Never raises. `encoded`: these very facts as JSON, where the
@@ -49,7 +51,7 @@ class AnswerCache:
         try:
             # Facts of a wrong type are never looked up: 1 and True would be found under the same key.
             _typed(_encoded(facts) if encoded is None else encoded)
-            key = (self._exactly(facts), *map(place, self._numbers(facts), self._limits))
+            key = self._key(facts)
         except Exception:  # noqa: BLE001  the bundle says what is wrong with them
             return self.bundle.evaluate(facts)
         answer = self._answers.get(key)
@@ -57,3 +59,18 @@ class AnswerCache:
             answer = self.bundle.evaluate(facts)
             self._answers.put(key, answer)
         return answer
+
+    def allowed(self, hypotheses: Sequence[Facts]) -> list[bool]:
+        """Return what `bundle.allowed` returns. As there, the facts are not checked: `evaluate` comes first."""
+        about_one(hypotheses)
+        keys = [self._key(facts) for facts in hypotheses]
+        known = [self._allowed.get(key) for key in keys]
+        missing = [number for number, allowed in enumerate(known) if allowed is None]
+        if missing:
+            for number, allowed in zip(missing, self.bundle.allowed([hypotheses[number] for number in missing]), strict=True):
+                known[number] = allowed
+                self._allowed.put(keys[number], allowed)
+        return [allowed is True for allowed in known]
+
+    def _key(self, facts: Facts) -> tuple[object, ...]:
+        return (self._exactly(facts), *map(place, self._numbers(facts), self._limits))

@@ -178,11 +178,9 @@ class Bundle:
 
         Report-only policies are not asked, and the types of the facts are not checked: `evaluate` comes first.
         """
-        first = hypotheses[0]
-        if any((facts.principal, facts.target) != (first.principal, first.target) for facts in hypotheses):
-            raise ValueError("hypotheses must be about one person and one target")
+        about_one(hypotheses)
         try:
-            return [said.of(report_only=False).allowed for said in self._enforced.ask(hypotheses, self._entities(first))]
+            return [said.of(report_only=False).allowed for said in self._enforced.ask(hypotheses, self._entities(hypotheses[0]))]
         except Exception:  # noqa: BLE001  as in `evaluate`
             return [False] * len(hypotheses)
 
@@ -199,6 +197,13 @@ class Bundle:
         if self._enforced is self._all:
             return no
         return msgspec.structs.replace(no, report_only=ReportOnly(allowed=False, policies=(), errors=errors))
+
+
+def about_one(hypotheses: Sequence[Facts]) -> None:
+    """Raise ValueError unless all are about the same person and target."""
+    first = hypotheses[0]
+    if any((facts.principal, facts.target) != (first.principal, first.target) for facts in hypotheses):
+        raise ValueError("hypotheses must be about one person and one target")
 
 
 def _together(enforced: Answer, marked: Answer) -> ReportOnly:

@@ -5,13 +5,13 @@ that works. What a step yields differs between hospitals (may people register de
 service?), so that is a parameter.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
-from gateway.policy.evaluate import Bundle
+from gateway.policy.evaluate import Answer
 from gateway.policy.facts import AuthKind, DeviceFacts, Evidence, Facts, Ownership, ProofingFacts, count_factors
 
 Step = Literal["key_touch", "second_factor", "register_device", "device_compliance", "identity_proofing"]
@@ -52,14 +52,26 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a registered device can be brought into compliance."""
 
 
-def find_remedy(bundle: Bundle, facts: Facts, outcomes: Outcomes = Outcomes()) -> tuple[Step, ...]:  # noqa: B008  frozen
+class Policies(Protocol):
+    """What is asked: a `Bundle`, or its answers remembered (`gateway.policy.cache`)."""
+
+    def evaluate(self, facts: Facts) -> Answer:
+        """Decide one request."""
+        ...
+
+    def allowed(self, hypotheses: Sequence[Facts]) -> list[bool]:
+        """Say for each of several facts about one person and target whether it would be allowed."""
+        ...
+
+
+def find_remedy(policies: Policies, facts: Facts, outcomes: Outcomes = Outcomes()) -> tuple[Step, ...]:  # noqa: B008  frozen
     """Return the steps, in order, after which the same request would be allowed; empty when it is allowed now or none help.
 
     Single steps first, then the smallest set, by the order of STEPS: at most 32 evaluations. The answer is a hint, never a
     grant: whoever follows it is decided anew. It assumes that steps are done promptly; a key touch that grows old during a
     long identity proofing will be asked for again. Never raises.
     """
-    now = bundle.evaluate(facts)
+    now = policies.evaluate(facts)
     if now.allowed or any(error.startswith("request:") for error in now.errors):
         return ()
     for size in range(1, len(STEPS) + 1):
@@ -67,7 +79,7 @@ def find_remedy(bundle: Bundle, facts: Facts, outcomes: Outcomes = Outcomes()) -
             (steps, after) for steps in combinations(STEPS, size) if (after := apply_steps(facts, steps, outcomes)) is not None
         ]
         if plans:
-            answers = bundle.allowed([after for _, after in plans])
+            answers = policies.allowed([after for _, after in plans])
             for (steps, _), allowed in zip(plans, answers, strict=True):
                 if allowed:
                     return steps

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from gateway.policy.bundle import load_bundle
 from gateway.policy.cache import AnswerCache
 from gateway.policy.facts import Facts
+from gateway.policy.remedy import find_remedy
 from tests.support.policy import STARTER, all_facts, bundle, policy
 
 STARTER_BUNDLE = load_bundle(STARTER)
@@ -81,6 +82,7 @@ def test_the_starter_bundle_answers_as_if_nothing_were_remembered(many: list[Fac
     cache = AnswerCache(STARTER_BUNDLE, size=2)
     for facts in (*many, *reversed(many)):
         assert cache.evaluate(facts) == STARTER_BUNDLE.evaluate(facts)
+        assert find_remedy(cache, facts) == find_remedy(STARTER_BUNDLE, facts)
 
 
 @settings(max_examples=300, deadline=None)
@@ -94,6 +96,7 @@ def test_any_bundle_answers_as_if_nothing_were_remembered(rules: list[tuple[str,
     cache = AnswerCache(made)
     for facts in (*many, *reversed(many)):
         assert cache.evaluate(facts) == made.evaluate(facts)
+        assert cache.allowed([facts, facts]) == made.allowed([facts, facts])
 
 
 @settings(max_examples=200, deadline=None)

@@ -5,6 +5,7 @@ from jose import jwt
 
 from gateway.domain.decision import Allow, Challenge, Deny, Refuse, Unavailable
 from gateway.domain.reason import ChallengeReason, DenyReason, RefuseReason, RemedyStep, UnavailableReason, UpstreamProblem
+from tests.support.policy import bundle, policy
 from tests.support.world import HOST, World, stepped_up
 
 
@@ -99,6 +100,27 @@ async def test_a_blocked_device_is_not_helped_by_registering_again(world: World,
     decision = await world.pipeline.decide(world.request(cookie=token), "proxy")
     assert isinstance(decision, Deny)
     assert RemedyStep.REGISTER_DEVICE not in decision.remedy
+
+
+async def test_a_new_bundle_forgets_the_answers_of_the_old_one(world: World) -> None:
+    world.good_device()
+    _, token = await world.sign_in()
+    request = world.request(cookie=token)
+    old = world.policies.current
+    for made, kind in ((old, Allow), (bundle(policy(when='principal in Role::"nurse"')), Deny), (old, Allow)):
+        world.policies.current = made
+        for _ in range(2):
+            assert isinstance(await world.pipeline.decide(request, "proxy"), kind)
+            assert world.decisions()[-1].bundle == made.version
+
+
+async def test_a_remembered_answer_ends_with_the_second_that_a_policy_names(world: World) -> None:
+    world.policies.current = bundle(policy(when="context.authentication.age_seconds < 300"))
+    _, token = await world.sign_in()
+    request = world.request(cookie=token)
+    for seconds, kind in ((0, Allow), (299, Allow), (1, Deny)):
+        world.clock.advance(seconds)
+        assert isinstance(await world.pipeline.decide(request, "proxy"), kind)
 
 
 async def test_no_route_is_refused(world: World) -> None:

@@ -1,5 +1,7 @@
 """What a bundle reads, and what is remembered of its answers."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from gateway.policy.bundle import load_bundle
@@ -7,6 +9,7 @@ from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer
 from gateway.policy.facts import Facts
 from gateway.policy.reads import LEAVES, place, whole_numbers
+from gateway.policy.remedy import find_remedy
 from tests.support.policy import STARTER, bundle, facts, policy
 
 
@@ -66,6 +69,10 @@ class Counted:
         self.asked += 1
         return self._bundle.evaluate(given)
 
+    def allowed(self, hypotheses: Sequence[Facts]) -> list[bool]:
+        self.asked += len(hypotheses)
+        return self._bundle.allowed(hypotheses)
+
 
 def test_what_no_policy_reads_does_not_make_another_question() -> None:
     counted = Counted(policy(when="context.authentication.age_seconds < 300"))
@@ -105,3 +112,16 @@ def test_it_does_not_grow_without_end() -> None:
         cache.evaluate(facts())
         assert len(cache) <= 21
     assert counted.asked == 100, "what is asked for again and again stays"
+
+
+def test_a_remedy_is_looked_for_once() -> None:
+    counted = Counted(policy(when="context.network.tls && context.authentication.factors >= 2"))
+    cache = AnswerCache(counted)  # type: ignore[arg-type]  # as much of a bundle as it needs
+    without = facts(network={"tls": False}, device={"registered": False, "compliant": False})
+    assert find_remedy(cache, without) == ()
+    asked = counted.asked
+    assert asked > 1
+    assert find_remedy(cache, without) == ()
+    assert counted.asked == asked
+    with pytest.raises(ValueError, match="one person and one target"):
+        cache.allowed([without, facts(principal={"id": "usr_2"})])
