@@ -286,6 +286,10 @@ class DiskAuditLog:
         if self._tree.size > self._signed and self._sign_timer is None:
             self._sign_timer = self._loop.call_at(self._next_sign, self._sign_now)
 
+    def _on_done(self, job: _Job) -> None:
+        self._on_synced(job.snapshot.size)
+        self._on_idle(job)
+
     def _on_closed(self) -> None:
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
@@ -315,9 +319,12 @@ class DiskAuditLog:
             try:
                 if self._broken is None and not failed:
                     self._storage.sync()
+                    if job.sign is None:
+                        # One message instead of two: waking the loop costs more than what it then does.
+                        self._tell(self._on_done, job)
+                        continue
                     self._tell(self._on_synced, job.snapshot.size)
-                    if job.sign is not None:
-                        self._storage.checkpoint(job.snapshot, job.sign)
+                    self._storage.checkpoint(job.snapshot, job.sign)
             except Exception as error:  # noqa: BLE001  any failure here means that the disk's state is unknown
                 failed = True
                 self._tell(self._break, error)
