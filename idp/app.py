@@ -15,12 +15,13 @@ from gateway.kernel.secret import Secret
 from idp.accounts import canonical
 from idp.changes import Changes
 from idp.factors.password import weaknesses
-from idp.files import DATABASE, open_keys
+from idp.files import DATABASE, TELLING, open_keys
 from idp.flows import LoginFlows
 from idp.keys import KeyFile
 from idp.model import PasswordCredential, TotpCredential, User
 from idp.people import hashed_password
 from idp.ports import EventSink
+from idp.protocol.keyset import KeySet
 from idp.settings import IdpSettings
 from idp.store import AttemptLimits, SqliteStore, open_store
 from idp.web.endpoints import Endpoints
@@ -141,7 +142,7 @@ async def open_provider(
         settings.data_dir / DATABASE, clock=clock, sealing_key=keys.sealing_key(), idle_seconds=settings.session_idle_seconds,
         seconds=settings.session_seconds, limits=limits,
     )  # fmt: skip
-    changes = Changes(store.accounts, events)
+    changes = Changes(store.accounts, events, lock=settings.data_dir / TELLING)
     try:
         app, endpoints = create_app(
             settings, store=store, keys=keys, clock=clock, events=events, changes=changes, pages=pages, address_of=address_of
@@ -168,7 +169,7 @@ def create_app(
     refusals = Refusals(events, clock, address_of)
     endpoints = Endpoints(
         settings, store, flows, keys=keys.keyset(), now=lambda: int(clock.now()), new_token=new_token, address_of=address_of,
-        refusals=refusals,
+        refusals=refusals, fresh=lambda: _fresh(keys),
     )  # fmt: skip
     app = web.Application()
     parts = Parts(
@@ -195,12 +196,22 @@ def create_app(
     return app, endpoints
 
 
+def _fresh(keys: KeyFile) -> KeySet | None:
+    """Return the keys when another process has changed them."""
+    try:
+        return keys.keyset() if keys.refresh() else None
+    except GatewayError:
+        # The chores look again, and say so again; until then what is known is used.
+        log.exception("the keys can't be read")
+        return None
+
+
 async def _chores(settings: IdpSettings, store: SqliteStore, keys: KeyFile, endpoints: Endpoints, clock: Clock) -> None:
     """Delete what has expired and replace a signing key of age, again and again. A failure is logged and tried again."""
     while True:
         try:
             await store.purge()
-            if keys.rotate_if_older(settings.key_days, int(clock.now())):
+            if keys.refresh() or keys.rotate_if_older(settings.key_days, int(clock.now())):
                 endpoints.rekey(keys.keyset())
         except GatewayError:
             log.exception("a chore of the identity provider failed; it is tried again in %d s", _CHORES_EVERY_SECONDS)

@@ -8,6 +8,8 @@ from idp.keys import KeyFile
 
 DATABASE: Final = "idp.sqlite3"
 KEYS: Final = "idp-keys.json"
+TELLING: Final = "telling.lock"
+"""Held by the process that tells what was done to accounts."""
 
 
 def open_keys(data_dir: Path, *, now: int) -> KeyFile:

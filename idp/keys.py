@@ -2,9 +2,12 @@
 
 import base64
 import binascii
+import contextlib
+import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +23,7 @@ from idp.protocol.keyset import KeySet
 _KEPT: Final = 2
 _SEAL_BYTES: Final = 32
 _DAY: Final = 86_400
+_Stamp = tuple[int, int, int]
 
 
 class _SigningKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,11 +37,12 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class KeyFile:
-    """The key file. Blocking, small, and used at start and on rotation only."""
+    """The key file. Several processes may have it open: when one rotates, `refresh` shows it to the others. Blocking."""
 
-    def __init__(self, path: Path, content: _File) -> None:
+    def __init__(self, path: Path, content: _File, stamp: _Stamp) -> None:
         self._path = path
         self._content = content
+        self._stamp = stamp
 
     @classmethod
     def open(cls, path: Path, *, now: int) -> "KeyFile":
@@ -46,7 +51,17 @@ class KeyFile:
         """
         if not path.exists():
             _write(path, _File(signing=[_new_key(now)], seal=base64.b64encode(os.urandom(_SEAL_BYTES)).decode()), replace=False)
-        return cls(path, _read(path))
+        stamp = _stamp(path)
+        return cls(path, _read(path), stamp)
+
+    def refresh(self) -> bool:
+        """Take over what another process has written; True when there was something. ConfigError when it can't be read."""
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return False
+        self._content = _read(self._path)
+        self._stamp = stamp
+        return True
 
     def keyset(self) -> KeySet:
         """Return the keys to sign and verify with, newest first."""
@@ -63,16 +78,50 @@ class KeyFile:
 
     def rotate(self, now: int) -> None:
         """Make a new signing key, and keep the one before for verification. Tokens of older ones stop verifying."""
+        with self._alone():
+            self.refresh()
+            self._rotate(now)
+
+    def _rotate(self, now: int) -> None:
         content = _File(signing=[_new_key(now), *self._content.signing][:_KEPT], seal=self._content.seal)
         _write(self._path, content, replace=True)
         self._content = content
+        self._stamp = _stamp(self._path)
 
     def rotate_if_older(self, days: int, now: int) -> bool:
         """Rotate when the signing key is older than so many days; True when it was done."""
-        if now - self._content.signing[0].created_at <= days * _DAY:
+        if not self._older(days, now):
             return False
-        self.rotate(now)
+        with self._alone():
+            # Another process may have been first.
+            self.refresh()
+            if self._older(days, now):
+                self._rotate(now)
         return True
+
+    def _older(self, days: int, now: int) -> bool:
+        return now - self._content.signing[0].created_at > days * _DAY
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the one process that rotates. The directory is what is locked: the file is replaced by rotating."""
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
+
+
+def _stamp(path: Path) -> _Stamp:
+    """Return what is another when the file is: it is always replaced, never written to."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"the key file can't be read: {error.strerror}", where=str(path), todo="Check owner and mode (0600)."
+        ) from error
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _new_key(now: int) -> _SigningKey:

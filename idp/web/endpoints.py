@@ -38,13 +38,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Endpoints:
-    """The handlers. `rekey` replaces the signing keys while it serves."""
+    """The handlers. `rekey` replaces the signing keys while it serves; `fresh` is asked for keys that another process made."""
 
     def __init__(
         self, settings: IdpSettings, store: OwnStore, flows: LoginFlows, *, keys: KeySet, now: Callable[[], int],
         new_token: Callable[[], str], address_of: Callable[[web.Request], str], refusals: Refusals,
+        fresh: Callable[[], KeySet | None],
     ) -> None:  # fmt: skip
         self._settings = settings
+        self._fresh = fresh
         self._store = store
         self._flows = flows
         self._now = now
@@ -58,6 +60,12 @@ class Endpoints:
         """Sign with the newest of these keys from now on, and publish and accept all of them."""
         self._keys = keys
         self._server = Server(settings=self._settings, keys=keys)
+
+    def _look_for_keys(self) -> None:
+        """Before keys are used or published: a key that another process signs with must be known here, too."""
+        keys = self._fresh()
+        if keys is not None:
+            self.rekey(keys)
 
     def add_routes(self, app: web.Application, pages: Pages) -> None:
         """Mount every endpoint."""
@@ -79,6 +87,7 @@ class Endpoints:
         return _published(self._discovery)
 
     async def _jwks(self, request: web.Request) -> web.Response:
+        self._look_for_keys()
         return _published(jwks.document(self._keys))
 
     # ------------------------------------------------------------------ browsers
@@ -87,6 +96,7 @@ class Endpoints:
         parameters = await _parameters(request)
         if parameters is None:
             return await self._refuse(request, "request_malformed")
+        self._look_for_keys()
         asked = authorize.parse(self._server, self._keys, request.method, parameters)
         if isinstance(asked, authorize.Unanswerable):
             client, uri = parameters.one("client_id"), parameters.one("redirect_uri")
@@ -107,6 +117,7 @@ class Endpoints:
         if parameters is None:
             return await self._refuse(request, "sign_out_malformed")
         session = await self._flows.session(cookies.session_of(request))
+        self._look_for_keys()
         asked = end_session.parse(self._settings, self._keys, parameters, session)
         if isinstance(asked, end_session.Malformed):
             log.info("sign-out refused: %s", asked.detail)
@@ -157,6 +168,7 @@ class Endpoints:
         if parameters is None or len(authorization) > 1:
             await self._refusals.tell(request, "token_request")
             return _json(token.refused("invalid_request", "send one form, with one Authorization header"))
+        self._look_for_keys()
         prepared = token.prepare(self._server, parameters, authorization[0] if authorization else "")
         if isinstance(prepared, Answer):
             reason = _TOKEN_REASONS.get(prepared.body["error"], "token_request")

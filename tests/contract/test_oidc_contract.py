@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from urllib.parse import quote
 
 from aiohttp.test_utils import TestServer
@@ -215,6 +216,27 @@ async def test_key_rotation_keeps_earlier_tokens_verifiable_and_signs_with_the_n
     assert keys[1]["kid"] not in kids
     refused = await browser.get("/authorize", oidc.ask(id_token_hint=old["id_token"]).pairs)
     assert refused.answer["error"] == "invalid_request"
+
+
+async def test_a_key_that_another_process_made_is_published_accepted_and_used_at_once(oidc: World) -> None:
+    user = await oidc.person()
+    beside = await open_provider(
+        oidc.parts.settings, clock=oidc.clock, events=oidc.events, pages=PlainPages(), address_of=lambda request: ""
+    )
+    server = TestServer(beside.app)
+    await server.start_server()
+    try:
+        other = Browser(str(server.make_url("")).rstrip("/"), oidc.http)
+        oidc.provider.rotate_keys()
+        signed = await oidc.tokens(oidc.browser(), user)
+        kids = [key["kid"] for key in (await other.get("/jwks.json")).json()["keys"]]
+        header = signed["id_token"].partition(".")[0]
+        assert json.loads(base64.urlsafe_b64decode(header + "=="))["kid"] == kids[0]
+        assert (await other.get("/authorize", oidc.ask(id_token_hint=signed["id_token"]).pairs)).status == 303
+        assert (await oidc.browser().get("/jwks.json")).json()["keys"] == (await other.get("/jwks.json")).json()["keys"]
+    finally:
+        await server.close()
+        await beside.close()
 
 
 async def test_keys_people_and_sessions_survive_a_restart(oidc: World) -> None:

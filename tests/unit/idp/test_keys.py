@@ -59,6 +59,35 @@ def test_it_rotates_when_old_and_not_before(tmp_path: Path) -> None:
     assert not keys.rotate_if_older(90, NOW + 90 * DAY + 1)
 
 
+def test_another_process_sees_the_new_key_and_both_rotate_once(tmp_path: Path) -> None:
+    one, two = (KeyFile.open(tmp_path / "keys.json", now=NOW) for _ in range(2))
+    assert not two.refresh()
+    old = kids(one)
+    later = NOW + 90 * DAY + 1
+    assert one.rotate_if_older(90, later)
+    assert kids(two) == old
+    assert two.rotate_if_older(90, later), "it has another key now"
+    assert kids(two) == kids(one)
+    assert kids(one)[1:] == old
+    assert not one.refresh(), "nothing was rotated twice"
+    two.rotate(later)
+    assert one.refresh()
+    assert kids(one) == kids(two)
+
+
+def test_a_file_that_is_gone_or_damaged_is_said_and_what_was_known_stays(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    keys = KeyFile.open(path, now=NOW)
+    before = kids(keys)
+    path.write_bytes(b"{}")
+    with pytest.raises(ConfigError, match="damaged"):
+        keys.refresh()
+    path.unlink()
+    with pytest.raises(ConfigError, match="can't be read"):
+        keys.refresh()
+    assert kids(keys) == before
+
+
 def test_nothing_private_is_published(tmp_path: Path) -> None:
     keys = KeyFile.open(tmp_path / "keys.json", now=NOW)
     assert b'"d"' in (tmp_path / "keys.json").read_bytes()

@@ -1,6 +1,7 @@
 """Administration of accounts beside a running provider, and how the provider tells of it."""
 
 import asyncio
+import fcntl
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,10 +16,12 @@ from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import AuditError, ConfigError
 from gateway.kernel.secret import Secret
 from idp.app import open_provider
+from idp.changes import Changes
 from idp.factors.password import Passwords
+from idp.files import DATABASE, TELLING, open_keys
 from idp.model import Event, Fido2Credential, RecoveryCodes
 from idp.people import AccountError, People, open_people
-from idp.store import SqliteStore
+from idp.store import SqliteStore, open_store
 from idp.web.cookies import BROWSER_COOKIE
 from tests.support.oidc import Events, PlainPages, World, settings_in, transaction_of
 
@@ -277,6 +280,53 @@ async def test_many_changes_are_all_told(oidc: World, people: People) -> None:
     await oidc.provider.deactivate_user(user.id, by="sec.yamamoto")
     assert [event.detail["roles"] for event in oidc.events.seen[:-1]] == [f"r{number}" for number in range(250)]
     assert oidc.events.seen[-1].name == "account.deactivated"
+
+
+async def test_two_processes_tell_each_change_once(tmp_path: Path) -> None:
+    settings, clock, events = settings_in(tmp_path), ManualClock(), Events()
+    real, telling, most = events.record, [0], [0]
+
+    async def slow(event: Event) -> None:
+        telling[0] += 1
+        most[0] = max(most[0], telling[0])
+        await asyncio.sleep(0.01)
+        await real(event)
+        telling[0] -= 1
+
+    events.record = slow  # type: ignore[method-assign]  # a log that takes its time
+    tellers = []
+    for _ in range(2):
+        key = open_keys(settings.data_dir, now=0).sealing_key()
+        store = await open_store(settings.data_dir / DATABASE, clock=clock, sealing_key=key, idle_seconds=900, seconds=900)
+        tellers.append((Changes(store.accounts, events, lock=settings.data_dir / TELLING), store))
+    try:
+        async with open_people(settings.data_dir, clock=clock, service_name="x") as people:
+            await people.add(login="dr.mori", name="森", roles=("physician",), password=PASSWORD, by=BY)
+            for number in range(20):
+                await people.set_roles("dr.mori", (f"r{number}",), by=BY)
+        await asyncio.gather(*(changes.tell() for changes, _ in tellers))
+    finally:
+        for _, store in tellers:
+            await store.close()
+    assert [event.detail["roles"] for event in events.seen] == ["physician", *(f"r{number}" for number in range(20))]
+    assert most == [1]
+
+
+async def test_one_that_hangs_does_not_keep_the_other_from_telling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idp.changes, "WAIT_SECONDS", 0.2)
+    settings, clock, events = settings_in(tmp_path), ManualClock(), Events()
+    async with open_people(settings.data_dir, clock=clock, service_name="x") as people:
+        await people.add(login="dr.mori", name="森", roles=("physician",), password=PASSWORD, by=BY)
+    provider = await open_provider(settings, clock=clock, events=events, pages=PlainPages(), address_of=lambda request: "")
+    with (settings.data_dir / TELLING).open("w") as hanging:
+        fcntl.flock(hanging, fcntl.LOCK_EX)
+        server = TestServer(provider.app)
+        await server.start_server()
+    try:
+        assert events.names() == ["account.added"]
+    finally:
+        await server.close()
+        await provider.close()
 
 
 async def test_what_was_done_while_nothing_ran_is_told_before_anybody_is_served(tmp_path: Path) -> None:
