@@ -71,8 +71,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """PEM of the CAs of https applications."""
     max_connections: int = 20_000
     """Of clients, at a time."""
-    access_log: str = ""
-    """A file for Envoy's own log, JSON Lines with the decision's id; empty: none."""
+    log: Literal["refused", "all", "none"] = "refused"
+    """What Envoy's own log holds. `refused`: replies of 400 and above, among them what Envoy refused before it asked anybody."""
+    access_log: str = "/dev/stdout"
+    """Where to: JSON Lines with the decision's id."""
 
 
 def render(config: Config, options: Options | None = None) -> str:
@@ -246,17 +248,18 @@ def _manager(config: Config, options: Options, door: Door) -> Json:
             "virtual_hosts": virtual_hosts(config, facts=FACTS, grpc=grpc),
         },
         "http_filters": [replies(), ask(config, grpc=grpc, seconds=options.ask_seconds), cookies(), router()],
-        **({"access_log": [_access_log(options.access_log)]} if options.access_log else {}),
+        **({"access_log": [_access_log(options)]} if options.log != "none" else {}),
     }
 
 
-def _access_log(path: str) -> Json:
+def _access_log(options: Options) -> Json:
     fields = {
         "at": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
         "decision": "%REQ(X-REQUEST-ID)%",
         "address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
         "method": "%REQ(:METHOD)%",
         "host": "%REQ(:AUTHORITY)%",
+        "path": "%PATH(NQ)%",
         "route": "%ROUTE_NAME%",
         "status": "%RESPONSE_CODE%",
         "why": "%RESPONSE_CODE_DETAILS%",
@@ -266,7 +269,10 @@ def _access_log(path: str) -> Json:
         "milliseconds": "%DURATION%",
     }
     kind = f"{TYPE}.access_loggers.file.v3.FileAccessLog"
-    return {"name": "file", "typed_config": {"@type": kind, "path": path, "log_format": {"json_format": fields}}}
+    config = {"@type": kind, "path": options.access_log, "log_format": {"json_format": fields}}
+    refused = {"default_value": 400, "runtime_key": "gateway.log.status"}
+    only: Json = {"filter": {"status_code_filter": {"comparison": {"op": "GE", "value": refused}}}}
+    return {"name": "file", **(only if options.log == "refused" else {}), "typed_config": config}
 
 
 # ---------------------------------------------------------------- plain HTTP

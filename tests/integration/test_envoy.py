@@ -430,7 +430,12 @@ def test_plain_http_is_sent_to_https(transport: Transport) -> None:
 
 def test_a_configuration_with_everything_is_valid(transport: Transport, tmp_path: Path) -> None:
     with open_site(by_socket(transport)) as site:
-        options: dict[str, Any] = {"preset": "compatible", "redirect_port": 8080, "access_log": str(tmp_path / "log")}
+        options: dict[str, Any] = {
+            "preset": "compatible",
+            "redirect_port": 8080,
+            "log": "all",
+            "access_log": str(tmp_path / "log"),
+        }
         file = tmp_path / "envoy.json"
         file.write_text(Envoy(site, **options).text, "utf-8")
         assert ENVOY is not None
@@ -441,9 +446,21 @@ def test_a_configuration_with_everything_is_valid(transport: Transport, tmp_path
 
 def test_the_access_log_names_the_decision(transport: Transport, tmp_path: Path) -> None:
     log = tmp_path / "access"
-    with own(transport, access_log=str(log)) as door:
+    with own(transport, log="all", access_log=str(log)) as door:
         answered = door.get('/x?secret=1"%0a')
         record = answered.decisions[0]
     (line,) = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-    assert (line["decision"], line["route"], line["status"]) == (record["id"], "ehr.rest", 200)
+    assert (line["decision"], line["route"], line["status"], line["path"]) == (record["id"], "ehr.rest", 200, "/x")
     assert "secret" not in log.read_text("utf-8")
+
+
+def test_what_envoy_refuses_by_itself_is_in_its_log(transport: Transport, tmp_path: Path) -> None:
+    log = tmp_path / "access"
+    with own(transport, access_log=str(log)) as door:
+        assert door.get("/x").status == 200
+        assert door.get("/x#y").status == 400
+        assert door.send(b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n").status == 400
+        assert len(door.collect().decisions) == 1
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    assert [line["status"] for line in lines] == [400, 400]
+    assert all(line["address"] == "127.0.0.1" and line["why"] for line in lines)
