@@ -165,15 +165,18 @@ def _is_own(part: str) -> bool:
 
 
 _FORBIDDEN_REPLIES: Final = ("xgateway", "xforwarded")
-_NOT_FROM_APPS: Final = frozenset({b"alt-svc"})
-"""`Alt-Svc` would send the browser past the gateway (RFC 7838)."""
+_NOT_FROM_APPS: Final = frozenset({b"alt-svc", b"strict-transport-security"})
+"""`Alt-Svc` would send the browser past the gateway (RFC 7838). `Strict-Transport-Security` is the word of whoever speaks TLS
+with it, and counts once (RFC 6797 §7.1).
+"""
 
 
 def response_headers(headers: RawHeaders) -> RawHeaders:
     """Return an upstream's response fields as the client may see them, without framing, which the sender adds.
 
-    Removed: hop-by-hop fields and those that `Connection` lists, fields in the gateway's name, `Alt-Svc`, and a Set-Cookie that
-    would plant one of the gateway's cookies. Everything else passes byte for byte.
+    Removed: hop-by-hop fields and those that `Connection` lists, fields in the gateway's name, `Alt-Svc`,
+    `Strict-Transport-Security`, and a Set-Cookie that would plant one of the gateway's cookies. Everything else passes byte for
+    byte.
     """
     listed = {option.strip().lower() for name, value in headers if name.lower() == b"connection" for option in value.split(b",")}
     result: RawHeaders = []

@@ -144,6 +144,11 @@ class GatewayProtocol(web.RequestHandler):
     # ---- connection
 
     @property
+    def always(self) -> bytes:
+        """A header field that every response has, without its line end."""
+        return self._listener.always
+
+    @property
     def idle(self) -> bool:
         """Whether it waits for the first byte of a request (`gateway.doors.leaving`)."""
         return self._plain is None and not self._head and self._expects_head()
@@ -317,7 +322,7 @@ class GatewayProtocol(web.RequestHandler):
         try:
             response = await self._listener.on_refused(self.raw_of_head(), refusal)
             if self.transport is not None and not self.transport.is_closing():
-                self.transport.write(response.whole())
+                self.transport.write(response.whole(self._listener.always))
                 await self.linger()
         finally:
             self.force_close()
@@ -379,7 +384,7 @@ class _RefusedHead(WireResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Record, then send all of the reply."""
         response = await self._protocol.refuse_head(self._raw, self._refusal)
-        await request.writer.write(response.whole())
+        await request.writer.write(response.whole(self._protocol.always))
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
@@ -437,8 +442,11 @@ class Listener(web.Server):
         on_failed: FailedHandler,
         limits: ListenerLimits,
         plain: PlainHandler | None = None,
+        always: bytes = b"",
     ) -> None:
-        """Raises ConfigError without the C parser. Call it inside the event loop."""
+        """`always`: a header field of every response, as in `gateway.doors.reply.Client`. Call it inside the event loop. Raises
+        ConfigError without the C parser.
+        """
         assert_parser()
         if limits.field_length == limits.head.target_length:
             raise ConfigError("field_length equals target_length: what was too long could not be told apart")
@@ -447,6 +455,7 @@ class Listener(web.Server):
         self.on_refused: Final = on_refused
         self.on_failed: Final = on_failed
         self.plain: Final = plain
+        self.always: Final = always
         self._bound: list[asyncio.Server] = []
         self._coming: weakref.WeakKeyDictionary[GatewayProtocol, float] = weakref.WeakKeyDictionary()
         """Accepted, and in the middle of the TLS handshake: until when. Nobody tells when one fails."""

@@ -23,6 +23,11 @@ class Client(Protocol):
         """Whether the connection ends after this response, whatever it says itself."""
         ...
 
+    @property
+    def always(self) -> bytes:
+        """A header field that every response on the connection has, without its line end; empty for none."""
+        ...
+
     def send(self, data: bytes) -> None:
         """Send bytes without waiting. Raises ConnectionResetError when the client is gone."""
         ...
@@ -102,7 +107,7 @@ class Wire:
         # To HTTP/1.0 the end of the connection is the end of the body (RFC 9112 §6.3), and it wants to be told in other words.
         if not keep or not modern or client.leaving:
             self._close = True
-        data = self._head()
+        data = self._head(client.always)
         self._client = client
         if piece and not mute:
             self.bytes_out = len(piece)
@@ -136,14 +141,16 @@ class Wire:
         self._ended = True
         self._close = True
 
-    def whole(self) -> bytes:
-        """Head and body as bytes, for a connection that ends with them."""
+    def whole(self, always: bytes = b"") -> bytes:
+        """Head and body as bytes, for a connection that ends with them. `always` as in `Client`."""
         self._close = True
-        return self._head() + self.body
+        return self._head(always) + self.body
 
-    def _head(self) -> bytes:
+    def _head(self, always: bytes) -> bytes:
         lines = [b"HTTP/1.1 %d %b" % (self.status, self.reason)]
         lines += [b"%b: %b" % field for field in self.headers]
+        if always:
+            lines.append(always)
         if self._chunked:
             lines.append(b"Transfer-Encoding: chunked")
         elif self._length is not None and self.status >= _INFORMATIONAL and self.status != HTTPStatus.NO_CONTENT:
@@ -190,9 +197,9 @@ class WireResponse(web.StreamResponse):
         """End the body."""
         self.wire.finish()
 
-    def whole(self) -> bytes:
-        """Head and body as bytes, for a connection that ends with them."""
-        return self.wire.whole()
+    def whole(self, always: bytes = b"") -> bytes:
+        """Head and body as bytes, for a connection that ends with them. `always` as in `Client`."""
+        return self.wire.whole(always)
 
 
 def wire_of(reply: Reply, *, close: bool) -> Wire:

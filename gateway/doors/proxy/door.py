@@ -33,6 +33,7 @@ from gateway.doors.proxy.tunnel import TunnelExchange
 from gateway.doors.proxy.upstream import Upstream, UpstreamLimits
 from gateway.doors.reply import Wire, WireResponse, wire_of
 from gateway.doors.said import Says, client_of
+from gateway.doors.tls import HSTS
 from gateway.doors.trust import Fronts
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
@@ -90,6 +91,7 @@ class ProxyDoor:
         self._idp_runner: Final = web.AppRunner(idp[1], access_log=None) if idp else None
         self._fronts = fronts
         self._says = says
+        self._always: Final = ": ".join(HSTS).encode() if public_scheme == "https" else b""
         self._limits = limits
         self._upstreams: Final = {
             app.id: Upstream(app.upstream, limits=limits.upstream, clock=clock, tls=upstream_tls) for app in apps
@@ -136,7 +138,7 @@ class ProxyDoor:
             limits = self._limits.listener
             plain = _Plain(self, limits.head, fronted=fronted)
             self._listeners[fronted] = Listener(
-                handle, on_refused=self._head_refused, on_failed=self._failed, limits=limits, plain=plain
+                handle, on_refused=self._head_refused, on_failed=self._failed, limits=limits, plain=plain, always=self._always
             )
         return self._listeners[fronted]
 
@@ -217,7 +219,7 @@ class ProxyDoor:
         await say_continue(http, request)
         async with asyncio.timeout(self._limits.page_seconds):
             if own:
-                return _named(await self._portal(request, _cleaned(http, request, self._scheme)))
+                return self._named(await self._portal(request, _cleaned(http, request, self._scheme)))
             return await self._to_idp(http, request)
 
     def is_for_app(self, request: Request, *, reserved: bool) -> bool:
@@ -262,6 +264,14 @@ class ProxyDoor:
             return self._no(raw, request, decision)
         return await self._carry(Asked(client=client, content=None, fields=fields), decision, Exchange)
 
+    def _named(self, response: web.StreamResponse) -> web.StreamResponse:
+        """Add to a response of aiohttp's what all others have, and keep it from telling the world its version."""
+        if not response.prepared:
+            response.headers.setdefault("Server", "gateway")
+            if self._always:
+                response.headers[HSTS[0]] = HSTS[1]
+        return response
+
     async def _to_idp(self, http: web.BaseRequest, request: Request) -> web.StreamResponse:
         server = self._idp_runner.server if self._idp_runner is not None else None
         if server is None:
@@ -271,7 +281,7 @@ class ProxyDoor:
             response = await server.request_handler(inner)
         except web.HTTPException as answer:
             response = answer
-        _named(response)
+        self._named(response)
         # Prepared with the request that the application saw, so that its own signals run.
         await response.prepare(inner)
         await response.write_eof()
@@ -369,13 +379,6 @@ def _cleaned(http: web.BaseRequest, request: Request, scheme: str) -> web.BaseRe
     """The request for an application in this process: without the client's protected headers, and with the facts that we know."""
     headers = [(name, value) for name, value in request.headers if name.lower() != "expect"]
     return http.clone(headers=headers, scheme=scheme, remote=request.connection.peer_address)
-
-
-def _named(response: web.StreamResponse) -> web.StreamResponse:
-    """Keep aiohttp from telling the world its version."""
-    if not response.prepared:
-        response.headers.setdefault("Server", "gateway")
-    return response
 
 
 def create_proxy(
