@@ -174,17 +174,19 @@ with it, and counts once (RFC 6797 §7.1).
 def response_headers(headers: RawHeaders) -> RawHeaders:
     """Return an upstream's response fields as the client may see them, without framing, which the sender adds.
 
-    Removed: hop-by-hop fields and those that `Connection` lists, fields in the gateway's name, `Alt-Svc`,
-    `Strict-Transport-Security`, and a Set-Cookie that would plant one of the gateway's cookies. Everything else passes byte for
-    byte.
+    Removed: those that `passes_to_client` says no to, and those that `Connection` lists. Everything else passes byte for byte.
     """
     listed = {option.strip().lower() for name, value in headers if name.lower() == b"connection" for option in value.split(b",")}
-    result: RawHeaders = []
-    for name, value in headers:
-        lower, folded = name.lower(), fold(name.decode("latin-1"))
-        if lower == b"content-length" or folded in HOP_BY_HOP or lower in listed or lower in _NOT_FROM_APPS:
-            continue
-        if folded.startswith(_FORBIDDEN_REPLIES) or (lower == b"set-cookie" and _is_own(value.decode("latin-1"))):
-            continue
-        result.append((name, value))
-    return result
+    return [(name, value) for name, value in headers if name.lower() not in listed and passes_to_client(name, value)]
+
+
+def passes_to_client(name: bytes, value: bytes) -> bool:
+    """Whether a client may see this field of an upstream's response.
+
+    Not: hop-by-hop fields, Content-Length, fields in the gateway's name, `Alt-Svc`, `Strict-Transport-Security`, and a Set-Cookie
+    that would plant one of the gateway's cookies.
+    """
+    lower, folded = name.lower(), fold(name.decode("latin-1"))
+    if lower == b"content-length" or folded in HOP_BY_HOP or lower in _NOT_FROM_APPS:
+        return False
+    return not (folded.startswith(_FORBIDDEN_REPLIES) or (lower == b"set-cookie" and _is_own(value.decode("latin-1"))))

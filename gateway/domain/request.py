@@ -100,38 +100,44 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     host: str
 
 
-def parse_request(raw: RawRequest, limits: Limits = DEFAULT_LIMITS, fields: Fields | None = None) -> Request | Refusal:
+def parse_request(raw: RawRequest, limits: Limits = DEFAULT_LIMITS) -> Request | Refusal:
     """Return the canonical request, or why there is none. Never raises, never changes what it passes on.
 
-    `fields`: what `parse_fields` has said of the same fields on the same connection before.
     It does not check routes, sessions, cross-site use (`gateway.domain.site`), or the HTTP version, and it removes no header.
     """
+    return canonical(raw.method, raw.target, None, raw.headers, raw.connection, limits)
+
+
+def canonical(
+    method: str, target: str, fields: Fields | None, headers: Headers, connection: Connection, limits: Limits
+) -> Request | Refusal:
+    """Do what `parse_request` does; `fields` is what `parse_fields` has said before of the fields that `headers` come from."""
     # 1. The method is a plain upper-case token, and not one that makes a proxy do something else (RFC 9110 §9.1).
-    if not _METHOD.fullmatch(raw.method) or raw.method in _REFUSED_METHODS:
+    if not _METHOD.fullmatch(method) or method in _REFUSED_METHODS:
         return Refusal(reason=RefuseReason.METHOD, detail="a method that is never forwarded")
     # 2. The target has its one spelling (`gateway.domain.target`).
-    target = parse_target(raw.target, max_length=limits.target_length, max_segments=limits.segments)
-    if isinstance(target, Refusal):
-        return target
+    place = parse_target(target, max_length=limits.target_length, max_segments=limits.segments)
+    if isinstance(place, Refusal):
+        return place
     # 3. to 5. are about the fields.
-    checked = fields or parse_fields(raw.headers, raw.connection, limits)
+    checked = fields or parse_fields(headers, connection, limits)
     if isinstance(checked, Refusal):
         return checked
     # 6. Upgrades are complete WebSocket handshakes without a body, or refused (RFC 6455 §4.1).
     websocket = "upgrade" in checked.values
     if websocket:
-        refusal = _upgrade(raw.method, checked.values)
+        refusal = _upgrade(method, checked.values)
         if refusal is not None:
             return refusal
     return Request(
-        method=raw.method,
+        method=method,
         host=checked.host,
-        path=target.path,
-        query=target.query,
-        has_query=target.has_query,
-        segments=target.segments,
-        headers=raw.headers,
-        connection=raw.connection,
+        path=place.path,
+        query=place.query,
+        has_query=place.has_query,
+        segments=place.segments,
+        headers=headers,
+        connection=connection,
         websocket=websocket,
     )
 

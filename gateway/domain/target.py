@@ -17,6 +17,7 @@ So there is one spelling of each path here, and every other one is refused, neve
 `;` and `%3b` pass here: whether they may is the route's word, see `gateway.domain.route`.
 """
 
+import functools
 import re
 from typing import Final
 
@@ -58,18 +59,30 @@ def parse_target(text: str, *, max_length: int, max_segments: int) -> Target | R
     if not text.startswith("/"):
         return Refusal(reason=RefuseReason.TARGET_FORM, detail="the target does not begin with a slash (origin-form)")
     path, mark, query = text.partition("?")
-    if not _PATH.fullmatch(path):
-        return _bad_bytes(path, _PATH_BYTES, "path")
-    if not _QUERY.fullmatch(query):
+    well_formed, segments = _remembered(path) if len(path) <= _SHORT else _read_path(path)
+    if not well_formed and isinstance(segments, Refusal):
+        return segments
+    if query and not _QUERY.fullmatch(query):
         return _bad_bytes(query, _QUERY_BYTES, "query")
     if "%00" in query:
         return Refusal(reason=RefuseReason.TARGET_ENCODING, detail="an encoded NUL in the query")
-    segments = _segments(path)
     if isinstance(segments, Refusal):
         return segments
     if len(segments) > max_segments:
         return Refusal(reason=RefuseReason.TARGET_TOO_LONG, detail=f"the path has more than {max_segments} segments")
     return Target(path=path, query=query, has_query=bool(mark), segments=segments)
+
+
+def _read_path(path: str) -> tuple[bool, tuple[str, ...] | Refusal]:
+    """Whether the path holds nothing but what may stand in one; and its segments, or why there are none."""
+    if not _PATH.fullmatch(path):
+        return False, _bad_bytes(path, _PATH_BYTES, "path")
+    return True, _segments(path)
+
+
+_SHORT: Final = 256
+_remembered: Final = functools.lru_cache(maxsize=1024)(_read_path)
+"""Paths repeat. Queries, in which names and diagnoses are searched for, are not kept."""
 
 
 def _segments(path: str) -> tuple[str, ...] | Refusal:

@@ -90,7 +90,7 @@ class PlainHandler(Protocol):
         """Whether it answers this one; if not, aiohttp's parser reads it for the usual handler. Must not raise."""
         ...
 
-    async def answer(self, request: PlainRequest) -> Wire:
+    def answer(self, request: PlainRequest) -> Awaitable[Wire]:
         """Answer, or return what has been answered already."""
         ...
 

@@ -7,7 +7,6 @@ from typing import Final, Protocol
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from gateway.domain.headers import RawHeaders
 from gateway.doors.contract import Reply
 
 _BODYLESS: Final = frozenset({204, 304})
@@ -53,7 +52,7 @@ class Wire:
         "_mute",
         "body",
         "bytes_out",
-        "headers",
+        "fields",
         "reason",
         "status",
     )
@@ -62,14 +61,15 @@ class Wire:
         self,
         *,
         status: int,
-        headers: RawHeaders,
+        fields: bytes = b"",
         reason: bytes | None = None,
         length: int | None = 0,
         body: bytes = b"",
         close: bool = False,
     ) -> None:
+        """`fields` are field lines with their line ends, without framing."""
         self.status: Final = status
-        self.headers: Final = headers
+        self.fields: Final = fields
         self.reason: Final = _phrase(status) if reason is None else reason
         self.body: Final = body
         """What is sent with the head when nobody calls `begin` with something else."""
@@ -147,18 +147,14 @@ class Wire:
         return self._head(always) + self.body
 
     def _head(self, always: bytes) -> bytes:
-        lines = [b"HTTP/1.1 %d %b" % (self.status, self.reason)]
-        lines += [b"%b: %b" % field for field in self.headers]
-        if always:
-            lines.append(always)
+        more = always + b"\r\n" if always else b""
         if self._chunked:
-            lines.append(b"Transfer-Encoding: chunked")
+            more += b"Transfer-Encoding: chunked\r\n"
         elif self._length is not None and self.status >= _INFORMATIONAL and self.status != HTTPStatus.NO_CONTENT:
-            lines.append(b"Content-Length: %d" % self._length)
+            more += b"Content-Length: %d\r\n" % self._length
         if self._close and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
-            lines.append(b"Connection: close")
-        lines.append(b"\r\n")
-        return b"\r\n".join(lines)
+            more += b"Connection: close\r\n"
+        return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (self.status, self.reason, self.fields, more)
 
 
 class WireResponse(web.StreamResponse):
@@ -168,13 +164,12 @@ class WireResponse(web.StreamResponse):
         self,
         *,
         status: int = 200,
-        headers: RawHeaders | None = None,
         body: bytes = b"",
         close: bool = False,
         wire: Wire | None = None,
     ) -> None:
         """Of a `wire`, or of what to make one of."""
-        self.wire: Final = wire or Wire(status=status, headers=headers or [], length=len(body), body=body, close=close)
+        self.wire: Final = wire or Wire(status=status, length=len(body), body=body, close=close)
         super().__init__(status=self.wire.status)
 
     @property
@@ -208,7 +203,8 @@ def wire_of(reply: Reply, *, close: bool) -> Wire:
     if any(set(name + value) & _BREAKERS for name, value in headers):
         raise ValueError("a header field of ours holds a line break")
     headers.append((b"Date", formatdate(usegmt=True).encode("ascii")))
-    return Wire(status=reply.status, headers=headers, length=len(reply.body), body=reply.body, close=close)
+    fields = b"".join(b"%b: %b\r\n" % field for field in headers)
+    return Wire(status=reply.status, fields=fields, length=len(reply.body), body=reply.body, close=close)
 
 
 def from_reply(reply: Reply, *, close: bool) -> WireResponse:

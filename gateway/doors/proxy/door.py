@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 import msgspec
@@ -20,7 +20,7 @@ from gateway.domain.connection import Connection
 from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
 from gateway.domain.headers import strip_client
 from gateway.domain.reason import RefuseReason, UnavailableReason, UpstreamProblem
-from gateway.domain.request import Fields, Headers, Limits, RawRequest, Refusal, Request, parse_fields, parse_request
+from gateway.domain.request import Fields, Headers, Limits, RawRequest, Refusal, Request, canonical, parse_fields, parse_request
 from gateway.domain.route import RESERVED_SEGMENT, App
 from gateway.domain.site import cross_site
 from gateway.doors.connection import connection_of, record_server_names
@@ -96,9 +96,14 @@ class ProxyDoor:
         self._upstreams: Final = {
             app.id: Upstream(app.upstream, limits=limits.upstream, clock=clock, tls=upstream_tls) for app in apps
         }
-        self._exchanges = Exchanges()
+        self._exchanges = Exchanges(clock)
         self._around = Surroundings(
-            pipeline=pipeline, present=present, limits=limits.upstream, body_seconds=limits.body_seconds, clock=clock
+            pipeline=pipeline,
+            present=present,
+            limits=limits.upstream,
+            body_seconds=limits.body_seconds,
+            clock=clock,
+            exchanges=self._exchanges,
         )
         self._listeners: dict[bool, Listener] = {}
         """By whether they are for fronts: what a front may say counts on no other."""
@@ -243,26 +248,22 @@ class ProxyDoor:
         asked = Asked(client=http.protocol, content=http.content, modern=http.version >= (1, 1), keep=http.keep_alive)
         return await self._carry(asked, decision, TunnelExchange if request.websocket else Exchange)
 
-    async def _carry(self, asked: Asked, allow: Allow, kind: type[Exchange]) -> Wire:
-        upstream = self._upstreams[allow.route.app]
-        exchange = kind(asked, allow, upstream=upstream, authority=self.authority(allow.request.host), around=self._around)
-        self._exchanges.add(exchange)
-        try:
-            return await exchange.run()
-        finally:
-            self._exchanges.discard(exchange)
+    def _carry(self, asked: Asked, allow: Allow, kind: type[Exchange]) -> Awaitable[Wire]:
+        authority = self.authority(allow.request.host)
+        return kind(asked, allow, upstream=self._upstreams[allow.route.app], authority=authority, around=self._around).run()
 
     def _no(self, raw: RawRequest, request: Request, decision: Decision, form: list[tuple[str, str]] | None = None) -> Wire:
         reply = self._present.reply(decision, request=request, raw=raw, form=form)
         # After a refusal, or a "no" to an upgrade, nothing that follows on the connection is believed to be a request.
         return wire_of(reply, close=isinstance(decision, Refuse) or request.websocket)
 
-    async def answer_plain(self, client: GatewayProtocol, raw: RawRequest, request: Request, fields: bytes) -> Wire:
+    async def answer_plain(self, plain: PlainRequest, request: Request, fields: bytes) -> Wire:
         """Decide and carry a request to an application that has no body; `fields` are what it gets of the client's."""
         decision = await self._pipeline.decide(request, DOOR)
-        if not isinstance(decision, Allow):
-            return self._no(raw, request, decision)
-        return await self._carry(Asked(client=client, content=None, fields=fields), decision, Exchange)
+        if isinstance(decision, Allow):
+            return await self._carry(Asked(client=plain.client, content=None, fields=fields), decision, Exchange)
+        raw = RawRequest(method=plain.method, target=plain.raw_path, headers=plain.headers, connection=request.connection)
+        return self._no(raw, request, decision)
 
     def _named(self, response: web.StreamResponse) -> web.StreamResponse:
         """Add to a response of aiohttp's what all others have, and keep it from telling the world its version."""
@@ -332,8 +333,7 @@ class _Plain:
             known = request.client.memory = self._know(request)
             if known is None:
                 return False
-        raw = RawRequest(method=request.method, target=request.raw_path, headers=known.stripped, connection=known.connection)
-        parsed = parse_request(raw, self._limits, known.fields)
+        parsed = canonical(request.method, request.raw_path, known.fields, known.stripped, known.connection, self._limits)
         if isinstance(parsed, Refusal) or not self._door.is_for_app(parsed, reserved=False):
             return False
         request.parsed = parsed
@@ -356,13 +356,12 @@ class _Plain:
             for_application=client_fields(stripped, connection, self._door.authority(fields.host)),
         )
 
-    async def answer(self, request: PlainRequest) -> Wire:
+    def answer(self, request: PlainRequest) -> Awaitable[Wire]:
         """Answer one that was taken."""
         known, parsed = request.client.memory, request.parsed
-        if not isinstance(known, _Known) or not isinstance(parsed, Request):
+        if not isinstance(known, _Known) or parsed is None:
             raise TypeError("a request that was not taken")
-        raw = RawRequest(method=request.method, target=request.raw_path, headers=request.headers, connection=known.connection)
-        return await self._door.answer_plain(request.client, raw, parsed, known.for_application)
+        return self._door.answer_plain(request, parsed, known.for_application)
 
     def failed(self, request: PlainRequest, error: Exception) -> Wire:
         """Say that something of ours is broken."""

@@ -15,7 +15,6 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from gateway.domain.decision import Allow
-from gateway.domain.headers import RawHeaders, response_headers
 from gateway.domain.reason import UpstreamProblem
 from gateway.domain.request import Request
 from gateway.doors.contract import Pipeline, Present
@@ -46,6 +45,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     limits: UpstreamLimits
     body_seconds: float
     clock: Clock
+    exchanges: "Exchanges"
 
 
 class Asked(msgspec.Struct, kw_only=True):
@@ -65,30 +65,30 @@ class Asked(msgspec.Struct, kw_only=True):
 class Exchange:
     """Carries one allowed request. Use once: `run`, and from outside `end`."""
 
+    problem = UpstreamProblem.NONE
+    status = 0
+    bytes_in = 0
+    bytes_out = 0
+    response: Wire | None = None
+    connection: UpstreamConnection | None = None
+    due: float = _NEVER
+    """When what is being waited for is late, on the monotonic clock."""
+    _ended = False
+    _watching: "asyncio.Task[None] | None" = None
+    _uploading: "asyncio.Task[bool] | None" = None
+    _to_client = False
+    """Whether it is the client that is being waited for."""
+
     def __init__(self, asked: Asked, allow: Allow, *, upstream: Upstream, authority: str, around: Surroundings) -> None:
         self.asked: Final = asked
         self.client: Final = asked.client
         self.allow: Final = allow
         self.request: Final[Request] = allow.request
         self.limits: Final = around.limits
-        self.problem = UpstreamProblem.NONE
-        self.status = 0
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.response: Wire | None = None
-        self.connection: UpstreamConnection | None = None
-        self.began: float = asyncio.get_running_loop().time()
-        self.due: float = _NEVER
-        """When what is being waited for is late, on the event loop's clock."""
+        self.began: float = around.clock.monotonic()
         self._upstream = upstream
         self._authority = authority
         self._around = around
-        self._started = around.clock.monotonic()
-        self._ended = False
-        self._watching: asyncio.Task[None] | None = None
-        self._uploading: asyncio.Task[bool] | None = None
-        self._to_client = False
-        """Whether it is the client that is being waited for."""
 
     # ---- frame: watch, record, clean up
 
@@ -97,34 +97,14 @@ class Exchange:
 
         Raises ClientBodyError when the client's body was malformed and nothing was sent yet.
         """
-        client = self.client
+        client, exchanges = self.client, self._around.exchanges
         client.on_lost = self._client_lost
+        exchanges.add(self)
         try:
-            return await self._guarded()
-        finally:
-            client.on_lost = None
-            for task in (self._watching, self._uploading):
-                if task is not None:
-                    task.cancel()
-            if self.connection is not None:
-                self._upstream.release(self.connection, reusable=False)
-            if self.response is not None:
-                self.bytes_out = max(self.bytes_out, self.response.bytes_out)
-            self._around.pipeline.completed(
-                self.allow,
-                status=self.status,
-                bytes_in=self.bytes_in,
-                bytes_out=self.bytes_out,
-                started=self._started,
-                problem=self.problem,
-            )
-
-    async def _guarded(self) -> Wire:
-        if self.client.transport is None:  # it left while we decided
-            self.end(UpstreamProblem.CLIENT_GONE)
-            return self._stopped()
-        try:
-            return await self.carry()
+            if client.transport is None:  # it left while we decided
+                self.end(UpstreamProblem.CLIENT_GONE)
+            else:
+                return await self.carry()
         except UpstreamError as error:
             return self._failed(error)
         except asyncio.CancelledError:
@@ -144,7 +124,29 @@ class Exchange:
                 raise
             logger.exception("decision %s: unexpected error in the middle of a response", self.allow.id)
             self.end(UpstreamProblem.RESET)
+        finally:
+            client.on_lost = None
+            exchanges.discard(self)
+            self._clean_up()
         return self._stopped()
+
+    def _clean_up(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._uploading is not None:
+            self._uploading.cancel()
+        if self.connection is not None:
+            self._upstream.release(self.connection, reusable=False)
+        if self.response is not None:
+            self.bytes_out = max(self.bytes_out, self.response.bytes_out)
+        self._around.pipeline.completed(
+            self.allow,
+            status=self.status,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            started=self.began,
+            problem=self.problem,
+        )
 
     def tick(self, now: float) -> None:
         """Look at the clock: begin to watch, or end what is late."""
@@ -213,7 +215,7 @@ class Exchange:
 
     def _stopped(self) -> Wire:
         if self.response is None:
-            self.response = Wire(status=502, headers=[], close=True)
+            self.response = Wire(status=502, close=True)
         self.response.give_up()
         return self.response
 
@@ -221,8 +223,23 @@ class Exchange:
 
     async def carry(self) -> Wire:
         """Send the request, then stream the response. Overridden for WebSockets."""
-        framing, has_body = self._request_framing() if self.asked.content is not None else ((), False)
-        return await self.stream(await self._ask(self.head(framing), has_body=has_body))
+        asked = self.asked
+        if asked.content is not None:
+            framing, has_body = self._request_framing()
+            return await self.stream(await self._ask(self.head(framing), has_body=has_body))
+        connection = self._upstream.kept()
+        if connection is None:
+            return await self.stream(await self._ask(self.head(), has_body=False))
+        # The usual case, with few steps: a request without a body on a kept connection.
+        self.connection = connection
+        head = self.head()
+        try:
+            connection.send(head)
+            self.wait(self.limits.response_seconds)
+            answer = self._expected(await connection.read_head(self.request.method))
+        except UpstreamError as error:
+            answer = await self._again(connection, head, error)
+        return await self.stream(answer)
 
     def _request_framing(self) -> tuple[tuple[tuple[str, str], ...], bool]:
         length = self.request.header("content-length")
@@ -256,9 +273,15 @@ class Exchange:
             connection.send(head)
             return await self._answer_to_body(connection) if has_body else await self.wait_for_head(connection)
         except UpstreamError as error:
-            died_idle = connection.used and connection.silent and error.problem is UpstreamProblem.RESET
-            if self._ended or not repeatable or not died_idle:
+            if not repeatable:
                 raise
+            return await self._again(connection, head, error)
+
+    async def _again(self, connection: UpstreamConnection, head: bytes, error: UpstreamError) -> ResponseHead:
+        """Ask once more on a new connection, if the first one had died before it was used; otherwise raise the error."""
+        died_idle = connection.used and connection.silent and error.problem is UpstreamProblem.RESET
+        if self._ended or not died_idle:
+            raise error
         self._upstream.release(connection, reusable=False)
         connection = await self.connect(fresh=True)
         connection.send(head)
@@ -266,7 +289,7 @@ class Exchange:
 
     def wait(self, seconds: float | None, *, client: bool = False) -> None:
         """Note how long what follows may take (None: for ever), and whether it is the client that is waited for."""
-        self.due = _NEVER if seconds is None else asyncio.get_running_loop().time() + seconds
+        self.due = _NEVER if seconds is None else self._around.clock.monotonic() + seconds
         self._to_client = client
 
     async def wait_for_head(self, connection: UpstreamConnection) -> ResponseHead:
@@ -349,7 +372,7 @@ class Exchange:
         self.response = response = Wire(
             status=head.status,
             reason=head.reason,
-            headers=response_headers(head.headers),
+            fields=head.passed,
             length=head.length if head.framing in {"length", "none"} else None,
             close=not self._client_may_go_on(),
         )
@@ -357,7 +380,7 @@ class Exchange:
         first = body.ready()
         response.begin(self.client, method=self.request.method, modern=asked.modern, keep=asked.keep, piece=first, last=body.done)
         if not body.done:
-            await self._rest(body, response, None if _is_event_stream(head.headers) else self.limits.stall_seconds)
+            await self._rest(body, response, None if head.events else self.limits.stall_seconds)
         if self.client.slow:
             self.wait(self.limits.stall_seconds, client=True)
             await self.client.drained()
@@ -384,7 +407,8 @@ class Exchange:
 class Exchanges:
     """All open exchanges of a door, and the one timer for all of them."""
 
-    def __init__(self, every_seconds: float = 0.1) -> None:
+    def __init__(self, clock: Clock, every_seconds: float = 0.1) -> None:
+        self._clock = clock
         self._every: Final = every_seconds
         self._open: set[Exchange] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -400,8 +424,7 @@ class Exchanges:
         self._open.discard(exchange)
 
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        loop, now = asyncio.get_running_loop(), self._clock.monotonic()
         for exchange in list(self._open):
             exchange.tick(now)
         self._timer = loop.call_later(self._every, self._look) if self._open else None
@@ -415,10 +438,3 @@ class Exchanges:
 def _look(task: "asyncio.Task[Any]") -> None:
     if not task.cancelled():
         task.exception()
-
-
-def _is_event_stream(headers: RawHeaders) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.lower().partition(b";")[0].strip() == b"text/event-stream"
-        for name, value in headers
-    )

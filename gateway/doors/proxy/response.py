@@ -13,14 +13,25 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.domain.headers import RawHeaders
+from gateway.domain.headers import passes_to_client
 
 _STATUS: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ALLOWED: Final = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
-_SHORT: Final = 64
+_SHORT: Final = 128
+_LONGEST_STATUS: Final = 1_000
+_SECRET: Final = frozenset({b"set", b"Set", b"SET"})
 _FRAMES: Final = 1
 _CONNECTION: Final = 2
+_EVENTS: Final = 3
+_KINDS: Final = {
+    b"content-length": _FRAMES,
+    b"transfer-encoding": _FRAMES,
+    b"connection": _CONNECTION,
+    b"content-type": _EVENTS,
+}
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_USUAL_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _WEBSOCKET_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -40,78 +51,115 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int
     reason: bytes
-    headers: RawHeaders
+    passed: bytes
+    """The field lines that the client may see, with their line ends, byte for byte and without framing."""
     framing: Framing
     length: int | None
     """Of the body with framing `length`; with `none` what a HEAD's reply says of the body that it does not have."""
     reusable: bool
     """Whether the connection may carry another request after this body."""
+    events: bool
+    """Whether the body is a stream of events, which may be silent for ever."""
+    block: bytes
+    """All of the head."""
 
     def values(self, name: bytes) -> list[bytes]:
         """The values of a field, by name in lower case."""
-        return [value for key, value in self.headers if key.lower() == name]
+        fields = (line.partition(b":") for line in self.block.split(b"\r\n")[1:])
+        return [value.strip(b" \t") for key, _, value in fields if key.lower() == name]
 
 
 def parse_head(block: bytes, *, method: str) -> ResponseHead:
     """Read a head that ends in an empty line (included). `method` is the request's. Raises ResponseError (RFC 9112 §4 to §6)."""
     lines = block.split(b"\r\n")
-    first = _STATUS.fullmatch(lines[0])
+    first = _status(lines[0])
     if first is None:
         raise ResponseError("the status line is malformed")
     if len(lines) > MAX_FIELDS + 3:
         raise ResponseError("there are too many header fields")
-    # Every CR and LF belongs to a line end, and no other control character is there.
-    if len(block.translate(None, _ALLOWED)) != 2 * len(lines) - 2:
-        raise ResponseError("a header field is malformed")
-    headers: RawHeaders = []
-    framed = False
-    close = False
+    modern, status, reason = first
+    passed = []
+    framing_lines: list[bytes] = []
+    connection_lines: list[bytes] = []
+    events = False
     for line in lines[1:-2]:
-        name, colon, value = line.partition(b":")
-        kind = _kind(name)
-        if not colon or kind is None:
+        # Applications repeat most of their lines; cookies are not kept longer than needed.
+        read = _remembered(line) if len(line) <= _SHORT and line[:3] not in _SECRET else _read(line)
+        if read is None:
             raise ResponseError("a header field is malformed")
-        value = value.strip(b" \t")
-        headers.append((name, value))
-        if kind:
-            framed = framed or kind == _FRAMES
-            close = close or (kind == _CONNECTION and b"close" in {option.strip().lower() for option in value.split(b",")})
-    status = int(first[2])
-    modern = first[1] == b"1"
-    framing, length = _framing(status, method, headers if framed else [], modern=modern)
-    reusable = modern and not close and framing != "close"
-    return ResponseHead(status=status, reason=first[3] or b"", headers=headers, framing=framing, length=length, reusable=reusable)
+        text, kind = read
+        if text:
+            passed.append(text)
+        if kind == _FRAMES:
+            framing_lines.append(line)
+        elif kind == _CONNECTION:
+            connection_lines.append(line)
+        elif kind == _EVENTS:
+            events = True
+    options = _options(connection_lines) if connection_lines else _NO_OPTIONS
+    if not options <= _USUAL_OPTIONS:
+        passed = [text for text in passed if text.partition(b":")[0].lower() not in options]
+    framing, length = _framing(status, method, framing_lines, modern=modern)
+    return ResponseHead(
+        status=status,
+        reason=reason,
+        passed=b"".join(passed),
+        framing=framing,
+        length=length,
+        reusable=modern and b"close" not in options and framing != "close",
+        events=events,
+        block=block,
+    )
 
 
-def _kind(name: bytes) -> int | None:
-    """What a field's name means for the message's end; None when it is no name (RFC 9110 §5.6.2)."""
-    if len(name) > _SHORT:
-        return 0 if _TOKEN.fullmatch(name) else None
-    return _kind_of_short(name)
+@functools.lru_cache(maxsize=256)
+def _status(line: bytes) -> tuple[bool, int, bytes] | None:
+    """Whether it is HTTP/1.1, the status and the reason; None for what is no status line."""
+    found = _STATUS.fullmatch(line[:_LONGEST_STATUS])
+    return (found[1] == b"1", int(found[2]), found[3] or b"") if found is not None else None
 
 
-@functools.lru_cache(maxsize=1024)
-def _kind_of_short(name: bytes) -> int | None:
-    if not _TOKEN.fullmatch(name):
+def _read(line: bytes) -> tuple[bytes, int] | None:
+    """What the client may see of a field line (empty: nothing), and what it means; None when it is malformed (RFC 9112 §5)."""
+    name, colon, value = line.partition(b":")
+    if not colon or not _TOKEN.fullmatch(name) or value.translate(None, _ALLOWED):
         return None
-    return {b"content-length": _FRAMES, b"transfer-encoding": _FRAMES, b"connection": _CONNECTION}.get(name.lower(), 0)
+    value = value.strip(b" \t")
+    kind = _KINDS.get(name.lower(), 0)
+    if kind == _EVENTS and value.lower().partition(b";")[0].strip() != b"text/event-stream":
+        kind = 0
+    return (b"%b: %b\r\n" % (name, value) if passes_to_client(name, value) else b""), kind
 
 
-def _framing(status: int, method: str, headers: RawHeaders, *, modern: bool) -> tuple[Framing, int | None]:
-    codings = [value.strip().lower() for name, value in headers if name.lower() == b"transfer-encoding"]
-    lengths = [value for name, value in headers if name.lower() == b"content-length"]
-    if codings and lengths:
+_remembered: Final = functools.lru_cache(maxsize=2048)(_read)
+
+
+def _options(lines: list[bytes]) -> frozenset[bytes]:
+    return frozenset(option.strip().lower() for line in lines for option in line.partition(b":")[2].split(b","))
+
+
+def _framing(status: int, method: str, lines: list[bytes], *, modern: bool) -> tuple[Framing, int | None]:
+    length: bytes | None = None
+    coding: bytes | None = None
+    for line in lines:
+        name, _, value = line.partition(b":")
+        value = value.strip(b" \t")
+        if name.lower() == b"content-length":
+            if length is not None or not _LENGTH.fullmatch(value):
+                raise ResponseError("its Content-Length is not one decimal number")
+            length = value
+        elif coding is not None or value.lower() != b"chunked" or not modern:
+            raise ResponseError("it has a transfer coding other than chunked")
+        else:
+            coding = value
+    if coding is not None and length is not None:
         raise ResponseError("it has Content-Length together with Transfer-Encoding")
-    if codings and (codings != [b"chunked"] or not modern):
-        raise ResponseError("it has a transfer coding other than chunked")
-    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
-        raise ResponseError("its Content-Length is not one decimal number")
-    length = int(lengths[0]) if lengths else None
+    size = int(length) if length is not None else None
     if method == "HEAD" or status < 200 or status in {204, 304}:  # noqa: PLR2004  informational; no content; not modified
-        return "none", length
-    if codings:
+        return "none", size
+    if coding is not None:
         return "chunked", None
-    return ("length", length) if lengths else ("close", None)
+    return ("length", size) if size is not None else ("close", None)
 
 
 class Chunks:

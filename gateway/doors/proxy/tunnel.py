@@ -7,7 +7,6 @@ the application's.
 import asyncio
 from typing import Final
 
-from gateway.domain.headers import response_headers
 from gateway.domain.reason import UpstreamProblem
 from gateway.doors.proxy.exchange import Exchange
 from gateway.doors.proxy.response import ResponseError, ResponseHead, check_switch
@@ -84,11 +83,9 @@ class TunnelExchange(Exchange):
             return await self.stream(head)
         self._check(head)
         client = self.client
-        own = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
+        own = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
         self.status = 101
-        self.response = response = Wire(
-            status=101, reason=head.reason, headers=[*response_headers(head.headers), *own], close=True
-        )
+        self.response = response = Wire(status=101, reason=head.reason, fields=head.passed + own, close=True)
         response.begin(client, method="GET", piece=b"", last=False)
         self.wait(None)
         self._frames = FrameCounter()

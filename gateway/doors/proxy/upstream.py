@@ -181,8 +181,11 @@ class UpstreamConnection(asyncio.Protocol):
         """
         for _ in range(MAX_INFORMATIONAL):
             while (end := self._buffer.find(_END)) < 0 and len(self._buffer) <= MAX_HEAD:
-                if not await self._more(head=True):
-                    raise UpstreamError(UpstreamProblem.RESET, "the application closed the connection")
+                if self._ended:
+                    raise self._error or UpstreamError(UpstreamProblem.RESET, "the application closed the connection")
+                await self._arrival(head=True)
+            if self._error is not None:
+                raise self._error
             if not 0 <= end <= MAX_HEAD:
                 raise UpstreamError(UpstreamProblem.PROTOCOL, "the response's head is too large")
             block, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
@@ -206,25 +209,23 @@ class UpstreamConnection(asyncio.Protocol):
     async def read(self) -> bytes:
         """Return what has arrived, at least a byte; empty at the end of the connection. Raises UpstreamError."""
         while not self._buffer:
-            if not await self._more():
+            if self._error is not None:
+                raise self._error
+            if self._ended:
                 return b""
-        return self.take()
-
-    async def _more(self, *, head: bool = False) -> bool:
-        """Wait until there is more in the buffer (with `head`: a whole head); False at the end of the connection."""
+            await self._arrival(head=False)
         if self._error is not None:
             raise self._error
-        if self._ended:
-            return False
+        return self.take()
+
+    def _arrival(self, *, head: bool) -> "asyncio.Future[None]":
+        """Something to wait for: more bytes (with `head`: a whole head), the end, or an error."""
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
         self._wants_head = head
         waiter = self._waiter = self._loop.create_future()
-        await waiter
-        if self._error is not None:
-            raise self._error
-        return bool(self._buffer) or not self._ended
+        return waiter
 
     def fail(self, error: UpstreamError) -> None:
         """Give whoever waits here an error, and end the connection."""
