@@ -37,7 +37,7 @@ def made(folder: Path, *change: str, section: str = DOOR, **options: Any) -> dic
     text = MINIMAL.replace("trusted_uids = [33]", f"trusted_uids = [33]{TELLS}") + section
     if change:
         assert change[0] in text
-        text = text.replace(*change)
+        text = text.replace(change[0], change[1])
     made: dict[str, Any] = json.loads(render(load_config(write_config(folder, text), {}), Options(**options)))
     return made
 
@@ -149,10 +149,9 @@ def example(folder: Path) -> Path:
     text = (ROOT / "deploy" / "gateway.toml").read_text("utf-8")
     for header, block in (("[server.front]", front), ("[[doors]]", door)):
         # A section ends where a line is empty.
-        text, count = re.subn(
-            rf"^{re.escape(header)}\n(?:.+\n)+", lambda _, block=block: block, text, count=1, flags=re.MULTILINE
-        )
-        assert count == 1
+        old = re.search(rf"^{re.escape(header)}\n(?:.+\n)+", text, re.MULTILINE)
+        assert old is not None
+        text = text.replace(old[0], block)
     path = folder / "gateway.toml"
     path.write_text(text, "utf-8")
     return path
