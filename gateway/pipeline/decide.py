@@ -40,24 +40,20 @@ from gateway.domain.route import Match, RouteTable
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.ids import new_id
-from gateway.kernel.recent import Recent
-from gateway.pipeline.gather import gather, target_facts
+from gateway.pipeline.finder import Finder, Found
+from gateway.pipeline.gather import gather
 from gateway.pipeline.outgoing import Outgoing
 from gateway.pipeline.records import decision_record, recorded_facts, source_of, timestamp
 from gateway.pipeline.streams import Streams, StreamWatch
 from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
-from gateway.policy.facts import Facts, TargetFacts
+from gateway.policy.facts import Facts
 from gateway.policy.remedy import Outcomes, find_remedy
 from gateway.ports import AuditLog, Missing, PostureSource, SessionStore
 
 logger = logging.getLogger(__name__)
 
 SYNCED_ACTIONS: Final = frozenset({"write", "delete", "export", "administer"})
-MAX_LINES: Final = 4096
-"""Request lines whose route is remembered."""
-MAX_LINE: Final = 512
-"""Characters; the route of a longer line is looked for each time."""
 _STORES: Final = frozenset({UnavailableReason.SESSION_STORE, UnavailableReason.DEVICE_REGISTRY})
 """A `StoreUnavailable` names its store in `where` with one of these; anything else counts as the session store."""
 _MISSING: Final = {
@@ -95,13 +91,6 @@ class _Draft:
         self.bundle = bundle
 
 
-class _Found(msgspec.Struct):
-    """The route of a request line, and what it means to the policies."""
-
-    match: Match
-    target: TargetFacts
-
-
 class Pipeline:
     """Decides requests and keeps open streams under their decision."""
 
@@ -120,7 +109,7 @@ class Pipeline:
         outcomes: Outcomes,
     ) -> None:
         """`outcomes`: what the steps of a remedy yield at this hospital."""
-        self._routes = routes
+        self._finder = Finder(routes)
         self._sessions = sessions
         self._posture = posture
         self._policies = policies
@@ -130,7 +119,6 @@ class Pipeline:
         self._timezone = timezone
         self._clock = clock
         self._outcomes = outcomes
-        self._lines: Recent[tuple[str, str, str, str, bool], _Found] = Recent(MAX_LINES)
         self._answers = AnswerCache(policies.current)
         self.streams: Final = Streams(self.recheck, sessions)
 
@@ -192,7 +180,7 @@ class Pipeline:
 
     async def _decide(self, decision_id: str, request: Request) -> _Draft:
         # 1. The request finds its route, once.
-        found = self._find(request)
+        found = self._finder.find(request)
         if isinstance(found, RefuseReason):
             return _Draft(Refuse(id=decision_id, reason=found))
         match = found.match
@@ -211,7 +199,7 @@ class Pipeline:
         return await self._judge(decision_id, request, found, handle)
 
     async def _decide_again(self, allow: Allow) -> _Draft:
-        found = self._find(allow.request)
+        found = self._finder.find(allow.request)
         if isinstance(found, RefuseReason):
             return _Draft(Refuse(id=allow.id, reason=found))
         session = await self._sessions.get(allow.handle.session.id, self._clock.now())
@@ -222,23 +210,7 @@ class Pipeline:
         handle = Handle(session=session, host=allow.handle.host, generation=allow.handle.generation)
         return await self._judge(allow.id, allow.request, found, handle, stream=True)
 
-    def _find(self, request: Request) -> "_Found | RefuseReason":
-        """The route of a request. The same line finds the same route again: the table never changes."""
-        line = (request.host, request.path, request.query, request.method, request.websocket)
-        found = self._lines.get(line)
-        if found is not None:
-            return found
-        match = self._routes.find(request)
-        if isinstance(match, RefuseReason):
-            return match
-        found = _Found(match, target_facts(match))
-        if len(request.path) + len(request.query) <= MAX_LINE:
-            self._lines.put(line, found)
-        return found
-
-    async def _judge(
-        self, decision_id: str, request: Request, found: "_Found", handle: Handle, *, stream: bool = False
-    ) -> _Draft:
+    async def _judge(self, decision_id: str, request: Request, found: Found, handle: Handle, *, stream: bool = False) -> _Draft:
         match = found.match
         # 3. The device is what it can prove on this very request.
         posture = await self._posture.observe(request.connection, handle)
