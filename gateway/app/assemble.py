@@ -86,7 +86,7 @@ async def open_gateway(
         await lifecycle(log, clock, "gateway.started", {"config": str(config.file), "slot": str(slot), **named})
         stack.push_async_callback(lifecycle, log, clock, "gateway.stopped", {})
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        parts = await _assemble(config, clock, log, failed, sockets, stack)
+        parts = await _assemble(config, clock, log, failed, sockets, slot, stack)
         yield parts
 
 
@@ -108,6 +108,7 @@ async def _assemble(
     log: DiskAuditLog,
     failed: "asyncio.Future[None]",
     sockets: Sockets | None,
+    slot: int,
     stack: contextlib.AsyncExitStack,
 ) -> Gateway:
     sessions, one_time = await _session_stores(config, clock, stack)
@@ -128,6 +129,7 @@ async def _assemble(
             config.console.host,
             clock=clock,
             log=log,
+            slot=slot,
             sessions=sessions,
             devices=devices,
             holder=holder,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from aiohttp import web
 
 from gateway.audit.export import export_csv, export_jsonl
+from gateway.audit.others import OtherLogs
 from gateway.audit.query import Filters
 from gateway.audit.writer import DiskAuditLog
 from gateway.config import Config
@@ -31,6 +32,7 @@ async def open_console(
     *,
     clock: Clock,
     log: DiskAuditLog,
+    slot: int,
     sessions: SessionStore,
     devices: DeviceRegistry,
     holder: PolicyHolder,
@@ -71,6 +73,7 @@ async def open_console(
         devices=devices,
         audit=log,
         feed=log,
+        others=OtherLogs(config.audit.dir, slot),
         policies=in_force,
         export=export,
         end_at_provider=provider.store.sessions.revoke if provider is not None else None,

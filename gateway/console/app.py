@@ -46,7 +46,7 @@ def create_console(parts: ConsoleParts) -> web.Application:
     site = Site(Path(__file__).parent, parts.front, verify, failures, {"simulated": parts.simulated})
     app = site.application()
     recorder = Recorder(parts.audit, parts.clock)
-    console = _Console(site, parts, recorder, LiveDecisions(app, site, parts.feed, parts.zone))
+    console = _Console(site, parts, recorder, LiveDecisions(app, site, parts.feed, parts.others, parts.zone))
     changes = Changes(site, parts, recorder)
     app.middlewares.append(console.overseers_only)
     app.router.add_get("/", console.home)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta, timezone
 from typing import Final, Literal, Protocol
 
@@ -28,6 +29,27 @@ class Feed(Protocol):
 
     def subscribe(self, listener: Callable[[int, Record], None]) -> Callable[[], None]:
         """Call `listener(index, record)` of each new record, in the event loop's thread; returns the unsubscriber."""
+        ...
+
+
+class Others(Protocol):
+    """The logs of the processes beside this one (`gateway.audit.others`)."""
+
+    @property
+    def slot(self) -> int:
+        """Which log is this process's own."""
+        ...
+
+    def following(self) -> AbstractAsyncContextManager[None]:
+        """Follow them meanwhile; only inside do the two below know anything."""
+        ...
+
+    def recent(self, count: int) -> list[tuple[int, int, Record]]:
+        """Return the newest records as (slot, index, record), at most `count` of each log."""
+        ...
+
+    def subscribe(self, listener: Callable[[int, int, Record], None]) -> Callable[[], None]:
+        """Call `listener(slot, index, record)` of each new record, in the event loop's thread; returns the unsubscriber."""
         ...
 
 
@@ -66,12 +88,15 @@ class ConsoleParts:
     devices: DeviceRegistry
     audit: AuditLog
     feed: Feed
+    """Of this process's own log."""
     policies: Callable[[], InForce]
     export: Exporter
     end_at_provider: Callable[[str], Awaitable[object]] | None = None
     """Ends the session of this id at the identity provider, so that the browser can't sign in again without a word. None: the
     provider is somebody else's, and the person is asked anew by our own word (`prompt=login`).
     """
+    others: Others | None = None
+    """The logs of the processes beside this one; None where there are none."""
     zone: timezone = JAPAN
     """The hospital's time zone: of what is shown, and of dates that are typed in."""
     viewer_roles: frozenset[str] = frozenset({"security_officer", "auditor"})

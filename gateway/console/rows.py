@@ -15,12 +15,12 @@ _QUIET = frozenset({"console.view"})
 """Events that the page itself causes each time it is looked at."""
 
 
-def row_event(index: int, record: Record, text: Text, zone: timezone) -> Event | None:
-    """Return the live page's event for a record; None for one that it does not show."""
+def row_event(position: str, record: Record, text: Text, zone: timezone) -> Event | None:
+    """Return the live page's event for a record, which names the `position` after it; None for one that it does not show."""
     if isinstance(record, DecisionRecord):
-        return Event(name="decision", id=str(index), data=_decision(record, text, zone))
+        return Event(name="decision", id=position, data=_decision(record, text, zone))
     if isinstance(record, EventRecord) and record.event not in _QUIET:
-        return Event(name="happening", id=str(index), data=_happening(record, text, zone))
+        return Event(name="happening", id=position, data=_happening(record, text, zone))
     return None
 
 

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import aiohttp
@@ -8,12 +9,15 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from gateway.audit.feed import Feed
+from gateway.audit.others import OtherLogs
 from gateway.console.live import ROWS
 from gateway.console.parts import JAPAN
 from gateway.console.rows import local, row_event
 from gateway.domain.record import Actor, CompletionRecord, DecisionRecord, EventName, EventRecord, Record, Source
 from gateway.kernel.web.events import Event, Outbox
 from tests.support.console import OFFICER, World
+from tests.support.logs import decision
+from tests.support.slots import Slots
 from tests.unit.console.conftest import Client, Visit
 
 
@@ -73,6 +77,32 @@ async def test_a_returning_reader_gets_only_what_it_has_not_seen(officer: Client
     stream = Stream(await officer.get("/decisions/stream", headers={"Last-Event-ID": "2"}))
     assert [(await stream.event())["data"]["path"] for _ in range(2)] == ["/3", "/4"]
     stream.reply.close()
+
+
+async def test_what_other_processes_decide_is_shown_too_and_not_twice(visit: Visit, world: World, tmp_path: Path) -> None:
+    slots = Slots(tmp_path / "logs")
+    slots.prepare(1, 2)
+    other = await slots.open(2)
+    client = await visit(OFFICER, others=OtherLogs(slots.folder, 1))
+    await world.decision(path="/here/0", at="2027-01-15T08:00:00.000Z")
+    await other.append(decision(1, path="/there/0", at="2027-01-15T08:00:01.000Z"))
+    await world.decision(path="/here/1", at="2027-01-15T08:00:02.000Z")
+    stream = Stream(await client.get("/decisions/stream"))
+    rows = [await stream.event() for _ in range(3)]
+    assert [row["data"]["path"] for row in rows] == ["/here/0", "/there/0", "/here/1"]
+    await other.append(decision(2, path="/there/1", at="2027-01-15T08:00:03.000Z"))
+    last = await stream.event()
+    assert last["data"]["path"] == "/there/1"
+    stream.reply.close()
+    await world.decision(path="/here/2", at="2027-01-15T08:00:04.000Z")
+    # Back again, after the second one; and after all of them.
+    stream = Stream(await client.get("/decisions/stream", headers={"Last-Event-ID": rows[1]["id"]}))
+    assert [(await stream.event())["data"]["path"] for _ in range(3)] == ["/here/1", "/there/1", "/here/2"]
+    stream.reply.close()
+    stream = Stream(await client.get("/decisions/stream", headers={"Last-Event-ID": last["id"]}))
+    assert (await stream.event())["data"]["path"] == "/here/2"
+    stream.reply.close()
+    await other.close()
 
 
 @pytest.mark.parametrize("seen", ["", "x", "-1", "9" * 400, "٣", "1 "])
@@ -204,16 +234,16 @@ def test_a_row_is_bounded_however_large_the_record() -> None:
         method="x" * 9999, path="x" * 9999, app="x" * 9999, route="x" * 9999, action="read", policies=("x" * 9999,) * 999,
         errors=("x" * 9999,) * 999, remedy=("key_touch",) * 999,
     )  # fmt: skip
-    row = row_event(0, record, lambda key: key, JAPAN)
+    row = row_event("0", record, lambda key: key, JAPAN)
     assert row is not None
     assert len(row.encode()) < 8192
 
 
 def test_looking_at_the_console_does_not_fill_the_live_page() -> None:
-    assert row_event(0, event_record("console.view"), str, JAPAN) is None
-    assert row_event(0, event_record("console.export"), str, JAPAN) is not None
+    assert row_event("0", event_record("console.view"), str, JAPAN) is None
+    assert row_event("0", event_record("console.export"), str, JAPAN) is not None
     for name in get_args(EventName):
-        row = row_event(0, event_record(name), str, JAPAN)
+        row = row_event("0", event_record(name), str, JAPAN)
         assert (row is None) == (name == "console.view")
 
 
