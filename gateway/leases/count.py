@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-LOOKS: Final = 5
+LOOKS: Final = 4
 """A difference counts when it has stood for so many looks: requests end while one looks."""
 ANSWER_SECONDS: Final = 5.0
 _FORM: Final = re.compile(
@@ -17,7 +17,7 @@ _FORM: Final = re.compile(
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What nginx says."""
+    """What nginx says, this very question left out."""
 
     requests: int
     """Requests since it has started, those that still run included."""
@@ -38,7 +38,7 @@ async def read_status(socket: Path) -> Status:
     found = _FORM.search(answer)
     if found is None:
         raise OSError("nginx does not say how many requests there were")
-    return Status(requests=int(found[1]), running=int(found[2]) + int(found[3]))
+    return Status(requests=int(found[1]) - 1, running=int(found[2]) + int(found[3]) - 1)
 
 
 class Count:

@@ -31,8 +31,8 @@ LOOK_SECONDS: Final = 0.1
 LINES_AT_A_TIME: Final = 64
 """Then others have their turn: some milliseconds."""
 SAVE_SECONDS: Final = 0.5
-STATUS_SECONDS: Final = 2.0
-SETTLE_SECONDS: Final = 1.0
+STATUS_SECONDS: Final = 1.0
+SETTLE_SECONDS: Final = 0.5
 """After which the line of a request that has ended stands in the file."""
 RETRY_SECONDS: Final = 2.0
 GAP_LOOKS: Final = 3
@@ -88,6 +88,9 @@ class Follower:
                 self._open()
                 while True:
                     await self._turn()
+            except asyncio.CancelledError:
+                await self._save()  # so that nothing is taken in twice
+                raise
             finally:
                 if self._tail is not None:
                     self._tail.close()
@@ -188,7 +191,8 @@ class Follower:
         self._tail = Tail(self._path, state.position)
 
     async def _save(self) -> None:
-        assert self._tail is not None  # noqa: S101  `run` opened it
+        if self._tail is None:
+            return
         if self._newest >= 0:
             await self._log.synced(self._newest)
             self._newest = -1

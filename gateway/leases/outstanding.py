@@ -23,8 +23,8 @@ from gateway.kernel.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-MAX_SECONDS: Final = 30
-"""No lease is longer: the assertion that nginx sends on is good for a minute."""
+MAX_SECONDS: Final = 5
+"""No lease is longer."""
 
 
 class Outstanding:
