@@ -64,6 +64,7 @@ def summary(config: Config) -> str:
         ("console", config.origin(config.console.host) if config.console else "off"),
         ("listens on", _listener(config)),
         *_fronts(config),
+        ("workers", f"{config.server.workers}, each with {config.server.drain_seconds} s to finish"),
         ("identity", _identity(config)),
         ("sessions", _sessions(config)),
         ("devices", f"{config.devices.enrolment}, {config.devices.database}"),

@@ -173,6 +173,7 @@ def test_check_config_prints_what_a_good_file_means(tmp_path: Path, capsys: pyte
         "  console     https://c.hospital.example\n"
         "  listens on  no address of its own\n"
         f"  front       {tmp_path}/front.sock, for user ids 33\n"
+        "  workers     1, each with 10 s to finish\n"
         "  identity    https://id.other.example (external)\n"
         "  sessions    memory, end after 900 s without use, 36000 s at most\n"
         f"  devices     officer-approval, {tmp_path}/devices.sqlite3\n"

@@ -305,6 +305,21 @@ def test_sessions_that_can_not_be(tmp_path: Path, section: str, key: str, what: 
     check(tmp_path, f"{MINIMAL}[sessions]\n{section}\n", key, what)
 
 
+def test_several_workers_need_their_sessions_in_redis(tmp_path: Path) -> None:
+    text = MINIMAL.replace("[server]\n", "[server]\nworkers = 2\n")
+    check(tmp_path / "memory", text, "workers", "each of several workers would know other sessions: ")
+    private(tmp_path / "redis-url", "unix:///run/redis.sock")
+    accepted(tmp_path, f'{text}[sessions]\nbackend = "redis"\nredis_url_file = "redis-url"\n{SEAL}\n')
+
+
+@pytest.mark.parametrize(("key", "value"), [("workers", 0), ("workers", 25), ("drain_seconds", -1), ("drain_seconds", 3601)])
+def test_how_many_workers_and_how_long_they_may_take(tmp_path: Path, key: str, value: int) -> None:
+    text = MINIMAL.replace("[server]\n", f"[server]\n{key} = {value}\n")
+    [found] = told(tmp_path, text)
+    assert found.startswith("2: ")
+    assert key in found
+
+
 def test_sessions_in_redis(tmp_path: Path) -> None:
     private(tmp_path / "redis-url", "unix:///run/redis.sock")
     accepted(tmp_path, f'{MINIMAL}[sessions]\nbackend = "redis"\nredis_url_file = "redis-url"\n{SEAL}\n')
