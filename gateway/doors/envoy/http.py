@@ -27,7 +27,7 @@ from gateway.doors.contract import Pipeline, Present, Reply
 from gateway.doors.envoy.common import HTTP_DOOR, PREFIX, ROUTE_FIELD, UNAVAILABLE_AS, changed_cookie, routed
 from gateway.doors.external import Asking, FrontListener, Settled
 from gateway.doors.listener import ListenerLimits
-from gateway.doors.reply import from_reply
+from gateway.doors.reply import WireResponse, from_reply
 from gateway.doors.said import Says, client_of, only
 from gateway.doors.trust import Fronts
 
@@ -69,7 +69,7 @@ class EnvoyHttpDoor:
             limits=msgspec.structs.replace(limits, head=head),
         )
 
-    async def _answer(self, _http: web.BaseRequest, raw: RawRequest, front: str) -> web.StreamResponse:
+    async def _answer(self, _http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse:
         # 1. A question of ours?
         if not raw.target.startswith(f"{PREFIX}/"):
             refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only {PREFIX}/ is answered here")

@@ -15,15 +15,17 @@ from gateway.domain.request import RawRequest, Refusal
 from gateway.doors.connection import connection_of
 from gateway.doors.contract import Present
 from gateway.doors.external.core import Asking
-from gateway.doors.listener import Listener, ListenerLimits
-from gateway.doors.reply import WireResponse, from_reply
+from gateway.doors.listener import Listener, ListenerLimits, PlainRequest
+from gateway.doors.reply import Wire, WireResponse, from_reply
 from gateway.doors.trust import Fronts
 from gateway.kernel.ids import new_id
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[web.BaseRequest, RawRequest, str], Awaitable[web.StreamResponse]]
-"""Answers the question of a front that has proved itself; its name is the third argument. `raw` is the question's own request."""
+Answer = Callable[[web.BaseRequest | None, RawRequest, str], Awaitable[WireResponse]]
+"""Answers the question of a front that has proved itself; its name is the third argument. `raw` is the question's own request.
+The first is None for a question that has no body and was read without aiohttp.
+"""
 
 
 class FrontListener:
@@ -51,7 +53,9 @@ class FrontListener:
 
     def _ready(self) -> Listener:
         if self._listener is None:
-            self._listener = Listener(self._handle, on_refused=self.head_refused, on_failed=self._failed, limits=self._limits)
+            self._listener = Listener(
+                self._handle, on_refused=self.head_refused, on_failed=self._failed, limits=self._limits, plain=_Plain(self)
+            )
         return self._listener
 
     async def close(self, grace_seconds: float = 5.0, *, idle_seconds: float = 0.0) -> None:
@@ -59,6 +63,17 @@ class FrontListener:
         if self._listener is not None:
             await self._listener.close(grace_seconds, idle_seconds=idle_seconds)
             self._listener = None
+
+    def prove(self, transport: object) -> str:
+        """Return which front is at the other end; empty when it is none that is trusted here."""
+        return self._fronts.prove(transport)
+
+    async def answer_plain(self, request: PlainRequest, front: str) -> Wire:
+        """Answer a question without a body."""
+        raw = RawRequest(
+            method=request.method, target=request.raw_path, headers=request.headers, connection=request.client.connection
+        )
+        return (await self._answer(None, raw, front)).wire
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         raw = RawRequest(
@@ -79,7 +94,34 @@ class FrontListener:
         return await self.refuse(raw, refusal)
 
     def _failed(self, http: web.BaseRequest, error: BaseException) -> WireResponse:
+        return self.failed(http.method, http.raw_path, error)
+
+    def failed(self, method: str, target: str, error: BaseException) -> WireResponse:
+        """Return the answer to a question on which our own code failed: nobody is let in."""
         decision = Unavailable(id=new_id("dec"), reason=UnavailableReason.INTERNAL)
         logger.error("request failed, reference %s", decision.id, exc_info=error)
-        raw = RawRequest(method=http.method, target=http.raw_path, headers=(), connection=Connection(peer_address=""))
+        raw = RawRequest(method=method, target=target, headers=(), connection=Connection(peer_address=""))
         return from_reply(self._present.reply(decision, request=None, raw=raw), close=True)
+
+
+class _Plain:
+    """Questions without a body of a front that has proved itself. Every other goes the usual way, and is refused there."""
+
+    def __init__(self, listener: FrontListener) -> None:
+        self._listener = listener
+
+    def takes(self, request: PlainRequest) -> bool:
+        """Whether a front has proved itself on this connection."""
+        client = request.client
+        if not client.memory:
+            # Who is at the other end does not change while a connection lasts.
+            client.memory = self._listener.prove(client.transport)
+        return bool(client.memory)
+
+    def answer(self, request: PlainRequest) -> Awaitable[Wire]:
+        """Answer one that was taken."""
+        return self._listener.answer_plain(request, str(request.client.memory))
+
+    def failed(self, request: PlainRequest, error: Exception) -> Wire:
+        """Say that something of ours is broken."""
+        return self._listener.failed(request.method, request.raw_path, error).wire

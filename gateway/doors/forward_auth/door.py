@@ -29,7 +29,7 @@ from gateway.domain.request import Headers, RawRequest, Refusal
 from gateway.doors.contract import Pipeline, Present
 from gateway.doors.external import Asking, FrontListener, Settled
 from gateway.doors.listener import ListenerLimits
-from gateway.doors.reply import from_reply
+from gateway.doors.reply import WireResponse, from_reply
 from gateway.doors.said import Says, client_of, only
 from gateway.doors.trust import Fronts
 
@@ -59,7 +59,7 @@ class ForwardAuthDoor:
         self._says: Final = says
         self.listener: Final = FrontListener(self._answer, asking=self._asking, present=present, fronts=fronts, limits=limits)
 
-    async def _answer(self, _http: web.BaseRequest, raw: RawRequest, front: str) -> web.StreamResponse:
+    async def _answer(self, _http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse:
         # 1. What is asked?
         if raw.method != "GET" or raw.target.partition("?")[0] != ENDPOINT:
             refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only GET {ENDPOINT} is answered here")
@@ -71,7 +71,7 @@ class ForwardAuthDoor:
         # 3. The same decision as at every door.
         return self._reply(await self._asking.decide(described))
 
-    def _reply(self, settled: Settled) -> web.StreamResponse:
+    def _reply(self, settled: Settled) -> WireResponse:
         decision = settled.decision
         if isinstance(decision, Allow):
             fields = [*self._asking.upstream_fields(decision), ("Cache-Control", "no-store")]

@@ -90,7 +90,7 @@ class NginxDoor:
         self._claims: Final = functools.lru_cache(maxsize=4096)(self._is_claim)
         self.listener: Final = _Listener(self._answer, asking=self._asking, present=present, fronts=fronts, limits=limits)
 
-    async def _answer(self, http: web.BaseRequest, raw: RawRequest, front: str) -> web.StreamResponse:
+    async def _answer(self, http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse:
         path = raw.target.partition("?")[0]
         if path not in {DECIDE, ANSWERS} or (path == DECIDE and raw.method != "GET"):
             refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only GET {DECIDE} and {ANSWERS} are answered here")
@@ -106,7 +106,7 @@ class NginxDoor:
 
     # ---- yes or no
 
-    async def _decide(self, described: RawRequest) -> web.StreamResponse:
+    async def _decide(self, described: RawRequest) -> WireResponse:
         if any(self._claims(name.lower()) for name, _ in described.headers):
             refusal = Refusal(
                 reason=RefuseReason.HEADER_MALFORMED, detail="a field that only a proxy may send, which nginx can't take away"
@@ -124,7 +124,7 @@ class NginxDoor:
         fields += [(USE, self._mark(decision.id, described, until=until, allowed=True)), ("Cache-Control", "no-store")]
         return from_reply(Allowed(headers=fields), close=False)
 
-    def _no(self, settled: Settled, described: RawRequest) -> web.StreamResponse:
+    def _no(self, settled: Settled, described: RawRequest) -> WireResponse:
         decision = settled.decision
         if isinstance(decision, Allow):
             raise AssertionError("an Allow has no page")  # noqa: TRY004  our own mistake, not a caller's
@@ -167,7 +167,7 @@ class NginxDoor:
 
     # ---- the rest
 
-    async def _rest(self, http: web.BaseRequest, raw: RawRequest, described: RawRequest) -> web.StreamResponse:
+    async def _rest(self, http: web.BaseRequest | None, raw: RawRequest, described: RawRequest) -> WireResponse:
         value = only(raw.headers, ANSWER.lower())
         opened = self._answers.open(value, raw=described) if isinstance(value, str) else None
         if opened is None:
@@ -182,7 +182,7 @@ class NginxDoor:
         form = None
         if isinstance(decision, Challenge | Deny):
             decision = msgspec.structs.replace(decision, request=request)
-            form = await small_form(http, request, seconds=FORM_SECONDS)
+            form = await small_form(http, request, seconds=FORM_SECONDS) if http is not None else None
         return from_reply(self._asking.reply(Settled(decision=decision, request=request, raw=described), form), close=False)
 
 
