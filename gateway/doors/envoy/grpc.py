@@ -25,7 +25,8 @@ from gateway.domain.request import Headers, RawRequest, Refusal
 from gateway.doors.contract import Pipeline, Present, Reply
 from gateway.doors.envoy import check_pb2 as pb
 from gateway.doors.envoy.common import GRPC_DOOR, ROUTE_FIELD, changed_cookie, routed
-from gateway.doors.envoy.unary import BadMessageError, Metadata, UnaryLimits, UnaryListener
+from gateway.doors.envoy.unary import UnaryListener
+from gateway.doors.envoy.unary_connection import BadMessageError, Metadata, UnaryLimits
 from gateway.doors.external import Asking, Settled
 from gateway.doors.listener import ListenerLimits
 from gateway.doors.said import Says, client_of

@@ -16,7 +16,8 @@ import pytest
 
 from gateway.domain.reason import RefuseReason
 from gateway.domain.request import RawRequest, Refusal
-from gateway.doors.envoy.unary import BadMessageError, Metadata, UnaryLimits, UnaryListener
+from gateway.doors.envoy.unary import UnaryListener
+from gateway.doors.envoy.unary_connection import BadMessageError, Metadata, UnaryLimits
 from gateway.doors.tls import mutual_context
 from gateway.doors.trust import Fronts
 from tests.support.mutual import ServerCa
