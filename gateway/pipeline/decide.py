@@ -41,14 +41,13 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.ids import new_id
 from gateway.pipeline.finder import Finder, Found
-from gateway.pipeline.gather import gather
+from gateway.pipeline.judge import Judge, Judged
 from gateway.pipeline.outgoing import Outgoing
-from gateway.pipeline.records import decision_record, recorded_facts, source_of, timestamp
+from gateway.pipeline.records import decision_record, source_of, timestamp
 from gateway.pipeline.streams import Streams, StreamWatch
-from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts
-from gateway.policy.remedy import Outcomes, find_remedy
+from gateway.policy.remedy import Outcomes
 from gateway.ports import AuditLog, Missing, PostureSource, SessionStore
 
 logger = logging.getLogger(__name__)
@@ -115,11 +114,9 @@ class Pipeline:
         self._policies = policies
         self._log = log
         self._outgoing = outgoing
-        self._zones = zones
-        self._timezone = timezone
         self._clock = clock
         self._outcomes = outcomes
-        self._answers = AnswerCache(policies.current)
+        self._judge = Judge(policies.current, zones=zones, timezone=timezone)
         self.streams: Final = Streams(self.recheck, sessions)
 
     # ------------------------------------------------------------------ deciding
@@ -196,7 +193,7 @@ class Pipeline:
         if isinstance(handle, Missing):
             reason = _MISSING[handle.why]
             return _Draft(Challenge(id=decision_id, reason=reason, request=request, route=match.route), match)
-        return await self._judge(decision_id, request, found, handle)
+        return await self._conclude(decision_id, request, found, handle)
 
     async def _decide_again(self, allow: Allow) -> _Draft:
         found = self._finder.find(allow.request)
@@ -208,28 +205,17 @@ class Pipeline:
             return _Draft(Challenge(id=allow.id, reason=reason, request=allow.request, route=found.match.route), found.match)
         # A stream keeps the generation that it was opened with: a later step-up does not lift it.
         handle = Handle(session=session, host=allow.handle.host, generation=allow.handle.generation)
-        return await self._judge(allow.id, allow.request, found, handle, stream=True)
+        return await self._conclude(allow.id, allow.request, found, handle, stream=True)
 
-    async def _judge(self, decision_id: str, request: Request, found: Found, handle: Handle, *, stream: bool = False) -> _Draft:
+    async def _conclude(
+        self, decision_id: str, request: Request, found: Found, handle: Handle, *, stream: bool = False
+    ) -> _Draft:
         match = found.match
         # 3. The device is what it can prove on this very request.
         posture = await self._posture.observe(request.connection, handle)
-        # 4. The closed set of facts.
-        facts = gather(
-            handle=handle,
-            posture=posture,
-            target=found.target,
-            connection=request.connection,
-            zones=self._zones,
-            now=self._clock.now(),
-            timezone=self._timezone,
-        )
-        # 5. The policy set in force answers.
-        bundle = self._policies.current
-        if bundle is not self._answers.bundle:
-            self._answers = AnswerCache(bundle)
-        recorded = recorded_facts(facts)
-        answer = self._answers.evaluate(facts, recorded if isinstance(recorded, msgspec.Raw) else None)
+        # 4. The closed set of facts. 5. The policy set in force answers.
+        judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
+        answer, recorded, version = judged.answer, judged.recorded, judged.bundle.version
         if answer.allowed:
             allow = Allow(
                 id=decision_id,
@@ -238,9 +224,9 @@ class Pipeline:
                 handle=handle,
                 posture=posture,
                 policies=answer.policies,
-                lease_seconds=_lease(answer, request, facts),
+                lease_seconds=_lease(answer, request, judged.facts),
             )
-            return _Draft(allow, match, recorded, bundle.version)
+            return _Draft(allow, match, recorded, version)
         # 6. What would let the person in? An open stream is cut, with no page that could say it.
         deny = Deny(
             id=decision_id,
@@ -251,16 +237,16 @@ class Pipeline:
             posture=posture,
             policies=answer.policies,
             errors=answer.errors,
-            remedy=() if stream else self._remedy(facts, posture),
+            remedy=() if stream else self._remedy(judged, posture),
         )
-        return _Draft(deny, match, recorded, bundle.version)
+        return _Draft(deny, match, recorded, version)
 
-    def _remedy(self, facts: Facts, posture: Posture) -> tuple[RemedyStep, ...]:
+    def _remedy(self, judged: Judged, posture: Posture) -> tuple[RemedyStep, ...]:
         outcomes = self._outcomes
         if posture.note in {"pending", "blocked"}:
             # A device that waits for an officer, or was blocked by one, is not helped by registering it again.
             outcomes = msgspec.structs.replace(outcomes, enrolment=None)
-        return tuple(RemedyStep(step) for step in find_remedy(self._answers, facts, outcomes))
+        return tuple(RemedyStep(step) for step in self._judge.remedy(judged, outcomes))
 
     # ------------------------------------------------------------------ recording
 

@@ -1,0 +1,108 @@
+"""The facts of a request and the policies' answer. What a page's next request would only repeat is kept for the second.
+
+Kept is what was gathered for a session and a route. It counts again only when everything that it was gathered from is the same:
+the session, the handle's generation, the device and its evidence, the address, TLS, the target, the policies, and the whole
+second, which is all that facts know of time. So nobody can tell, except by time, whether it was gathered or kept.
+"""
+
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from gateway.domain.connection import Connection
+from gateway.domain.identity import Handle, Session
+from gateway.domain.network import Zones
+from gateway.domain.posture import Device, Evidence, Posture
+from gateway.kernel.recent import Recent
+from gateway.pipeline.finder import Found
+from gateway.pipeline.gather import gather
+from gateway.pipeline.records import recorded_facts
+from gateway.policy.cache import AnswerCache
+from gateway.policy.evaluate import Answer, Bundle
+from gateway.policy.facts import Facts, TargetFacts
+from gateway.policy.remedy import Outcomes, Step, find_remedy
+
+KEPT: Final = 1024
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts and answer, and what they were made from."""
+
+    facts: Facts
+    recorded: msgspec.Raw | dict[str, Any]
+    """The facts for the log."""
+    answer: Answer
+    bundle: Bundle
+    session: Session
+    generation: int
+    device: Device | None
+    evidence: Evidence
+    address: str
+    tls: bool
+    target: TargetFacts
+    second: int
+
+
+class Judge:
+    """Asks one bundle at a time; another bundle begins with nothing kept. Belongs to one thread."""
+
+    def __init__(self, bundle: Bundle, *, zones: Zones, timezone: ZoneInfo) -> None:
+        self._zones = zones
+        self._timezone = timezone
+        self._answers = AnswerCache(bundle)
+        self._kept: Recent[tuple[str, str, str], Judged] = Recent(KEPT)
+
+    def judge(self, bundle: Bundle, handle: Handle, posture: Posture, found: Found, connection: Connection, now: float) -> Judged:
+        """Gather the facts at `now` (epoch seconds) and answer by `bundle`. Never raises for what the facts hold."""
+        session, target = handle.session, found.target
+        key = (session.id, target.route, target.patient)
+        kept = self._kept.get(key)
+        if (
+            kept is not None
+            and kept.session is session
+            and kept.generation == handle.generation
+            and kept.device is posture.device
+            and kept.evidence == posture.evidence
+            and kept.address == connection.peer_address
+            and kept.tls is connection.tls
+            and kept.target is target
+            and kept.second == int(now)
+            and kept.bundle is bundle
+        ):
+            return kept
+        facts = gather(
+            handle=handle,
+            posture=posture,
+            target=target,
+            connection=connection,
+            zones=self._zones,
+            now=now,
+            timezone=self._timezone,
+        )
+        recorded = recorded_facts(facts)
+        judged = Judged(
+            facts=facts,
+            recorded=recorded,
+            answer=self._of(bundle).evaluate(facts, recorded if isinstance(recorded, msgspec.Raw) else None),
+            bundle=bundle,
+            session=session,
+            generation=handle.generation,
+            device=posture.device,
+            evidence=posture.evidence,
+            address=connection.peer_address,
+            tls=connection.tls,
+            target=target,
+            second=int(now),
+        )
+        self._kept.put(key, judged)
+        return judged
+
+    def remedy(self, judged: Judged, outcomes: Outcomes) -> tuple[Step, ...]:
+        """Return what would let the person in."""
+        return find_remedy(self._of(judged.bundle), judged.facts, outcomes)
+
+    def _of(self, bundle: Bundle) -> AnswerCache:
+        if bundle is not self._answers.bundle:
+            self._answers = AnswerCache(bundle)
+        return self._answers
