@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sees to the servers and the browser that the tests start themselves: Redis, Orthanc, nginx, Caddy, Chromium, and fonts for
+# Sees to the servers and the browser that the tests start themselves: Redis, Orthanc, nginx, Caddy, Chromium, systemd-analyze (of
+# systemd, which looks at our unit), and fonts for
 # Japanese pages. (Envoy comes with the Python packages.)
 set -eu
 
@@ -24,6 +25,7 @@ command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
 command -v Orthanc >/dev/null 2>&1 || missing="$missing orthanc"
 command -v nginx >/dev/null 2>&1 || missing="$missing nginx"
 command -v caddy >/dev/null 2>&1 || missing="$missing caddy"
+command -v systemd-analyze >/dev/null 2>&1 || missing="$missing systemd"
 japanese_font || missing="$missing fonts-noto-cjk"
 browser || ubuntu || missing="$missing chromium"
 
