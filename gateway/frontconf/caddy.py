@@ -17,7 +17,7 @@ whole to the gateway's own proxy, which decides it. One site for all names: one 
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -32,7 +32,8 @@ from gateway.doors.tls import HSTS, PROFILES, Preset
 from gateway.kernel.errors import ConfigError
 from gateway.pipeline.outgoing import ASSERTION_HEADER, REQUEST_ID_HEADER
 
-_ODD: Final = "!#$%&'*+._`|~"
+_HTTPS: Final = 443
+_ODD: Final = "!#$%&'*+.^_`|~"
 """Token characters (RFC 9110 §5.6.2) beside letters, digits and "-": browsers send no field name with one."""
 _CERTIFICATE: Final = "{http.request.tls.client.certificate_der_base64}"
 _CERTIFICATE_FIELDS: Final = {
@@ -62,8 +63,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str = ""
     """Where Caddy listens; empty: on every address."""
-    port: int = 0
+    port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     """0: the port of people's address bars."""
+    redirect_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 80
+    """Where plain HTTP is told to come back with https; 0: nowhere."""
     certificate: str = "/etc/caddy/tls/server.pem"
     """PEM: the server certificate, then its intermediates."""
     key: str = "/etc/caddy/tls/server.key"
@@ -76,6 +79,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     front_key: str = ""
     front_ca: str = ""
     """PEM of the CA of the gateway's listeners."""
+    ask_seconds: Annotated[int, msgspec.Meta(ge=1, le=120)] = 15
+    """How long the gateway may take to decide; after that nobody is let in."""
     admin: Literal["off", "on"] = "off"
     """Caddy's own interface on localhost: every process of the machine may change its configuration there. `caddy reload` needs
     it."""
@@ -94,6 +99,7 @@ def render(config: Config, options: Options | None = None) -> str:
         *_snippet("ask", _ask(config, door, options)),
         *_snippet("forget", _forget()),
         *_site(config, options),
+        *_redirect(config, options),
     ]
     return "\n".join(lines) + "\n"
 
@@ -218,7 +224,7 @@ def _ask(config: Config, door: FrontListener, options: Options) -> list[str]:
         *_SAYS,
         *(f"header_up -{name}" for name in ("Expect", "Content-Length")),
         _NO_OTHER_HSTS,
-        *_transport(config, door, options, "response_header_timeout 15s"),
+        *_transport(config, door, options, f"response_header_timeout {options.ask_seconds}s"),
         "@allow status 200",
         *_block("handle_response @allow", take),
     ]
@@ -298,6 +304,21 @@ def _app(config: Config, app: AppConfig) -> list[str]:
     ]
     steps = ["import ask", "import forget", *_block(f"reverse_proxy {app.upstream}", upstream)]
     return [*_block(f"@{name}", matcher), *_block(f"route @{name}", steps)]
+
+
+def _redirect(config: Config, options: Options) -> list[str]:
+    if not options.redirect_port:
+        return []
+    hosts = [config.portal.host, config.idp_host(), config.console.host if config.console is not None else None]
+    ours = sorted({*(host for host in hosts if host is not None), *(app.host for app in config.apps)})
+    port = "" if config.seen_port() == _HTTPS else f":{config.seen_port()}"
+    body = [
+        *([f"bind {options.address}"] if options.address else []),
+        f"@ours host {' '.join(ours)}",
+        f"redir @ours https://{{host}}{port}{{uri}} 308",
+        "respond 421",
+    ]
+    return ["", *_block(f"http://:{options.redirect_port}", body)]
 
 
 def _errors() -> list[str]:

@@ -4,17 +4,14 @@ import base64
 import gzip
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gateway.config import load_config
-from gateway.frontconf.caddy import Options, render
-from gateway.kernel.errors import ConfigError
-from tests.support.caddy import SERVER, Caddy, before, with_caddy
-from tests.support.configuration import MINIMAL, write_config
+from tests.support.caddy import SERVER, before, with_caddy
 from tests.support.fronts import NAVIGATION, SCRIPT, Door, OpenDoors, wait_until
 from tests.support.fronts_site import HOST, PORTAL, open_site
 from tests.support.raw import NoReplyError
@@ -204,16 +201,19 @@ def test_a_connection_is_for_the_name_that_it_began_with(caddy: Door) -> None:
 
 
 def test_gateway_down_and_back() -> None:
-    with open_site(SERVER) as site, with_caddy(site) as running:
+    with open_site(SERVER) as site, with_caddy(site, ask_seconds=2) as running:
         door = Door("caddy", site, site.port, pids=running.pids, errors=running.output)
         assert door.get("/x").status == 200
-        before_pid = site.pid
-        os.kill(before_pid, 19)  # SIGSTOP: it hangs
+        workers = Path(f"/proc/{site.pid}/task/{site.pid}/children").read_text("ascii").split()
+        processes = [site.pid, *(int(worker) for worker in workers)]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
         try:
             # The door's socket takes the connection, and nobody answers.
             hangs = door.get("/x", "Accept: application/json")
         finally:
-            os.kill(before_pid, 18)
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
         assert hangs.status in {502, 503, 504}
         assert b"reached" in hangs.replies[0].body
         assert hangs.replies[0].values("Strict-Transport-Security") == ["max-age=31536000"]
@@ -239,68 +239,3 @@ def test_a_ca_that_cant_be_read_ends_the_start_CVE_2026_27586(caddy: Door, tmp_p
         assert "Valid configuration" not in refused.stdout
     fine = before(caddy.site, port=free_port()).command("validate")
     assert fine.returncode == 0, fine.stderr
-
-
-# ---- the generator
-
-
-DOOR = """
-[[doors]]
-kind = "forward-auth"
-socket = "door.sock"
-trusted_uids = [33]
-tells_tls = true
-"""
-
-
-def _made(folder: Path, old: str = "", new: str = "", door: str = DOOR, **options: str) -> str:
-    text = MINIMAL.replace('sock", trusted_uids = [33] }', 'sock", trusted_uids = [33], tells_tls = true }') + door
-    assert old in text
-    return render(load_config(write_config(folder, text.replace(old, new)), {}), Options(**options))  # type: ignore[arg-type]  # paths
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "door", "options", "said"),
-    [
-        ("", "", "", {}, 'no door of kind "forward-auth"'),
-        ("", "", DOOR.replace("tells_tls = true", ""), {}, "tells_tls = true"),
-        ('sock", trusted_uids = [33], tells_tls = true }', 'sock", trusted_uids = [33] }', DOOR, {}, "tells_tls = true"),
-        ("", "", DOOR, {"client_ca": "/ca.pem"}, "certificate_field"),
-        ("public_port = 443", 'public_port = 443\npublic_scheme = "http"', DOOR, {}, "public_scheme"),
-    ],
-)  # fmt: skip
-def test_a_configuration_that_would_not_believe_caddy_is_an_error(
-    tmp_path: Path, old: str, new: str, door: str, options: dict[str, str], said: str
-) -> None:
-    with pytest.raises(ConfigError, match=said):
-        _made(tmp_path, old, new, door, **options)
-
-
-def test_what_is_made_is_as_caddy_would_format_it(tmp_path: Path) -> None:
-    text = _made(tmp_path)
-    assert "client_auth" not in text
-    assert Caddy(tmp_path / "caddy", text, free_port()).formatted() == text
-
-
-def test_doors_on_an_address_are_asked_with_a_certificate(tmp_path: Path) -> None:
-    for name in ("a.pem", "b.pem"):
-        (tmp_path / name).write_text("-----BEGIN CERTIFICATE-----\n")
-    (tmp_path / "k.pem").touch(0o600)
-    address = """
-[[doors]]
-kind = "forward-auth"
-host = "10.0.0.5"
-port = 9000
-certificate_file = "a.pem"
-key_file = "k.pem"
-client_ca_file = "b.pem"
-client_names = ["caddy.hospital.example"]
-tells_tls = true
-"""
-    with pytest.raises(ConfigError, match="front_certificate"):
-        _made(tmp_path, door=address)
-    text = _made(tmp_path, door=address, front_certificate="/c/f.pem", front_key="/c/f.key", front_ca="/c/ca.pem")
-    asked = text[text.index("(ask)") : text.index("(forget)")]
-    assert "reverse_proxy 10.0.0.5:9000 {" in asked
-    assert "tls_client_auth /c/f.pem /c/f.key" in asked
-    assert "tls_trusted_ca_certs /c/ca.pem" in asked

@@ -113,6 +113,7 @@ def before(site: Site, **options: Any) -> Caddy:
     mine = Options(
         address="127.0.0.1",
         port=site.port,
+        redirect_port=0,
         certificate=str(tls / "server.pem"),
         key=str(tls / "server.key"),
         client_ca=str(site.devices.file),
