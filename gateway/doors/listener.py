@@ -25,7 +25,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMethod, BadStatusLine, HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gateway.domain.connection import Connection
 from gateway.domain.reason import RefuseReason
@@ -116,8 +116,8 @@ class GatewayProtocol(web.RequestHandler):
     """One client connection."""
 
     __slots__ = (
-        "__weakref__", "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_plain", "_plain_count",
-        "_reader", "connection", "memory", "on_lost",
+        "__weakref__", "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_owed", "_plain",
+        "_plain_count", "_reader", "connection", "memory", "on_lost",
     )  # fmt: skip
 
     def __init__(self, manager: "Listener", **options: Any) -> None:
@@ -135,6 +135,8 @@ class GatewayProtocol(web.RequestHandler):
         self._held = b""
         """What came meanwhile."""
         self._reader = PlainReader()
+        self._owed: int | None = 0
+        """Bytes of a body that aiohttp's parser is to get yet. None: it may hold the beginning of another request."""
         self.connection = Connection(peer_address="")
         self.memory: object = None
         """For the plain handler: what it wants to remember of this connection."""
@@ -183,13 +185,14 @@ class GatewayProtocol(web.RequestHandler):
         if self._payload_parser is not None:  # a WebSocket's bytes
             super().data_received(data)
             return
-        expecting = self._expects_head()
+        expecting, begun = self._expects_head(), self._head
         if expecting:
-            if not self._head and self._begin_plain(data):
+            if not begun and self._owed == 0 and self._begin_plain(data):
                 return
             self._head = (self._head + data)[:_SNIFFED]
         count = self._request_count
         super().data_received(data)
+        self._owed = self._owed_after(data, begun if expecting else None, self._request_count - count)
         if self._request_count > count:
             self._stop_timer()
             if isinstance(self._messages[-1][0] if self._messages else None, RawRequestMessage):
@@ -199,6 +202,27 @@ class GatewayProtocol(web.RequestHandler):
                 self._current_request.content.set_exception(BrokenBodyError("malformed request body"))
         elif expecting and data and self._head_timer is None:
             self._start_timer()
+
+    def _owed_after(self, data: bytes, begun: bytes | None, heads: int) -> int | None:
+        """What aiohttp's parser is owed after `data`, in which it found so many `heads`; `begun` is what it had of the first.
+
+        Only certain when there is one head that came into an empty parser, and a body whose length it says: bytes behind that
+        would be the beginning of a request that the plain reader can't see.
+        """
+        if self._owed is None:
+            return None
+        if heads == 0:
+            owed = self._owed - (0 if begun is not None else len(data))
+            return owed if owed >= 0 else None
+        message, content = self._messages[-1] if self._messages else (None, None)
+        if heads > 1 or begun is None or len(begun) >= _SNIFFED or not isinstance(message, RawRequestMessage):
+            return None
+        length = "0" if content is EMPTY_PAYLOAD else message.headers.get("Content-Length", "")
+        end = (begun + data).find(b"\r\n\r\n")
+        if end < 0 or not length.isdecimal():
+            return None
+        owed = end + 4 + int(length) - len(begun) - len(data)
+        return owed if owed >= 0 else None
 
     # ---- plain requests
 
