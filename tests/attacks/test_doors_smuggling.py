@@ -285,6 +285,21 @@ def test_a_second_request_behind_a_length_that_is_too_short_is_its_own(door: Doo
     assert_one_reading(answered, b"/x")
 
 
+@pytest.mark.parametrize(
+    "body", [("Content-Length: 2", b"ok"), ("Transfer-Encoding: chunked", b"2\r\nok\r\n0\r\n\r\n")], ids=["length", "chunks"]
+)
+def test_a_beginning_behind_a_body_belongs_to_the_next_request(door: Door, body: tuple[str, bytes]) -> None:
+    """A byte that came with the request before must not be read after the ones that come with the next."""
+    with door.line() as line:
+        line.send(door.head("/a", body[0], method="POST") + body[1] + b"G")
+        assert line.reply().status == 200
+        line.send(door.head("/x"))
+        line.rest(0.3)
+    answered = door.collect()
+    assert answered.unjustified == []
+    assert [hit.method for hit in answered.hits] in (["POST"], ["POST", "GGET"])
+
+
 def test_keep_alive_after_a_body_that_nobody_read(door: Door) -> None:
     body = second(door) * 50
     answered = door.send(door.head("/admin", f"Content-Length: {len(body)}", method="POST") + body)

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class Line:
         except BaseException:
             plain.close()
             raise
-        self._buffer = b""
+        self._buffer = bytearray()
         self.hung_up = False
         """Whether the other end was seen to end the connection."""
 
@@ -71,7 +72,7 @@ class Line:
         line._socket = socket.socket(socket.AF_UNIX)
         line._socket.settimeout(PATIENCE)
         line._socket.connect(str(path))
-        line._buffer, line.hung_up = b"", False
+        line._buffer, line.hung_up = bytearray(), False
         return line
 
     def __enter__(self) -> Self:
@@ -123,6 +124,11 @@ class Line:
             self._socket.settimeout(PATIENCE)
         return True
 
+    def reset(self) -> None:
+        """Hang up without a word (RST)."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
     def half_close(self) -> None:
         """Say that nothing more will be sent."""
         self._socket.shutdown(socket.SHUT_WR)
@@ -144,7 +150,7 @@ class Line:
             elif "content-length" in fields:
                 length = int(fields["content-length"])
                 whole = self._fill(length)
-                body, self._buffer = self._buffer[:length], self._buffer[length:]
+                body = self._take(length)
             else:
                 body = self.rest()
         return Reply(status=status, headers=headers, body=body, whole=whole)
@@ -152,21 +158,18 @@ class Line:
     def rest(self, seconds: float = PATIENCE) -> bytes:
         """Read until the other end hangs up, or for so long; return all of it."""
         self._read_until(lambda: False, seconds)
-        data, self._buffer = self._buffer, b""
-        return data
+        return self._take(len(self._buffer))
 
     def exactly(self, count: int) -> bytes:
         """Read so many bytes."""
         if not self._fill(count):
-            raise NoReplyError(f"{count} bytes were to come", self._buffer)
-        data, self._buffer = self._buffer[:count], self._buffer[count:]
-        return data
+            raise NoReplyError(f"{count} bytes were to come", bytes(self._buffer))
+        return self._take(count)
 
     def some(self) -> bytes:
         """Read what comes next, at least a byte; nothing at the end."""
         self._fill(1)
-        data, self._buffer = self._buffer, b""
-        return data
+        return self._take(len(self._buffer))
 
     def more(self, seconds: float) -> bool:
         """Whether another byte comes within so long."""
@@ -176,13 +179,18 @@ class Line:
         """Whether the other end hangs up within so long, saying nothing more."""
         return self.rest(seconds) == b"" and self.hung_up
 
+    def _take(self, count: int) -> bytes:
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
     def _chunks(self) -> tuple[bytes, bool]:
         body = b""
         try:
             while size := int(self._until(b"\r\n").strip().partition(b";")[0], 16):
                 if not self._fill(size + 2):
-                    return body + self._buffer, False
-                body, self._buffer = body + self._buffer[:size], self._buffer[size + 2 :]
+                    return body + self._take(len(self._buffer)), False
+                body += self._take(size + 2)[:size]
             while self._until(b"\r\n") != b"\r\n":
                 pass
         except NoReplyError:
@@ -191,9 +199,8 @@ class Line:
 
     def _until(self, mark: bytes) -> bytes:
         if not self._read_until(lambda: mark in self._buffer, PATIENCE):
-            raise NoReplyError("the connection ended or went silent", self._buffer)
-        found, _, self._buffer = self._buffer.partition(mark)
-        return found + mark
+            raise NoReplyError("the connection ended or went silent", bytes(self._buffer))
+        return self._take(self._buffer.index(mark) + len(mark))
 
     def _fill(self, count: int) -> bool:
         return self._read_until(lambda: len(self._buffer) >= count, PATIENCE)
