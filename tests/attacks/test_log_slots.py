@@ -67,6 +67,11 @@ async def test_a_running_process_names_logs_that_come_later(tmp_path: Path) -> N
     assert codes(slots) == [("log_missing", "")]
 
 
+def test_one_of_several_is_passed_off_as_the_only_one(slots: Slots, tmp_path: Path) -> None:
+    shutil.copytree(slot_folder(slots.folder, 2), tmp_path / "audit")
+    assert main(["audit", "verify", str(tmp_path / "audit")]) == 1
+
+
 def test_two_logs_are_exchanged(slots: Slots) -> None:
     two, three = slot_folder(slots.folder, 2), slot_folder(slots.folder, 3)
     two.rename(slots.root / "aside")
