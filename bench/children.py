@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ ROOT: Final = Path(__file__).parents[1]
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 8.0
 LOOPBACK: Final = "127.0.0.1"
+_TMPFS: Final = next((path for path in (Path("/dev/shm"),) if path.is_dir()), None)  # noqa: S108  we make a folder in it
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -51,8 +53,10 @@ def _die_with_parent() -> None:
 class Children:
     """Long-lived processes. What they say goes to a file each in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, in_memory: Path) -> None:
         self.folder: Final = folder
+        self.in_memory: Final = in_memory
+        """A folder that is on no disk, where the system has one (tmpfs)."""
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def start(
@@ -142,11 +146,12 @@ def _accepts(address: int | Path) -> bool:
 @contextlib.asynccontextmanager
 async def children(folder: Path) -> AsyncIterator[Children]:
     """Yield a set of processes that ends with the block."""
-    every = Children(folder)
-    try:
-        yield every
-    finally:
-        every.stop_all()
+    with tempfile.TemporaryDirectory(prefix="gw-bench-", dir=_TMPFS) as name:
+        every = Children(folder, Path(name))
+        try:
+            yield every
+        finally:
+            every.stop_all()
 
 
 async def run_tool(*command: str) -> str:

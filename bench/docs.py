@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from bench.children import ROOT, BenchError
-from bench.report import LATEST, between, number, profile_cells, wanted
+from bench.report import LATEST, between, decision_cells, number, profile_cells, wanted
 from bench.targets import ROWS, Verdict
 
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -74,7 +74,7 @@ def _profile(raw: dict[str, Any]) -> str:
 
 
 def _decisions(raw: dict[str, Any]) -> str:
-    return ""
+    return "\n\n".join(_table(cells) for cells in decision_cells(raw["decisions"])) if raw["decisions"] else ""
 
 
 def _table(rows: list[list[str]]) -> str:

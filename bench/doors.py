@@ -28,6 +28,9 @@ kind = "nginx"
 socket = "{folder}/nginx.sock"
 trusted_uids = [{uid}]
 tells_tls = true
+access_log = "{folder}/nginx/access.json"
+access_log_state = "{folder}/nginx-log.json"
+status_socket = "{folder}/nginx-status.sock"
 [[doors]]
 kind = "envoy-http"
 socket = "{folder}/envoy.sock"
@@ -69,7 +72,8 @@ async def start_nginx_door(children: Children, name: str, site: Site) -> int:
     """Start nginx in front of a gateway; return its port."""
     port = free_port()
     folder = site.folder / "nginx"
-    for part in (folder, folder / "temp", folder / "lease"):
+    lease = children.in_memory / name  # as the generated file asks for
+    for part in (folder / "temp", lease):
         part.mkdir(mode=0o700)
     tls = _certificate(site)
     options = nginx.Options(
@@ -81,8 +85,7 @@ async def start_nginx_door(children: Children, name: str, site: Site) -> int:
         user=pwd.getpwuid(os.getuid()).pw_name,
         pid=str(folder / "pid"),
         error_log=str(folder / "error.log"),
-        access_log=str(folder / "access.json"),
-        lease_dir=str(folder / "lease"),
+        lease_dir=str(lease),
         temp_dir=str(folder / "temp"),
         worker_processes="1",
         files=0,

@@ -125,7 +125,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 def make_site(folder: Path, *, port: int, upstream: int, redis_url: str = "", more: str = "", tls: bool = False) -> Site:
     """Write keys, policies and `gateway.toml` (with `more` behind its first sections) into a new folder."""
     folder.mkdir(mode=0o700)
-    for part in ("keys", "anchor", "idp"):
+    for part in ("keys", "anchor", "idp", "nginx"):
         (folder / part).mkdir(mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

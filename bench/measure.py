@@ -1,23 +1,24 @@
 """The parts of a run. Each adds what it found to the `Run`."""
 
 import asyncio
-import importlib
 import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from bench import decisions
 from bench.children import BenchError, Children, free_port, run_tool
 from bench.load import press
 from bench.plan import Plan
 from bench.report import Run
 from bench.sockets import close_sockets, cut_at_once, cut_one_by_one, more_sessions, open_sockets, spread, weigh
-from bench.stand import Guarded, Row, Stand, start_gateway
+from bench.stand import Guarded, Records, Row, Stand, start_gateway
 
 Say = Callable[[str], None]
 RATE: Final = 200
-WRITTEN_SECONDS: Final = 10.0
+WRITTEN_SECONDS: Final = 90.0
+LEASED_ROWS: Final = ("nginx_lease", "nginx_lease_many")
 _MS: Final = 1000.0
 _KIB: Final = 1024.0
 PROFILED: Final = ("embedded", "nginx_door", "envoy_door")
@@ -33,35 +34,41 @@ async def measure_rates(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
     rows = list(stand.rows.values())
     run.rates = {row.name: [] for row in rows}
     run.cpu = {row.name: [] for row in rows}
+    leased = {name: records for records, names in stand.recorded() for name in names if name in LEASED_ROWS}
     for number in range(plan.rounds):
         say(f"requests a second, round {number + 1} of {plan.rounds}")
         for row in rows if number % 2 == 0 else reversed(rows):
+            records = leased.get(row.name)
+            written = records.count() if records is not None else 0
             before = stand.children.cpu_seconds(row.processes)
             done = await press(row.target(), plan.seconds)
+            if records is not None:
+                waited = await _caught_up(row.name, records, written + done.total)
+                run.lease_lag.setdefault(row.name, []).append(waited)
             run.rates[row.name].append(done.rate)
             run.cpu[row.name].append((stand.children.cpu_seconds(row.processes) - before) / done.total)
 
 
 async def _records_are_left(stand: Stand) -> None:
-    """Warm our rows, and see that each request under them has left its record: a fast door without a log is none.
-
-    The lease's records come from nginx's access log and may be some seconds late.
-    """
-    for guarded, names in stand.recorded():
+    """Warm our rows, and see that each request under them has left its record: a fast door without a log is none."""
+    for records, names in stand.recorded():
         for name in names:
-            before = records_of(guarded)
+            before = records.count()
             done = await press(stand.rows[name].target(), 1)
-            deadline = time.monotonic() + WRITTEN_SECONDS
-            while records_of(guarded) - before < done.total:
-                if time.monotonic() > deadline:
-                    raise BenchError(f"{name}: {done.total} requests left {records_of(guarded) - before} records")
-                await asyncio.sleep(0.1)
+            await _caught_up(name, records, before + done.total)
 
 
-def records_of(guarded: Guarded) -> int:
-    """How many lines the log has, of decisions and completions."""
-    files = (guarded.site.folder / "audit").rglob("*.jsonl")
-    return sum(file.read_bytes().count(b"\n") for file in files)
+async def _caught_up(name: str, records: Records, wanted: int) -> float:
+    """Wait until the log has so many records; return how long, in seconds.
+
+    Those of a lease come out of nginx's access log, later than the requests: the next row must not pay for them.
+    """
+    began = time.monotonic()
+    while (there := records.count()) < wanted:
+        if time.monotonic() - began > WRITTEN_SECONDS:
+            raise BenchError(f"{name}: {wanted - there} records are missing after {WRITTEN_SECONDS:.0f} s")
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
 
 
 # ---------------------------------------------------------------- latency
@@ -174,13 +181,5 @@ async def _fresh(children: Children, name: str, *, tls: bool = False) -> Guarded
 async def measure_decisions(plan: Plan, run: Run, say: Say) -> None:
     """Time decisions by themselves."""
     say("decisions with 10 to 1,000 routes and policies")
-    run.decisions = await _decisions(quick=plan.quick)
-
-
-async def _decisions(*, quick: bool) -> dict[str, Any]:
-    try:
-        module = importlib.import_module("bench.decisions")
-    except ModuleNotFoundError:
-        return {}
-    found: dict[str, Any] = await module.measure(quick)
-    return found
+    run.decisions = await decisions.measure(plan.quick)
+    run.limits |= {name: [target["value"]] for name, target in run.decisions["targets"].items()}

@@ -27,6 +27,8 @@ class Run(msgspec.Struct, kw_only=True):
     """Requests a second by row, one number for each round."""
     cpu: dict[str, list[float]] = {}
     """CPU seconds for each request by row: of the proxy and what it asks, without the application and wrk."""
+    lease_lag: dict[str, list[float]] = {}
+    """Seconds after each leased round until all of its requests were in the log."""
     absent: dict[str, str] = {}
     """Why a row or a limit was not measured."""
     limits: dict[str, list[float]] = {}
@@ -50,7 +52,7 @@ def tables(run: Run) -> str:
     if run.latency:
         parts.append(latency_table(run))
     if run.decisions:
-        parts.append("decisions alone (bench/decisions.py)\n" + json.dumps(run.decisions, indent=2))
+        parts += [table(cells, right=range(1, 9)) for cells in decision_cells(run.decisions)]
     if run.profile:
         parts.append(profile_table(run))
     if reasons := notes(run):
@@ -109,6 +111,23 @@ def latency_table(run: Run) -> str:
         p50, p99, late = (f"{statistics.median(one[key] for one in found) * _MS:.2f}" for key in ("p50", "p99", "late_p99"))
         rows.append((dict(ROWS).get(name, name), p50, p99, late))
     return table(rows, right=(1, 2, 3))
+
+
+def decision_cells(found: Mapping[str, Any]) -> list[list[list[str]]]:
+    """Return the tables of decisions by themselves: microseconds of CPU."""
+    one = found["one_decision_us"]
+    routes, policies = found["by_routes_us"], found["by_policies_us"]
+    sizes = list(routes)
+    by_size = [["µs of CPU, by the number of routes or policies", *sizes]]
+    by_size += [
+        ["a repeated decision, its record included, by routes", *(f"{routes[size]['decide']:.1f}" for size in sizes)],
+        ["finding the route, by routes", *(f"{routes[size]['route_lookup']:.2f}" for size in sizes)],
+        ["the policies' answer, remembered, by policies", *(f"{policies[size]['cached']:.1f}" for size in sizes)],
+        ["the policies' answer, not remembered", *(f"{policies[size]['uncached']:.0f}" for size in sizes)],
+        ["cedarpy's own call on the same input", *(f"{policies[size]['cedarpy_is_authorized']:.0f}" for size in sizes)],
+    ]
+    parts = [["µs of CPU of one decision, repeated", *one], ["", *(f"{value:.1f}" for value in one.values())]]
+    return [parts, by_size]
 
 
 def profile_table(run: Run) -> str:
@@ -171,6 +190,7 @@ def as_json(run: Run) -> dict[str, Any]:
             "targets": [{**msgspec.structs.asdict(verdict), "verdict": verdict.word} for verdict in (*run.ratios, *run.bounds)],
             "requests_per_second": run.rates,
             "cpu_seconds_per_request": run.cpu,
+            "lease_lag_seconds": run.lease_lag,
             "not_measured": run.absent,
             "latency_at_200_per_second": run.latency,
             "websockets": run.sockets,

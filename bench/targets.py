@@ -106,6 +106,34 @@ LIMITS: Final = (
     Limit(name="websocket_kib", what="memory for each idle WebSocket", unit="KiB", bound=64.0),
     Limit(name="websocket_tls_kib", what="memory for each idle WebSocket, TLS at the gateway itself", unit="KiB", bound=64.0),
     Limit(name="sessions_100k_mib", what="memory of a worker with 100,000 sessions", unit="MiB", bound=400.0),
+    Limit(
+        name="cached_flat_in_policies",
+        what="a remembered answer: slowest / fastest of 10, 100, 1,000 policies",
+        unit="",
+        bound=1.3,
+        kind="most",
+    ),
+    Limit(
+        name="decide_flat_in_routes",
+        what="a repeated decision: slowest / fastest of 10, 100, 1,000 routes",
+        unit="",
+        bound=1.3,
+        kind="most",
+    ),
+    Limit(
+        name="route_lookup_flat",
+        what="finding the route: slowest / fastest of 10, 100, 1,000 routes",
+        unit="",
+        bound=1.3,
+        kind="most",
+    ),
+    Limit(
+        name="uncached_vs_cedarpy",
+        what="an answer that is not remembered / cedarpy's own call, the worst",
+        unit="",
+        bound=1.3,
+        kind="most",
+    ),
 )
 
 KNOWN: Final[Mapping[str, str]] = {}

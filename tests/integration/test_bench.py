@@ -11,9 +11,8 @@ import pytest
 from bench import doors, nginx
 from bench.children import BenchError, children, free_port
 from bench.guarded import LEASED
-from bench.measure import records_of
 from bench.sockets import SESSIONS, close_sockets, cut_at_once, cut_one_by_one, more_sessions, open_sockets, weigh
-from bench.stand import Row, check, start_gateway
+from bench.stand import Records, Row, check, start_gateway
 
 FILES = 1024
 
@@ -23,9 +22,10 @@ async def test_the_gateway_that_is_pressed_lets_in_one_person_and_keeps_a_record
         application = free_port()
         await nginx.start_nginx(kids, "application", nginx.application(application), [application], files=FILES)
         guarded = await start_gateway(kids, "gateway", upstream=application, fronted=True)
-        before = records_of(guarded)
+        records = Records(guarded.site)
+        before = records.count()
         check(Row(name="embedded", port=guarded.site.port, headers=guarded.headers(), guarded=True))
-        assert records_of(guarded) >= before + 3  # two decisions and a completion
+        assert records.count() >= before + 3  # two decisions and a completion
         nginx_port = await doors.start_nginx_door(kids, "nginx", guarded.site)
         envoy_port = await doors.start_envoy_door(kids, "envoy", guarded.site)
         check(Row(name="nginx_door", port=nginx_port, headers=guarded.headers(), guarded=True))
@@ -73,7 +73,7 @@ def test_nothing_outlives_a_run_that_was_killed(tmp_path: Path) -> None:
     port = free_port()
     script = (
         "import asyncio, os, signal, sys\nfrom pathlib import Path\nfrom bench.children import Children\n"
-        f"kids = Children(Path({str(tmp_path)!r}))\n"
+        f"kids = Children(Path({str(tmp_path)!r}), Path({str(tmp_path)!r}))\n"
         f"process = kids.python('trivial', 'bench.trivial', '{port}')\n"
         f"asyncio.run(kids.ready('trivial', process, {port}))\n"
         "print(process.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
