@@ -176,8 +176,8 @@ class AuditLog(Protocol):
 class AssertionSigner(Protocol):
     """Signs the statement that the upstream gets about the person."""
 
-    def sign(self, claims: Mapping[str, object] | msgspec.Struct) -> str:
-        """Return a compact JWS (ES256) over `claims`, with `kid`."""
+    def sign(self, claims: Mapping[str, object] | msgspec.Raw) -> str:
+        """Return a compact JWS (ES256) over `claims`, with `kid`. Raw: they are canonical JSON already."""
         ...
 
     def jwks(self) -> dict[str, object]:

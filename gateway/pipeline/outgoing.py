@@ -1,7 +1,6 @@
 """What the upstream is told about the person: a signed assertion, and plain headers where an app is configured for them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -9,8 +8,10 @@ import msgspec
 
 from gateway.domain.decision import Allow
 from gateway.domain.headers import fold
-from gateway.domain.identity import Identity
+from gateway.domain.identity import Identity, Session
 from gateway.domain.route import App
+from gateway.kernel.canonical import canonical_json
+from gateway.kernel.recent import Recent
 from gateway.pipeline.gather import authentication_facts, newest
 from gateway.policy.facts import AuthenticationFacts
 from gateway.ports import AssertionSigner
@@ -18,6 +19,8 @@ from gateway.ports import AssertionSigner
 ASSERTION_HEADER: Final = "X-Gateway-Assertion"
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 ASSERTION_SECONDS: Final = 60
+RECENT: Final = 1024
+_JTI: Final = b'"jti":'
 
 
 _PLAIN: Final[Mapping[str, Callable[[Identity], str]]] = {
@@ -50,6 +53,17 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     sub: str
 
 
+class _Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Claims in canonical JSON around the decision's id, and the plain headers; and what they were made from."""
+
+    session: Session
+    device: str
+    second: int
+    before: bytes
+    after: bytes
+    plain: tuple[tuple[str, str], ...]
+
+
 class Outgoing:
     """Builds the headers that are set on an allowed upstream request.
 
@@ -60,6 +74,7 @@ class Outgoing:
 
     def __init__(self, *, issuer: str, signer: AssertionSigner, apps: Sequence[App]) -> None:
         self._issuer = issuer
+        self._recent: Recent[tuple[str, int, str], _Said] = Recent(RECENT)
         self._signer = signer
         self._plain: Mapping[str, tuple[tuple[str, str], ...]] = {app.id: app.headers for app in apps}
         names = [ASSERTION_HEADER, REQUEST_ID_HEADER, *(name for app in apps for name, _ in app.headers)]
@@ -70,39 +85,62 @@ class Outgoing:
 
     def headers(self, allow: Allow, now: float) -> list[tuple[str, str]]:
         """Return the headers to set, at time `now` (epoch seconds)."""
+        said = self._said(allow, now)
+        claims = msgspec.Raw(said.before + canonical_json(allow.id) + said.after)
+        return [(ASSERTION_HEADER, self._signer.sign(claims)), (REQUEST_ID_HEADER, allow.id), *said.plain]
+
+    def _said(self, allow: Allow, now: float) -> "_Said":
+        """What is said of a person to an app: the same for each request within a second, but for the decision's id."""
+        session, generation, app, second = allow.handle.session, allow.handle.generation, allow.route.app, int(now)
+        device = allow.posture.device.id if allow.posture.device else ""
+        said = self._recent.get((session.id, generation, app))
+        if said is not None and said.session is session and said.device == device and said.second == second:
+            return said
+        before, jti, after = canonical_json(self._claims(allow, now, device)).partition(_JTI)
+        # In a text the quotes would be escaped, so this is the member and nothing else.
+        said = _Said(
+            session=session,
+            device=device,
+            second=second,
+            before=before + jti,
+            after=after.removeprefix(b'""'),
+            plain=tuple(_plain(session.identity, self._plain.get(app, ()))),
+        )
+        self._recent.put((session.id, generation, app), said)
+        return said
+
+    def _claims(self, allow: Allow, now: float, device: str) -> "_Claims":
         identity = allow.handle.session.identity
         events = allow.handle.events()
         authentication = authentication_facts(events, now)
         second = int(now)
-        assertion = self._signer.sign(
-            _Claims(
-                acr=_acr(authentication),
-                amr=authentication.kinds,
-                aud=allow.route.app,
-                auth_time=newest(events),
-                department=identity.department,
-                device=allow.posture.device.id if allow.posture.device else "",
-                exp=second + ASSERTION_SECONDS,
-                iat=second,
-                iss=self._issuer,
-                jti=allow.id,
-                login=identity.login,
-                name=identity.name,
-                nbf=second,
-                organization=identity.organization,
-                roles=identity.roles,
-                sub=identity.subject,
-            )
+        return _Claims(
+            acr=_acr(authentication),
+            amr=authentication.kinds,
+            aud=allow.route.app,
+            auth_time=newest(events),
+            department=identity.department,
+            device=device,
+            exp=second + ASSERTION_SECONDS,
+            iat=second,
+            iss=self._issuer,
+            jti="",
+            login=identity.login,
+            name=identity.name,
+            nbf=second,
+            organization=identity.organization,
+            roles=identity.roles,
+            sub=identity.subject,
         )
-        headers = [(ASSERTION_HEADER, assertion), (REQUEST_ID_HEADER, allow.id)]
-        for name, fact in self._plain.get(allow.route.app, ()):
-            if fact == "roles":
-                # A comma within a role (a group of a directory may be named so) would make two of it.
-                value = ",".join(header_text(role).replace(",", "%2C") for role in identity.roles)
-            else:
-                value = header_text(_PLAIN[fact](identity))
-            headers.append((name, value))
-        return headers
+
+
+def _plain(identity: Identity, wanted: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for name, fact in wanted:
+        if fact == "roles":
+            # A comma within a role (a group of a directory may be named so) would make two of it.
+            yield name, ",".join(header_text(role).replace(",", "%2C") for role in identity.roles)
+        else:
+            yield name, header_text(_PLAIN[fact](identity))
 
 
 def _acr(authentication: AuthenticationFacts) -> str:
@@ -111,7 +149,6 @@ def _acr(authentication: AuthenticationFacts) -> str:
     return "urn:zt-gateway:acr:mfa" if authentication.factors >= 2 else "urn:zt-gateway:acr:single"  # noqa: PLR2004  "two-factor"
 
 
-@lru_cache(maxsize=4096)
 def header_text(value: str) -> str:
     """A value as a header can carry it: printable ASCII stays, everything else (and `%`) is percent-encoded UTF-8."""
     if value.isascii() and value.isprintable() and "%" not in value:

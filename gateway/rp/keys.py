@@ -53,8 +53,11 @@ class FileSigner:
             raise ConfigError("this is not a private key on P-256", where=str(path), todo="Replace the file")
         return cls(key)
 
-    def sign(self, claims: Mapping[str, object] | msgspec.Struct) -> str:
-        """Return a compact JWS (RFC 7515 §3.1) over the claims, ES256: r and s as 32 bytes each (RFC 7518 §3.4)."""
+    def sign(self, claims: Mapping[str, object] | msgspec.Raw) -> str:
+        """Return a compact JWS (RFC 7515 §3.1) over the claims, ES256: r and s as 32 bytes each (RFC 7518 §3.4).
+
+        Raw: they are canonical JSON already.
+        """
         signed = self._prefix + _base64url(canonical_json(claims))
         r, s = decode_dss_signature(self._private.sign(signed, _ES256))
         signature = r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
