@@ -1,6 +1,7 @@
 """Debian's Caddy before the gateway, configured by `gateway front-config caddy`: what parity and attacks don't ask."""
 
 import base64
+import contextlib
 import gzip
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 from tests.support.caddy import SERVER, before, with_caddy
 from tests.support.fronts import NAVIGATION, SCRIPT, Door, OpenDoors, wait_until
 from tests.support.fronts_site import HOST, PORTAL, open_site
+from tests.support.mutual import ServerCa
 from tests.support.raw import NoReplyError
 from tests.support.raw_upstream import Hit
 from tests.support.served import free_port
@@ -239,3 +241,55 @@ def test_a_ca_that_cant_be_read_ends_the_start_CVE_2026_27586(caddy: Door, tmp_p
         assert "Valid configuration" not in refused.stdout
     fine = before(caddy.site, port=free_port()).command("validate")
     assert fine.returncode == 0, fine.stderr
+
+
+def test_a_process_of_another_user_is_not_believed() -> None:
+    with own(SERVER.replace(f"[{os.getuid()}]", f"[{os.getuid() + 1}]")) as door:
+        answered = door.get("/x", *SCRIPT)
+        assert (answered.status, answered.hits) == (403, [])
+        assert door.get("/.gateway/sign-in", *SCRIPT).status == 403
+
+
+# ---- on addresses: mTLS
+
+
+@contextlib.contextmanager
+def own(server: str, **options: str) -> Iterator[Door]:
+    with open_site(server) as site, with_caddy(site, **options) as running:
+        yield Door("caddy", site, site.port, pids=running.pids, errors=running.output)
+
+
+def by_address(ca: ServerCa) -> str:
+    """`[server]` and a door on addresses, for a front named caddy.hospital.example."""
+    certificate, key = ca.issue("127.0.0.1")
+    files = f'certificate_file = "{certificate}"\nkey_file = "{key}"\nclient_ca_file = "{ca.file}"'
+    place = f'host = "127.0.0.1"\nclient_names = ["caddy.hospital.example"]\n{files}\ntells_tls = true'
+    field = 'certificate_field = "client-cert"'
+    front = f"[server.front]\nport = {free_port()}\n{place}\n{field}\n"
+    return f'[server]\npublic_port = {{port}}\n{front}[[doors]]\nkind = "forward-auth"\nport = {free_port()}\n{place}\n{field}\n'
+
+
+def shown(ca: ServerCa, trusted: ServerCa, name: str) -> dict[str, str]:
+    certificate, key = ca.issue(name)
+    return {"front_certificate": str(certificate), "front_key": str(key), "front_ca": str(trusted.file)}
+
+
+def test_mtls_proves_the_front(tmp_path: Path) -> None:
+    ca = ServerCa(tmp_path / "servers")
+    with own(by_address(ca), **shown(ca, ca, "caddy.hospital.example")) as door:
+        answered = door.get("/x")
+        assert answered.status == 200, door.errors()[-1000:]
+        assert answered.decisions[0]["source"]["tls"] == "TLSv1.3"
+        assert door.get("/.gateway/sign-in?rd=%2F", *NAVIGATION, cookie="").status == 303
+
+
+@pytest.mark.parametrize("who", ["another_name", "another_ca", "not_the_gateway"])
+def test_mtls_of_somebody_else_is_refused(tmp_path: Path, who: str) -> None:
+    ca, other = ServerCa(tmp_path / "servers"), ServerCa(tmp_path / "others")
+    name = "nginx.hospital.example" if who == "another_name" else "caddy.hospital.example"
+    options = shown(other if who == "another_ca" else ca, other if who == "not_the_gateway" else ca, name)
+    with own(by_address(ca), **options) as door:
+        for target in ("/x", "/.gateway/sign-in"):
+            answered = door.get(target, *SCRIPT)
+            assert answered.status == (403 if who == "another_name" else 502)
+            assert answered.hits == []
