@@ -86,9 +86,10 @@ class Outstanding:
             return
         self._held = max(self._held, until)
         with self._locked() as hold:
+            # Another worker's leases may need it longer; a time further off than any lease is none of ours.
+            there = hold.stat().st_mtime if hold.exists() else 0.0
+            target = max(self._held, there) if there <= self._clock.now() + MAX_SECONDS else self._held
             hold.touch(mode=0o644)
-            until_now = hold.stat().st_mtime
-            target = max(self._held, until_now) if until_now <= self._clock.now() + MAX_SECONDS else self._held
             os.utime(hold, (target, target))
         self._later(target)
 

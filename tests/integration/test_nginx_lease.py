@@ -1,0 +1,297 @@
+"""Leases with Debian's nginx: what they leave in the log, what ends them, and what is found in a forged access log."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import fronts_site, nginx
+from tests.support.fronts import SCRIPT, Door, wait_until
+from tests.support.fronts_site import Site, open_site
+
+Running = tuple[Site, nginx.Nginx, Door]
+LEASED = fronts_site._POLICIES.replace('@id("everything")', '@id("everything")\n@lease("5s")')
+"""As long as it may be."""
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Running]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fronts_site, "_POLICIES", LEASED)
+        with open_site(nginx.FOLLOWED) as site, nginx.with_nginx(site) as front:
+            wait_until((site.folder / "state" / "nginx-log.json").exists, "somebody follows the access log")
+            yield site, front, Door("nginx", site, site.port, asked=True, pids=front.pids, errors=front.output)
+
+
+@pytest.fixture
+def running(opened: Running) -> Running:
+    site, front, door = opened
+    cookie = site.cookie()
+
+    def given() -> bool:
+        """What the last test revoked is over, and somebody follows."""
+        return leased(door, "/probe", cookie) == 200 and front.lines()[-1]["lease"] == "HIT"
+
+    wait_until(given, "leases are given", 30)
+    before = len(front.lines())
+    wait_until(lambda: len(front.lines()) == before, "quiet")
+    time.sleep(0.5)
+    door.site.forget()
+    return opened
+
+
+def records_until(site: Site, done: Callable[[list[dict[str, Any]]], bool], seconds: float = 15.0) -> list[dict[str, Any]]:
+    """Gather records until there are the wanted ones."""
+    found: list[dict[str, Any]] = []
+    deadline = time.monotonic() + seconds
+    while True:
+        found += site.records()
+        if done(found):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def of_type(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [record for record in records if record["type"] == kind]
+
+
+def suspicions(records: list[dict[str, Any]]) -> list[str]:
+    return [record["detail"]["what"] for record in records if record.get("event") == "front.suspicious"]
+
+
+def leased(door: Door, target: str, cookie: str, *lines: str, method: str = "GET") -> int:
+    """Ask, and leave the records alone (`Door.get` takes them out)."""
+    with door.line() as line:
+        line.send(door.head(target, "Connection: close", *lines, method=method, cookie=cookie))
+        return line.reply(method).status
+
+
+# ---------------------------------------------------------------- what a lease is
+
+
+def test_each_request_under_a_lease_leaves_its_record(running: Running) -> None:
+    site, _, door = running
+    cookie = site.cookie()
+    for _ in range(4):
+        assert leased(door, "/leased?q=secret", cookie) == 200
+    found = records_until(site, lambda records: len(of_type(records, "use")) == 3 and bool(of_type(records, "completion")))
+    [decision] = of_type(found, "decision")
+    assert (decision["outcome"], decision["lease_seconds"]) == ("allow", 5)
+    [completion] = of_type(found, "completion")
+    assert (completion["id"], completion["status"]) == (decision["id"], 200)
+    uses = of_type(found, "use")
+    assert {use["id"] for use in uses} == {decision["id"]}
+    assert {(use["method"], use["path"], use["status"], use["source"]["address"]) for use in uses} == {
+        ("GET", "/leased", 200, "127.0.0.1")
+    }
+    assert len({(use["process"], use["connection"], use["number"]) for use in uses}) == 3
+    assert "secret" not in json.dumps(found)
+    assert suspicions(found) == []
+    # The application heard the same four times.
+    assert len(site.upstream.hits) == 4
+    assert {hit.values("X-Request-Id")[0] for hit in site.upstream.hits} == {decision["id"]}
+
+
+@pytest.mark.parametrize(
+    ("what", "first", "second"),
+    [
+        ("another target", {"target": "/one"}, {"target": "/one?x"}),
+        ("another cookie of the application", {"target": "/two", "more": "; a=1"}, {"target": "/two", "more": "; a=2"}),
+        ("HEAD after GET", {"target": "/three"}, {"target": "/three", "method": "HEAD"}),
+        ("a write", {"target": "/write/a", "method": "POST"}, {"target": "/write/a", "method": "POST"}),
+        ("a read by POST", {"target": "/four", "method": "POST"}, {"target": "/four", "method": "POST"}),
+        ("a no", {"target": "/admin"}, {"target": "/admin"}),
+        ("another session", {"target": "/five"}, {"target": "/five", "other": True}),
+    ],
+)
+def test_what_has_a_decision_of_its_own(running: Running, what: str, first: dict[str, Any], second: dict[str, Any]) -> None:
+    site, _, door = running
+    cookies = {False: site.cookie(), True: site.cookie()}
+    for ask in (first, second):
+        method = ask.get("method", "GET")
+        lines = ("Content-Length: 0", f"Origin: https://{door.authority}") if method == "POST" else ()
+        leased(door, ask["target"], cookies[ask.get("other", False)] + ask.get("more", ""), *lines, method=method)
+    assert len(site.decisions()) == 2, what
+
+
+def test_a_refused_header_is_no_way_around(running: Running) -> None:
+    """What nginx removes it removes under a lease too; the client's copy of a fact is never part of what was decided."""
+    site, _, door = running
+    cookie = site.cookie()
+    for _ in range(2):
+        assert leased(door, "/claims", cookie) == 200
+    leased(door, "/claims", cookie, "X-Remote-User: evil", "X-Gateway-Assertion: evil", "X-Forwarded-For: 10.0.0.9")
+    assert len(site.upstream.hits) == 3
+    assert all(b"evil" not in hit.head and b"10.0.0.9" not in hit.head for hit in site.upstream.hits)
+
+
+# ---------------------------------------------------------------- what ends it
+
+
+def test_revocation_beats_the_lease(running: Running) -> None:
+    """The answer is still in nginx's cache, and is not used any more. (Where the machine stands still, one more attempt.)"""
+    for _ in range(5):
+        if revoked_before_the_lease_was_over(running):
+            return
+    raise AssertionError("the lease was always over first")
+
+
+def revoked_before_the_lease_was_over(running: Running) -> bool:
+    site, front, door = running
+    session, cookie = site.sign_in()
+    for _ in range(2):
+        assert leased(door, "/revoked", cookie) == 200
+    assert len(site.decisions()) == 1
+    last = front.lines()[-1]
+    assert last["lease"] == "HIT"
+    site.with_sessions(lambda store: store.revoke(session.id))
+    wait_until(lambda: leased(door, "/revoked", cookie, *SCRIPT) == 401, "the lease is over", 10)
+    if time.time() >= int(last["use"].split(".")[1]):
+        wait_until(lambda: not (site.folder / "run" / "nginx.sock.no-lease").exists(), "leases are given again", 30)
+        site.forget()
+        return False
+    # Nobody else's is used meanwhile either: they have decisions of their own, and go on.
+    site.forget()
+    other = site.cookie()
+    assert [leased(door, "/other", other) for _ in range(2)] == [200, 200]
+    assert len(site.decisions()) == 2
+    return True
+
+
+def test_a_blocked_device_ends_its_leases(running: Running) -> None:
+    site, _, door = running
+    pem, der = site.devices.issue("leased")
+    device = site.register(der)
+    cookie = site.cookie()
+
+    def status() -> int:
+        with door.line(certificate=pem) as line:
+            line.send(door.head("/ward/1", *SCRIPT, cookie=cookie))
+            return line.reply().status
+
+    assert [status(), status()] == [200, 200]
+    assert len(site.decisions()) == 1
+    site.block(device)
+    wait_until(lambda: status() == 403, "the device is blocked", 10)
+
+
+# ---------------------------------------------------------------- what is found
+
+
+def test_lines_that_are_lost(running: Running) -> None:
+    """Somebody takes lines out of the access log before they are read: numbers are passed over, and nginx has counted them."""
+    site, front, door = running
+    cookie = site.cookie()
+    log = front.folder / "access.json"
+    with door.line() as line:
+
+        def ask() -> None:
+            line.send(door.head("/lost", cookie=cookie))
+            assert line.reply().status == 200
+
+        ask()
+        records_until(site, lambda records: bool(of_type(records, "completion")))
+        with stopped(site):
+            # Under the lease: nginx needs nobody to let these through.
+            ask()
+            kept = log.stat().st_size
+            ask()
+            ask()
+            os.truncate(log, kept)
+            ask()
+        found = records_until(site, lambda records: {"lost", "gap"} <= set(suspicions(records)), 60)
+    lines = {record["detail"]["what"]: record["detail"]["lines"] for record in found if record.get("event") == "front.suspicious"}
+    assert lines == {"lost": "2", "gap": "2"}
+    assert len(of_type(found, "use")) == 2
+    assert len(site.upstream.hits) == 5
+
+
+@contextlib.contextmanager
+def stopped(site: Site) -> Iterator[None]:
+    """The gateway stands still meanwhile."""
+    for pid in site.pids():
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in site.pids():
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_lines_of_before_a_start_and_of_a_rotated_file_are_taken_in(running: Running) -> None:
+    site, front, door = running
+    cookie = site.cookie()
+    log = front.folder / "access.json"
+
+    def ask() -> None:
+        assert leased(door, "/rotated", cookie) == 200
+
+    def taken(records: list[dict[str, Any]], count: int) -> bool:
+        """Each request has one record of how it ended."""
+        return len(of_type(records, "use")) + len(of_type(records, "completion")) >= count
+
+    ask()
+    records_until(site, lambda records: taken(records, 1))
+    site.stop_gateway()
+    ask()
+    log.rename(log.with_name("access.json.1"))
+    ask()
+    front.signal(signal.SIGUSR1)
+    wait_until(log.exists, "nginx writes to a new file")
+    ask()
+    site.start_gateway()
+    found = records_until(site, lambda records: taken(records, 3))
+    assert len(of_type(found, "use")) == 3
+    log.rename(log.with_name("access.json.2"))
+    ask()
+    front.signal(signal.SIGUSR1)
+    wait_until(log.exists, "nginx writes to a new file")
+    ask()
+    found += records_until(site, lambda records: taken(records, 2))
+    assert taken(found, 5)
+    assert not taken(found, 6)
+    assert suspicions(found) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("mark", {"path": "/admin"}),
+        ("mark", {"method": "POST"}),
+        ("mark", {"use": "dec_" + "0" * 32 + ".0.a." + "A" * 22}),
+        ("no_decision", {"use": ""}),
+        ("after_lease", {"at": "4102444800.000"}),
+    ],
+)
+def test_a_line_that_is_forged(running: Running, what: str, change: dict[str, str]) -> None:
+    site, front, door = running
+    cookie = site.cookie()
+    path = f"/forged/{what}/{len(str(change))}"
+    for _ in range(2):
+        assert leased(door, path, cookie) == 200
+    records_until(site, lambda records: len(of_type(records, "use")) == 1)
+    line = {**front.lines()[-1], "connection": str(10**6 + len(front.lines())), **change}
+    with (front.folder / "access.json").open("a") as log:
+        log.write(json.dumps(line, ensure_ascii=False) + "\n")
+    found = records_until(site, lambda records: "too_many" in suspicions(records), 60)
+    assert suspicions(found)[0] == what
+    # And nginx has counted fewer requests than there are lines.
+    assert suspicions(found)[-1] == "too_many"
+
+
+def test_a_line_that_comes_twice(running: Running) -> None:
+    site, front, door = running
+    assert leased(door, "/twice", site.cookie()) == 200
+    records_until(site, lambda records: bool(of_type(records, "completion")))
+    last = (front.folder / "access.json").read_bytes().splitlines()[-1]
+    with (front.folder / "access.json").open("ab") as log:
+        log.write(last + b"\n" + b"no line of nginx\n")
+    found = records_until(site, lambda records: "no_line" in suspicions(records))
+    assert "repeated" in suspicions(found)
+    records_until(site, lambda records: "too_many" in suspicions(records), 60)

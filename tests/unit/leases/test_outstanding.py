@@ -1,0 +1,107 @@
+"""Leases that were given, and how they are called back."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.decision import Allow
+from gateway.kernel.clock import ManualClock, SystemClock
+from gateway.leases.follow import followed
+from gateway.leases.outstanding import MAX_SECONDS, Outstanding
+from tests.support.world import World
+
+
+@pytest.fixture
+async def allow() -> Allow:
+    world = World()
+    world.good_device()
+    _, token = await world.sign_in()
+    found = await world.pipeline.decide(world.request(cookie=token), "nginx")
+    assert isinstance(found, Allow)
+    return found
+
+
+def given(clock: ManualClock | SystemClock, hold: Path | None, *, follows: bool = True) -> Outstanding:
+    return Outstanding(clock, hold, followed=lambda: follows)
+
+
+async def test_a_lease_is_short_and_in_the_future_and_somebody_reads_its_uses(allow: Allow) -> None:
+    clock = ManualClock()
+    leases, now = given(clock, None), clock.now()
+    assert leases.give(allow, now=now, until=int(now) + 2)
+    assert not leases.give(allow, now=now, until=int(now))
+    assert not leases.give(allow, now=now, until=int(now) + MAX_SECONDS + 1)
+    assert not given(clock, None, follows=False).give(allow, now=now, until=int(now) + 2)
+
+
+async def test_a_change_stops_leases_until_they_are_over(allow: Allow, tmp_path: Path) -> None:
+    hold, clock = tmp_path / "hold", SystemClock()
+    leases = given(clock, hold)
+    until = int(clock.now()) + 2
+    assert leases.give(allow, now=clock.now(), until=until)
+    leases.session_changed("another")
+    assert not hold.exists(), "nobody else's sign-out stops leases"
+    leases.session_changed(allow.handle.session.id)
+    assert hold.exists()
+    assert hold.stat().st_mtime == until
+    assert not leases.give(allow, now=clock.now(), until=until + 1), "none is given meanwhile"
+    while hold.exists():  # noqa: ASYNC110  a file
+        await asyncio.sleep(0.05)
+    assert clock.now() >= until
+    assert leases.give(allow, now=clock.now(), until=int(clock.now()) + 2)
+    leases.stop()
+
+
+@pytest.mark.parametrize("what", ["everything", "feed", "device"])
+async def test_what_else_calls_leases_back(allow: Allow, tmp_path: Path, what: str) -> None:
+    hold, clock = tmp_path / "hold", SystemClock()
+    leases = given(clock, hold)
+    assert allow.posture.device is not None
+    leases.give(allow, now=clock.now(), until=int(clock.now()) + 3)
+    leases.device_changed("another")
+    assert not hold.exists()
+    if what == "everything":
+        leases.everything_changed()
+    elif what == "feed":
+        leases.session_changed("*")
+    else:
+        leases.device_changed(allow.posture.device.id)
+    assert hold.exists()
+    leases.stop()
+
+
+async def test_two_workers_share_a_file(allow: Allow, tmp_path: Path) -> None:
+    """The file stays as long as the longest of them needs it."""
+    hold, clock = tmp_path / "hold", SystemClock()
+    one, two = given(clock, hold), given(clock, hold)
+    now = clock.now()
+    one.give(allow, now=now, until=int(now) + 1 + (now % 1 > 0.8))
+    two.give(allow, now=now, until=int(now) + 3)
+    two.everything_changed()
+    one.everything_changed()
+    assert hold.stat().st_mtime == int(now) + 3
+    while hold.exists():  # noqa: ASYNC110  a file
+        await asyncio.sleep(0.05)
+    assert clock.now() >= int(now) + 3
+    one.stop()
+    two.stop()
+
+
+async def test_a_file_that_a_crash_left_goes_at_the_next_start(tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    leases = given(SystemClock(), hold)
+    leases.start()
+    assert not hold.exists()
+    leases.stop()
+
+
+def test_a_sign_of_life(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert not followed(state)
+    state.touch()
+    assert followed(state)
+    os.utime(state, (1, 1))
+    assert not followed(state)
