@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 import msgspec
 
 from gateway.domain.connection import Connection
-from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse
+from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
 from gateway.domain.identity import Handle
 from gateway.domain.record import Actor, DecisionRecord, Source
 from gateway.domain.route import Match
@@ -104,14 +104,16 @@ def decision_record(
     `facts`: as `recorded_facts` gave them.
     """
     path, _, query = target.partition("?")
-    known = decision if isinstance(decision, Allow | Deny) else None
+    allow = decision if isinstance(decision, Allow) else None
+    deny = decision if isinstance(decision, Deny) else None
+    known = allow or deny
     device = known.posture.device if known is not None else None
     return DecisionRecord(
         # A re-decided stream is a decision of its own: the id that its completion record carries stays unique.
         id=decision.id if phase == "request" else new_id("dec"),
         at=timestamp(now),
         outcome=_OUTCOME.get(type(decision), "unavailable"),
-        reason="policy_permits" if isinstance(decision, Allow) else str(decision.reason),
+        reason=_reason(decision),
         actor=actor_of(known.handle if known is not None else None, device.id if device else ""),
         source=source,
         host=printable(host, 255),
@@ -123,16 +125,25 @@ def decision_record(
         action=match.route.action if match else "",
         patient=printable(match.patient, 128) if match else "",
         policies=known.policies if known is not None else (),
-        errors=decision.errors
-        if isinstance(decision, Deny)
-        else ((printable(decision.detail, 512),) if not isinstance(decision, Allow | Challenge) and decision.detail else ()),
-        remedy=tuple(str(step) for step in decision.remedy) if isinstance(decision, Deny) else (),
+        errors=() if allow is not None else _errors(decision),
+        remedy=tuple(str(step) for step in deny.remedy) if deny is not None else (),
         bundle=bundle,
         facts=facts,
         request_id=request_id or decision.id,
         phase=phase,
-        lease_seconds=decision.lease_seconds if isinstance(decision, Allow) else 0,
+        lease_seconds=allow.lease_seconds if allow is not None else 0,
     )
+
+
+def _reason(decision: Decision) -> str:
+    return "policy_permits" if isinstance(decision, Allow) else str(decision.reason)
+
+
+def _errors(decision: Decision) -> tuple[str, ...]:
+    if isinstance(decision, Deny):
+        return decision.errors
+    detail = decision.detail if isinstance(decision, Refuse | Unavailable) else ""
+    return (printable(detail, 512),) if detail else ()
 
 
 def _names(query: str) -> tuple[str, ...]:
