@@ -259,6 +259,7 @@ class Supervisor:
             self._retired.append(new)
             for child in new.children:
                 child.end()
+            self._keep(self._see_off(new))
             sockets.close(but=old.sockets)
             raise
         self._coming, self._generation = None, new

@@ -1,5 +1,6 @@
 """Several logs of one installation: begun, written by several processes, read together."""
 
+import asyncio
 import csv
 import io
 import json
@@ -172,3 +173,31 @@ def test_a_missing_anchor_of_one_is_said(slots: Slots, capsys: pytest.CaptureFix
 
 async def test_what_a_process_says_of_the_logs(slots: Slots) -> None:
     assert naming(slots.folder).detail == {f"log.{slot}": log for slot, log in log_ids(slots.folder).items()}
+
+
+async def test_all_are_whole_at_every_moment_while_processes_come_and_go(tmp_path: Path) -> None:
+    slots = Slots(tmp_path)
+    slots.prepare(1)
+    stop = asyncio.Event()
+
+    async def process(slot: int) -> None:
+        while not stop.is_set():
+            slots.prepare(slot)
+            log = await slots.open(slot)
+            await log.append(naming(slots.folder, at="2027-01-15T08:00:00.000Z"))
+            for number in range(20):
+                await log.append(decision(number))
+                await asyncio.sleep(0)
+            await log.close()
+
+    processes = [asyncio.create_task(process(slot)) for slot in (1, 2, 3, 4)]
+    await asyncio.sleep(0.05)
+    seen = set()
+    for anchored in (True, False) * 15:
+        overall = await asyncio.to_thread(slots.verify, anchored=anchored)
+        assert overall.whole, overall.findings
+        seen.add(overall.records)
+    stop.set()
+    await asyncio.gather(*processes)
+    assert len(seen) > 5, "it went on meanwhile"
+    assert slots.verify(anchored=True).whole
