@@ -15,6 +15,8 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
+from tests.integration.test_nginx import behind_nginx, render_for
+from tests.support import nginx
 from tests.support.clinician import Clinician
 from tests.support.gate import read_answer
 from tests.support.redis import RedisServer
@@ -371,3 +373,24 @@ async def test_it_tells_systemd(tmp_path: Path, own_redis: RedisServer, app: War
             assert messages() == [["RELOADING", "MONOTONIC_USEC"], ["READY", "STATUS"]]
             await site.stop()
             assert messages() == [["STOPPING"]]
+
+
+async def test_a_reload_behind_nginx_loses_no_request(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
+    """nginx keeps connections to the socket it asks at, and asks on them while their workers leave."""
+    async with served(tmp_path, WARD.format(upstream=app.port), redis_url=own_redis.url) as site:
+        behind_nginx(site)
+        site.config.write_text(site.config.read_text("utf-8").replace("[server]\n", "[server]\nworkers = 2\n", 1), "utf-8")
+        with nginx.Nginx(tmp_path / "nginx", render_for(site), site.port):
+            await site.start()
+            doctor = await at_work(site)
+            async with Load(site, doctor) as load:
+                await load.answered(100)
+                await site.reload()
+                await load.answered(100)
+                await site.reload()
+                await load.answered(200)
+            await site.stop()
+        assert (load.broken, set(load.statuses)) == ([], {200})
+        rows = await everything_is_in_the_log(site, app)
+        doors = {row["record"]["source"]["door"] for row in rows if row["record"].get("outcome") == "allow"}
+        assert doors == {"nginx"}
