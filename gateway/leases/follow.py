@@ -34,6 +34,7 @@ SAVE_SECONDS: Final = 0.5
 STATUS_SECONDS: Final = 1.0
 SETTLE_SECONDS: Final = 0.5
 """After which the line of a request that has ended stands in the file."""
+BLINK_SECONDS: Final = 0.05
 RETRY_SECONDS: Final = 2.0
 GAP_LOOKS: Final = 3
 FOLLOWED_SECONDS: Final = 5.0
@@ -139,12 +140,16 @@ class Follower:
 
     async def _compare(self, socket: Path) -> None:
         if self._look is None:
+            before = self._clock.now()
             try:
                 status = await read_status(socket)
             except (OSError, TimeoutError) as error:
                 logger.debug("nginx does not say how many requests there were: %s", error)
                 return
-            self._look = _Look(status=status, at=self._clock.now())
+            after = self._clock.now()
+            if after - before > BLINK_SECONDS:
+                return  # nobody knows of which moment it speaks
+            self._look = _Look(status=status, at=after)
             self._next_status = time.monotonic() + SETTLE_SECONDS
             return
         look, self._look = self._look, None
@@ -171,7 +176,7 @@ class Follower:
             return
         places = " ".join(f"{pid}/{connection}" for pid, connection in list(gaps)[:20])
         logger.error("the front's access log does not add up: lines are missing on connections %s", places)
-        what = finding("gap", at=at, target=str(self._path), lines=str(min(self._gaps)), connections=places)
+        what = finding("gap", at=at, target=str(self._path), lines=str(self._gaps[-1]), connections=places)
         self._newest = await self._log.append(what)
         self._ingest.sequence.forget_gaps()
         self._gaps.clear()

@@ -21,6 +21,8 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Ids of the policies that can't be evaluated (`request` for the facts themselves)."""
     report_only: tuple[str, ...] | None = None
     """The report-only policies that would have determined it; not compared when left out."""
+    lease_seconds: int | None = None
+    """How long a front may reuse the allow (0: not at all); not compared when left out."""
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,8 @@ def _judge(bundle: Bundle, case: Case) -> tuple[tuple[Difference, ...], set[str]
     report = answer.report_only.policies if answer.report_only else ()
     if expect.report_only is not None:
         compared.append(("report_only", sorted(expect.report_only), report))
+    if expect.lease_seconds is not None:
+        compared.append(("lease_seconds", [str(expect.lease_seconds)], [str(answer.lease_seconds)]))
     differences = tuple(
         Difference(what, ", ".join(expected) or "(none)", ", ".join(got) or "(none)")
         for what, expected, got in compared

@@ -181,6 +181,11 @@ def test_report_only_is_compared_where_it_is_expected() -> None:
     assert differences(HEAD + ALLOW.replace("] }", '], report_only = ["trial"] }')) == {"report_only": ("trial", "(none)")}
 
 
+def test_a_lease_is_compared_where_it_is_expected() -> None:
+    assert differences(HEAD + ALLOW.replace("] }", "], lease_seconds = 0 }")) == {}
+    assert differences(HEAD + ALLOW.replace("] }", "], lease_seconds = 2 }")) == {"lease_seconds": ("2", "0")}
+
+
 def test_policies_that_only_report_count_as_covered() -> None:
     report = run_cases(MADE, read(HEAD + "facts.network = { tls = false }\n" + ALLOW))
     assert report.uncovered == ("stop", "idle")
