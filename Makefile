@@ -1,5 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Both prepare what they need.
-.PHONY: help setup setup-test demo test bench lint types unit lock clean
+.PHONY: help setup setup-test demo test bench lint types unit fuzz lock clean
 .NOTPARALLEL:
 
 help:            ## this list
@@ -30,6 +30,9 @@ types:           ## mypy, strict
 
 unit:            ## the tests alone (options: PYTEST_ARGS="tests/unit -k route")
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+fuzz:            ## fuzz the canonicaliser and the head readers, each for so long (options: SECONDS=60)
+	.venv/bin/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 lock:            ## renew deploy/locks/ from pyproject.toml
 	@sh deploy/dev/lock.sh

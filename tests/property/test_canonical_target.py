@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.domain.connection import Connection
 from gateway.domain.headers import strip_client
 from gateway.domain.request import Headers, RawRequest, Refusal, Request, parse_request
-from gateway.domain.route import Match
+from gateway.domain.route import Match, RouteTable
 from tests.support.gate import HOST, Gate
 
 T = TypeVar("T")
@@ -168,7 +168,7 @@ def test_an_accepted_path_has_no_other_spelling(target: str) -> None:
 def test_the_application_receives_what_was_decided_byte_for_byte(wire: Wire, target: str, headers: list[tuple[str, str]]) -> None:
     sent: Headers = tuple(headers)
     request = accept(target, sent)
-    match = None if isinstance(request, Refusal) else wire.gate.pipeline._routes.find(request)
+    match = None if isinstance(request, Refusal) else RouteTable([wire.gate.app]).find(request)
     wire.received.clear()
     lines = [f"{name}: {value}" for name, value in headers]
     data = wire.gate.head("/TARGET", *lines).replace(b"/TARGET", target.encode("utf-8", "surrogatepass"))
