@@ -6,7 +6,8 @@ takes nothing that aiohttp's parser would refuse. What it takes:
 
 - GET or HEAD, origin-form, HTTP/1.1, in lines that end in CRLF, all of printable ASCII, at most 8,000 bytes together;
 - field names that are tokens, each once, Host among them;
-- no body, and no field that could announce one or another protocol (Content-Length, Transfer-Encoding, Trailer, Expect, Upgrade);
+- no body, and no field that could announce one or another protocol (Transfer-Encoding, Trailer, Expect, Upgrade, Content-Length
+  but for the `content-length: 0` of Envoy's questions);
 - `Connection` absent or `keep-alive`.
 """
 
@@ -21,6 +22,7 @@ MAX_FIELDS: Final = 64
 _FIRST: Final = re.compile(rb"(GET|HEAD) (/[!-~]*) HTTP/1\.1")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
 _NOT_PLAIN: Final = frozenset({"content-length", "transfer-encoding", "trailer", "expect", "upgrade", "http2-settings"})
+_NO_BODY: Final = "content-length: 0"
 _END: Final = b"\r\n\r\n"
 
 
@@ -68,7 +70,7 @@ def _fields(block: bytes) -> Headers | None:
     fields: dict[str, tuple[str, str]] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        lower = _plain_name(name)
+        lower = "content-length" if line == _NO_BODY else _plain_name(name)
         if not colon or lower is None or lower in fields:
             return None
         fields[lower] = (name, value.strip(" "))
