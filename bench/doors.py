@@ -8,7 +8,7 @@ import json
 import os
 import pwd
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from bench.children import LOOPBACK, BenchError, Children, free_port
 from bench.envoy import start_envoy
@@ -34,6 +34,11 @@ status_socket = "{folder}/nginx-status.sock"
 [[doors]]
 kind = "envoy-http"
 socket = "{folder}/envoy.sock"
+trusted_uids = [{uid}]
+tells_tls = true
+[[doors]]
+kind = "envoy-grpc"
+socket = "{folder}/envoy-grpc.sock"
 trusted_uids = [{uid}]
 tells_tls = true
 """
@@ -103,12 +108,12 @@ async def start_nginx_door(children: Children, name: str, site: Site) -> int:
     return port
 
 
-async def start_envoy_door(children: Children, name: str, site: Site) -> int:
-    """Start Envoy in front of a gateway; return its port."""
+async def start_envoy_door(children: Children, name: str, site: Site, door: Literal["http", "grpc"] = "http") -> int:
+    """Start Envoy in front of a gateway, asking it over HTTP or gRPC; return its port."""
     port = free_port()
     tls = _certificate(site)
     options = envoy.Options(
-        address=LOOPBACK, port=port, certificate=str(tls / "server.pem"), key=str(tls / "server.key"), door="http"
+        address=LOOPBACK, port=port, certificate=str(tls / "server.pem"), key=str(tls / "server.key"), door=door
     )
     text = json.dumps(json.loads(envoy.render(_with_tls(site), options)))
     old, new = (f'"key": "x-forwarded-proto", "value": "{scheme}"' for scheme in ("https", "http"))

@@ -7,7 +7,7 @@ import random
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -151,7 +151,16 @@ class Stand:
         self._recorded.append(
             (
                 Records(memory.site),
-                ("embedded", "embedded_synced", "embedded_many", "nginx_door", "nginx_lease", "nginx_lease_many", "envoy_door"),
+                (
+                    "embedded",
+                    "embedded_synced",
+                    "embedded_many",
+                    "nginx_door",
+                    "nginx_lease",
+                    "nginx_lease_many",
+                    "envoy_door",
+                    "envoy_door_grpc",
+                ),
             )
         )
         headers = memory.headers()
@@ -165,11 +174,14 @@ class Stand:
             Row(name="nginx_lease", processes=("nginx-door", "gateway"), port=port, headers=memory.headers(LEASED), guarded=True)
         )
 
-        async def with_envoy() -> None:
-            port = await doors.start_envoy_door(self.children, "envoy-door", memory.site)
-            self.add(Row(name="envoy_door", processes=("envoy-door", "gateway"), port=port, headers=headers, guarded=True))
+        kinds: tuple[tuple[str, Literal["http", "grpc"]], ...] = (("envoy_door", "http"), ("envoy_door_grpc", "grpc"))
 
-        await self.attempt(("envoy_door",), with_envoy)
+        async def with_envoy() -> None:
+            for name, door in kinds:
+                port = await doors.start_envoy_door(self.children, f"envoy-{door}", memory.site, door)
+                self.add(Row(name=name, processes=(f"envoy-{door}", "gateway"), port=port, headers=headers, guarded=True))
+
+        await self.attempt(tuple(name for name, _ in kinds), with_envoy)
         many = (
             ("embedded_many", APP, memory.site.port, ("gateway",)),
             ("nginx_lease_many", LEASED, port, ("nginx-door", "gateway")),

@@ -81,6 +81,7 @@ ROWS: Final[tuple[RateRow, ...]] = (
     ("envoy_plain", "Envoy, no check"),
     ("envoy_trivial", "Envoy + endpoint that always says 200 (HTTP)"),
     ("envoy_door", "Envoy + our decision (HTTP)"),
+    ("envoy_door_grpc", "Envoy + our decision (gRPC)"),
 )
 """Rows of requests a second, in the order of the table."""
 
