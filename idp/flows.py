@@ -191,6 +191,16 @@ class LoginFlows:
             return None
         return failure(self._settings.issuer, transaction, "interaction_required")
 
+    async def renew(self, transaction_id: str, browser: str) -> str | None:
+        """End a transaction that nobody has used until it is nearly over; return where the client is told to ask anew. None as in
+        `load`, and for one in which something was proved.
+        """
+        transaction = await self.load(transaction_id, browser)
+        if transaction is None or transaction.proved:
+            return None
+        taken = await self._store.transactions.take(transaction_id, self._now())
+        return failure(self._settings.issuer, taken, "interaction_required") if taken is not None else None
+
     async def session(self, token: str) -> SsoSession | None:
         """Return the live session of a cookie."""
         return await self._store.sessions.resolve(token, self._now()) if _TOKEN.fullmatch(token) else None

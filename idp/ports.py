@@ -330,6 +330,10 @@ class Flows(Protocol):
         """Return where an overtaken transaction ends: at the client, with an error. None when it is not overtaken."""
         ...
 
+    async def renew(self, transaction_id: str, browser: str) -> str | None:
+        """End a transaction that nobody has used; return where the client is told to ask anew. None as in `load`."""
+        ...
+
     async def cancel(self, transaction_id: str, browser: str, error: str, address: str) -> str | None:
         """End the transaction with an error (`access_denied` or `unmet_authentication_requirements`); return the URL to redirect
         to. None as in `load`.

@@ -18,11 +18,14 @@ from gateway.kernel.secret import hash_token, same
 from gateway.ports import OneTime
 
 Purpose = Literal["sign_in", "key_touch", "second_factor", "register_device", "identity_proofing"]
-FLOW_SECONDS: Final = 900
-STATE_SECONDS: Final = 900
+FLOW_SECONDS: Final = 2400
+STATE_SECONDS: Final = 2400
+"""Longer than the embedded provider keeps a sign-in open: who types into its page must be able to come back from it."""
 HANDOFF_SECONDS: Final = 60
 MAX_ATTEMPTS: Final = 3
-"""How often a flow may be begun anew by itself."""
+"""How often in a row a flow may be begun anew by itself."""
+ATTEMPT_SECONDS: Final = 60
+"""An attempt that lasted so long was none of a loop."""
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):

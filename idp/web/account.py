@@ -106,6 +106,8 @@ class AccountPages:
     async def returned(self, request: web.Request) -> web.StreamResponse:
         """Come back from the sign-in: what counts is the session, not what the address says."""
         if await self._parts.store.sessions.resolve(session_of(request), self._checks.now()) is None:
+            if request.query.get("error") == "interaction_required":
+                return self._sign_in()  # the page was left open: see `SignIn.renew`
             raise Halt(403, "not_completed")  # also when it was cancelled: not into the next sign-in at once
         return self._home()
 

@@ -52,6 +52,7 @@ class SignIn:
         app.router.add_get(
             "/login", guarded(self.show, self._renderer, self._parts.refusals), allow_head=False
         )  # it may end the sign-in
+        app.router.add_get("/login/renew", guarded(self.renew, self._renderer, self._parts.refusals), allow_head=False)
         app.router.add_get("/login/elsewhere", guarded(self.elsewhere, self._renderer, self._parts.refusals), allow_head=False)
         app.router.add_get("/login/proofing", guarded(self.show_proofing, self._renderer, self._parts.refusals), allow_head=False)
         for path, handler in (
@@ -75,6 +76,14 @@ class SignIn:
             if location is not None:
                 return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
         return await self._page(request, await self._looking(request))
+
+    async def renew(self, request: web.Request) -> web.StreamResponse:
+        """Have the client ask anew: a page that was left open is to be good for a sign-in whenever somebody comes back to it."""
+        visit = await self._visit(request, request.query.getall("tx", []))
+        location = await self._parts.flows.renew(visit.transaction.id, visit.browser)
+        if location is None:
+            return self._again(visit)
+        return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
     async def elsewhere(self, request: web.Request) -> web.StreamResponse:
         """Tell a page that was left open whether `show` would give its sign-in back; changes nothing."""

@@ -241,7 +241,15 @@ async def test_a_form_left_open_is_begun_anew_before_it_runs_out(site: IdpSite, 
     found = re.search(r'<meta http-equiv="refresh" content="(\d+);url=([^"]+)">', page.text)
     assert found is not None
     assert int(found[1]) < 1800
-    assert found[2] == f"{site.portal}/"
+    site.later(int(found[1]))
+    renewed = await browser.get(found[2])
+    assert (renewed.status, renewed.location.startswith(f"{site.callback}?error=interaction_required&")) == (303, True)
+    assert (await browser.get(page.url)).status == 410
+
+    # In the middle of a sign-in nothing is taken away.
+    half = await browser.submit(await browser.authorize(), "/login/password", login="dr.sato", password=PASSWORD)
+    tx = half.form("/login/code")["tx"]
+    assert (await browser.get(f"/login/renew?tx={tx}")).location == f"/login?tx={tx}"
 
 
 async def test_looking_with_head_ends_nothing(site: IdpSite, browser: Browser) -> None:

@@ -1,9 +1,12 @@
 """Many tabs whose session has ended come back at once: one sign-in, every tab on its own page, no pile of cookies, no loop."""
 
 import asyncio
+import html
 import json
 import random
+import re
 from collections.abc import AsyncIterator
+from urllib.parse import urljoin
 
 import pytest
 import pytest_asyncio
@@ -120,6 +123,36 @@ async def test_a_tab_that_was_left_on_the_way_goes_on_from_where_it_is(whole: Wh
         end = await browser.follow(page)
         assert (end.url, end.status) == (browser.url("ehr", path_of(tab)), 403), end.text[:400]
     assert sign_ins(whole) == 1
+
+
+async def test_tabs_that_were_left_for_a_night_come_back_to_their_own_page(whole: Whole) -> None:
+    """A sign-in page that nobody used begins anew by itself, before it runs out."""
+    browser = whole.browser()
+    pages = [await browser.open("ehr", path_of(tab)) for tab in range(3)]
+    for _ in range(20):
+        whole.clock.advance(1770)
+        pages = [await browser.follow(await browser.get(urljoin(page.url, refresh(page)))) for page in pages]
+        assert all(asks(page) for page in pages)
+    whole.clock.advance(5)
+    end = await browser.follow(await browser.credentials(pages[1]))
+    assert end.url == browser.url("ehr", path_of(1))
+    for tab in (0, 2):
+        assert (await look(browser, pages[tab])).url == browser.url("ehr", path_of(tab))
+    assert_few_cookies(browser)
+
+
+async def test_a_page_that_was_open_for_long_is_good_until_it_begins_anew(whole: Whole) -> None:
+    browser = whole.browser()
+    page = await browser.open("ehr", path_of(0))
+    whole.clock.advance(1700)
+    assert (await browser.follow(await browser.credentials(page))).url == browser.url("ehr", path_of(0))
+
+
+def refresh(page: Page) -> str:
+    found = re.search(r'http-equiv="refresh" content="(\d+);url=([^"]+)"', page.text)
+    assert found
+    assert 60 <= int(found[1]) <= 1770
+    return html.unescape(found[2])
 
 
 async def test_scripts_and_streams_of_all_tabs_are_told_not_sent_away(whole: Whole) -> None:

@@ -17,7 +17,7 @@ from gateway.kernel.errors import ProtocolError
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret, hash_token
 from gateway.rp.asked import left_out
-from gateway.rp.flows import MAX_ATTEMPTS, Astray, Flow, Handoff, Purpose, State, request_extras
+from gateway.rp.flows import ATTEMPT_SECONDS, MAX_ATTEMPTS, Astray, Flow, Handoff, Purpose, State, request_extras
 from gateway.rp.token import events_of, identity_of
 
 PURPOSES: Final[dict[str, Purpose]] = {
@@ -182,12 +182,12 @@ async def _begun_here(exchange: Exchange) -> State | web.Response:
 
 
 async def _without_code(exchange: Exchange, state: State, retry: str) -> web.Response:
-    error = exchange.one("error")
+    parts, error = exchange.parts, exchange.one("error")
     present = await exchange.handle()
     if present is not None and _done_elsewhere(state.flow, present):
         return await arrive(exchange, present.session, state.flow)
     if error in _AGAIN:
-        return await _again(exchange, state.flow)
+        return await _again(exchange, state.flow, lasted=parts.clock.now() - state.asked_at)
     return await _failed(exchange, state, error or "no code", retry)
 
 
@@ -195,12 +195,13 @@ def _done_elsewhere(flow: Flow, present: Handle) -> bool:
     return flow.purpose == "sign_in" or present.generation > flow.generation > 0
 
 
-async def _again(exchange: Exchange, flow: Flow) -> web.Response:
-    """At the portal: begin a flow anew that went astray, a few times."""
+async def _again(exchange: Exchange, flow: Flow, lasted: float = 0.0) -> web.Response:
+    """At the portal: begin a flow anew that went astray, a few times; as often as you like, when it `lasted` (seconds)."""
     parts = exchange.parts
-    if flow.attempt >= MAX_ATTEMPTS:
+    attempt = 1 if lasted > ATTEMPT_SECONDS else flow.attempt + 1
+    if attempt > MAX_ATTEMPTS:
         return await exchange.refuse("flow.loop", 400, f"{parts.portal}/", target=flow.host)
-    name = await parts.flows.begin(msgspec.structs.replace(flow, attempt=flow.attempt + 1))
+    name = await parts.flows.begin(msgspec.structs.replace(flow, attempt=attempt))
     return exchange.redirect(f"{parts.portal}/.gateway/go?flow={name}")
 
 
