@@ -2,7 +2,9 @@
 
 import asyncio
 import builtins
+import hashlib
 from collections.abc import AsyncIterator, Callable
+from sys import intern
 from typing import Final, Literal
 
 import msgspec
@@ -11,7 +13,7 @@ from gateway.domain.identity import Handle, Session
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.ids import new_token
-from gateway.kernel.secret import Secret, hash_token
+from gateway.kernel.secret import Secret
 from gateway.ports import Missing, MissingWhy, SessionChange
 from gateway.sessions.rules import (
     GRACE_SECONDS,
@@ -38,7 +40,7 @@ class _Entry(msgspec.Struct, gc=False):
     end_ticks: float
     """Monotonic absolute limit: a wall clock that is set back must not lengthen a session."""
     ended: MissingWhy | None = None
-    tokens: tuple[str, ...] = ()
+    tokens: tuple[bytes, ...] = ()
 
 
 class _Token(msgspec.Struct, gc=False):
@@ -55,7 +57,7 @@ class MemorySessions:
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
-        self._tokens: dict[str, _Token] = {}
+        self._tokens: dict[bytes, _Token] = {}
         self._feeds: set[asyncio.Queue[SessionChange | None]] = set()
         self._next_sweep = clock.monotonic() + SWEEP_SECONDS
         self._closed = False
@@ -69,7 +71,7 @@ class MemorySessions:
         if session.id in self._entries:
             raise ValueError(f"session {session.id} exists already")
         entry = _Entry(session, now, ticks, ticks + session.expires_at - now)
-        entry.session = msgspec.structs.replace(session, last_seen_at=int(now))
+        entry.session = msgspec.structs.replace(_shared(session), last_seen_at=int(now))
         self._entries[session.id] = entry
         return self._issue(entry, host)
 
@@ -81,7 +83,7 @@ class MemorySessions:
         if entry is None:
             return None
         ticks = self._clock.monotonic()
-        graced: list[tuple[float, str]] = []
+        graced: list[tuple[float, bytes]] = []
         for name in [name for name in entry.tokens if self._tokens[name].host == host]:
             token = self._tokens[name]
             if token.generation < entry.session.generation or (token.grace_ticks is not None and ticks >= token.grace_ticks):
@@ -99,7 +101,7 @@ class MemorySessions:
         self._open()
         if not well_formed_token(token):
             return _UNKNOWN
-        found = self._tokens.get(hash_token(token))
+        found = self._tokens.get(_digest(token))
         ticks = self._clock.monotonic()
         if found is None or found.host != host or (found.grace_ticks is not None and ticks >= found.grace_ticks):
             return _UNKNOWN
@@ -121,7 +123,7 @@ class MemorySessions:
         if entry is None:
             return None
         new = check_change(entry.session, change(entry.session))
-        entry.session = msgspec.structs.replace(new, last_seen_at=int(entry.seen))
+        entry.session = msgspec.structs.replace(_shared(new), last_seen_at=int(entry.seen))
         entry.end_ticks = min(entry.end_ticks, self._clock.monotonic() + new.expires_at - now)
         for name in [name for name in entry.tokens if self._tokens[name].host == host]:
             self._drop(entry, name)
@@ -207,12 +209,12 @@ class MemorySessions:
 
     def _issue(self, entry: _Entry, host: str) -> Secret:
         token = new_token()
-        name = hash_token(token)
+        name = _digest(token)
         self._tokens[name] = _Token(entry.session.id, host, entry.session.generation)
         entry.tokens += (name,)
         return Secret(token)
 
-    def _drop(self, entry: _Entry, name: str) -> None:
+    def _drop(self, entry: _Entry, name: bytes) -> None:
         del self._tokens[name]
         entry.tokens = tuple(other for other in entry.tokens if other != name)
 
@@ -234,6 +236,32 @@ class MemorySessions:
                 _empty(feed)
                 feed.put_nowait(_EVERYTHING)
             feed.put_nowait(SessionChange(session_id=session_id, kind=kind))
+
+
+def _digest(token: str) -> bytes:
+    """A token as it is kept. Only for well-formed ones."""
+    return hashlib.sha256(token.encode("ascii")).digest()
+
+
+def _shared(session: Session) -> Session:
+    """The same session, with one copy in memory of the texts that many sessions have: roles, organisations, devices, browsers."""
+    identity = session.identity
+    proofing = identity.proofing
+    if proofing is not None:
+        proofing = msgspec.structs.replace(proofing, method=intern(proofing.method), verifier=intern(proofing.verifier))
+    return msgspec.structs.replace(
+        session,
+        identity=msgspec.structs.replace(
+            identity,
+            roles=tuple(map(intern, identity.roles)),
+            organization=intern(identity.organization),
+            department=intern(identity.department),
+            proofing=proofing,
+        ),
+        device_id=intern(session.device_id) if session.device_id is not None else None,
+        address=intern(session.address),
+        user_agent=intern(session.user_agent),
+    )
 
 
 def _empty(feed: asyncio.Queue[SessionChange | None]) -> None:

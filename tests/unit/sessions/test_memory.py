@@ -1,11 +1,15 @@
 """What only the memory stores have: two clocks, bounded memory, forgetting."""
 
 import asyncio
+import base64
 import contextlib
 
+import msgspec
 import pytest
 
+from gateway.domain.identity import Session
 from gateway.kernel.clock import ManualClock
+from gateway.kernel.ids import new_id
 from gateway.ports import Missing
 from gateway.sessions.memory import FEED_LENGTH, MemorySessions
 from gateway.sessions.one_time import MemoryOneTime
@@ -86,7 +90,23 @@ async def test_no_token_is_kept_in_the_clear() -> None:
     store = MemorySessions(clock=clock)
     token = await store.create(new_session(clock.now()), EHR)
     assert token.reveal() not in repr(vars(store))
-    assert await store.resolve(next(iter(store._tokens)), EHR, clock.now()) == Missing(why="unknown")
+    kept = next(iter(store._tokens))
+    for stolen in (kept.hex(), base64.urlsafe_b64encode(kept).decode().rstrip("="), kept.decode("latin-1")):
+        assert await store.resolve(stolen, EHR, clock.now()) == Missing(why="unknown")
+
+
+async def test_what_many_sessions_have_is_in_memory_once() -> None:
+    clock = ManualClock()
+    store = MemorySessions(clock=clock)
+    for _ in range(2):
+        one = msgspec.json.decode(msgspec.json.encode(new_session(clock.now())), type=Session)
+        await store.create(msgspec.structs.replace(one, id=new_id("ses")), EHR)
+    first, second = (entry.session for entry in store._entries.values())
+    assert msgspec.structs.replace(first, id="") == msgspec.structs.replace(second, id="")
+    assert first.user_agent is second.user_agent
+    assert first.identity.roles[0] is second.identity.roles[0]
+    assert first.identity.organization is second.identity.organization
+    assert first.id_token is not second.id_token, "what is of one session alone is not kept beyond it"
 
 
 async def test_a_follower_that_falls_behind_is_told_to_look_at_everything() -> None:
