@@ -1,5 +1,7 @@
 """Replies byte for byte: a head that is written exactly as given, then a body or a stream."""
 
+import functools
+import time
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -199,11 +201,13 @@ class WireResponse(web.StreamResponse):
 
 def wire_of(reply: Reply, *, close: bool) -> Wire:
     """Make the response of one of our own replies. Raises ValueError for a field that could not stand in a head."""
-    headers = [(name.encode("ascii"), value.encode("utf-8")) for name, value in reply.headers]
-    if any(set(name + value) & _BREAKERS for name, value in headers):
+    text = "".join([f"{name}: {value}\r\n" for name, value in reply.headers])
+    count = len(reply.headers)
+    if text.count("\r") != count or text.count("\n") != count or "\0" in text:
         raise ValueError("a header field of ours holds a line break")
-    headers.append((b"Date", formatdate(usegmt=True).encode("ascii")))
-    fields = b"".join(b"%b: %b\r\n" % field for field in headers)
+    if not text.isascii() and not all(name.isascii() for name, _ in reply.headers):
+        raise ValueError("a name of a header field of ours is not ASCII")
+    fields = text.encode("utf-8") + _date(int(time.time()))
     return Wire(status=reply.status, fields=fields, length=len(reply.body), body=reply.body, close=close)
 
 
@@ -212,7 +216,9 @@ def from_reply(reply: Reply, *, close: bool) -> WireResponse:
     return WireResponse(wire=wire_of(reply, close=close))
 
 
-_BREAKERS: Final = frozenset(b"\r\n\0")
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> bytes:
+    return f"Date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
 
 
 def _phrase(status: int) -> bytes:

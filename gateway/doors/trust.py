@@ -5,6 +5,7 @@ fields that any client can write too. They count only on a listener of its own, 
 of its process on a unix socket, or by a certificate (mTLS). An address proves nothing: it is shared by whatever else runs there.
 """
 
+import functools
 import ipaddress
 import ssl
 import weakref
@@ -68,6 +69,7 @@ class Fronts:
         return next((f"cert:{name}" for name in sorted(names & self._names)), "")
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_address(text: str) -> _Address | None:
     """Read a textual address; None when it is none. No zone, no port, no brackets; IPv4-mapped IPv6 becomes IPv4."""
     try:

@@ -14,6 +14,7 @@ What this door does not see: the body, the response, trailers, and how the reque
 completion record.
 """
 
+import functools
 from typing import Final
 
 import msgspec
@@ -37,6 +38,19 @@ _TO_REMOVE: Final = "X-Envoy-Auth-Headers-To-Remove"
 _OWN_FIELDS: Final = 16
 """How many fields Envoy may add to the client's."""
 _OWN_BYTES: Final = 16_384
+
+
+_CLIENTS: Final = 1
+_ENVOYS: Final = 2
+
+
+@functools.lru_cache(maxsize=2048)
+def _whose(name: str) -> int:
+    """Whose field this is: the client's, one in which Envoy says something, or the question's own."""
+    folded = fold(name)
+    if folded.startswith(("xforwarded", "xenvoy", "xgateway")):
+        return _ENVOYS
+    return 0 if folded in _OF_THE_QUESTION else _CLIENTS
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,16 +88,17 @@ class EnvoyHttpDoor:
         if not raw.target.startswith(f"{PREFIX}/"):
             refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only {PREFIX}/ is answered here")
             return await self.listener.refuse(raw, refusal)
-        # 2. What Envoy says of the client and of its own routing.
-        connection = client_of(raw.headers, front, self._says)
+        # 2. What Envoy says of the client and of its own routing. All of these are Envoy's: a client's copy is removed there.
+        facts = tuple(field for field in raw.headers if _whose(field[0]) == _ENVOYS)
+        connection = client_of(facts, front, self._says)
         if isinstance(connection, Refusal):
             return await self.listener.refuse(raw, connection)
-        said = only(raw.headers, ROUTE_FIELD)
+        said = only(facts, ROUTE_FIELD)
         route = said if isinstance(said, Refusal) else routed(said)
         if isinstance(route, Refusal):
             return await self.listener.refuse(raw, route)
         # 3. The same decision as at every door.
-        headers = tuple(field for field in raw.headers if fold(field[0]) not in _OF_THE_QUESTION)
+        headers = tuple(field for field in raw.headers if _whose(field[0]) == _CLIENTS)
         described = RawRequest(method=raw.method, target=raw.target[len(PREFIX) :], headers=headers, connection=connection)
         # Whatever was wrong with the client's request, the question was well-formed: Envoy's connection stays.
         return from_reply(self._reply(await self._asking.decide(described, routed=route)), close=False)

@@ -8,14 +8,16 @@
 4. The one pipeline decides and records.
 """
 
+import functools
 from typing import Final
 
 import msgspec
 
+from gateway.domain.connection import Connection
 from gateway.domain.decision import Allow, Decision
 from gateway.domain.headers import misspelt, strip_client
 from gateway.domain.reason import RefuseReason
-from gateway.domain.request import Headers, Limits, RawRequest, Refusal, Request, parse_request
+from gateway.domain.request import Fields, Headers, Limits, RawRequest, Refusal, Request, canonical, parse_fields
 from gateway.domain.site import cross_site
 from gateway.doors.contract import Pipeline, Present, Reply
 
@@ -31,6 +33,20 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     raw: RawRequest
 
 
+class _Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What field lines say by themselves, whatever is asked for."""
+
+    ours: Refusal | None
+    fields: Fields | None
+    """None when they are not well-formed: `canonical` says why."""
+    odd: bool
+    stripped: Headers
+
+
+_REMEMBERED: Final = 256
+"""How many clients' field lines a door knows again: a page's parts are asked for with the same ones."""
+
+
 class Asking:
     """Answers questions of one door; `door` is its name in the log."""
 
@@ -39,29 +55,40 @@ class Asking:
         self._present = present
         self._door: Final = door
         self._limits = limits
+        self._known: Final = functools.lru_cache(maxsize=_REMEMBERED)(self._look)
 
     async def decide(self, described: RawRequest, *, routed: str | None = None) -> Settled:
         """Decide what a proved front described, and write the record. Raises nothing but cancellation.
 
         `routed`: the id of the route that the front has chosen, empty for none; it must be ours too. None: it does not say.
         """
-        refusal = _only_ours(described.headers)
-        if refusal is not None:
-            return await self.refuse(described, refusal)
-        parsed = parse_request(described, self._limits)
+        connection = described.connection
+        known = self._known(described.headers, connection.tls_version, connection.server_name)
+        if known.ours is not None:
+            return await self.refuse(described, known.ours)
+        parsed = canonical(described.method, described.target, known.fields, described.headers, connection, self._limits)
         if isinstance(parsed, Refusal):
             return await self.refuse(described, parsed)
         scheme, authority = "https" if parsed.connection.tls else "http", (parsed.header("host") or "").lower()
         why = cross_site(parsed, f"{scheme}://{authority}")
         if why is not None:
             return await self.refuse(described, Refusal(reason=RefuseReason.CROSS_SITE, detail=why), parsed)
-        odd = misspelt(parsed.headers, self._pipeline.own_names())
-        if odd is not None:
+        if known.odd:
             refusal = Refusal(reason=RefuseReason.HEADER_MALFORMED, detail="a header name that is one of ours spelled otherwise")
             return await self.refuse(described, refusal, parsed)
-        headers = strip_client(parsed.headers, self._pipeline.protected_names())
-        request = msgspec.structs.replace(parsed, headers=headers, routed=routed)
+        request = msgspec.structs.replace(parsed, headers=known.stripped, routed=routed)
         return Settled(decision=await self._pipeline.decide(request, self._door), request=request, raw=described)
+
+    def _look(self, headers: Headers, tls_version: str, server_name: str) -> _Known:
+        fields = parse_fields(
+            headers, Connection(peer_address="", tls_version=tls_version, server_name=server_name), self._limits
+        )
+        return _Known(
+            ours=_only_ours(headers),
+            fields=fields if isinstance(fields, Fields) else None,
+            odd=misspelt(headers, self._pipeline.own_names()) is not None,
+            stripped=strip_client(headers, self._pipeline.protected_names()),
+        )
 
     async def refuse(self, raw: RawRequest, refusal: Refusal, request: Request | None = None) -> Settled:
         """Record that a question was not even decided."""
