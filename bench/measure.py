@@ -17,7 +17,7 @@ from bench.stand import Guarded, Records, Row, Stand, start_gateway
 
 Say = Callable[[str], None]
 RATE: Final = 200
-WRITTEN_SECONDS: Final = 90.0
+WRITTEN_SECONDS: Final = 30.0
 LEASED_ROWS: Final = ("nginx_lease", "nginx_lease_many")
 _MS: Final = 1000.0
 _KIB: Final = 1024.0
@@ -29,44 +29,50 @@ LATENCY_ROWS: Final = ("direct", "naive", "embedded")
 
 
 async def measure_rates(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
-    """Press every row once in each round, every second round in the opposite order."""
-    await _records_are_left(stand)
-    rows = list(stand.rows.values())
-    run.rates = {row.name: [] for row in rows}
-    run.cpu = {row.name: [] for row in rows}
-    leased = {name: records for records, names in stand.recorded() for name in names if name in LEASED_ROWS}
+    """Press every row once in each round, every second round in the opposite order.
+
+    A row that fails once (an answer that is not 2xx, a record that is missing) has no numbers at all.
+    """
+    logs = {name: records for records, names in stand.recorded() for name in names}
+    for name, records in logs.items():  # warm them, and see that each request leaves its record: without it, no row
+        await _pressed(stand, name, 1, run, say, records)
+    run.rates.clear()
+    run.cpu.clear()
     for number in range(plan.rounds):
         say(f"requests a second, round {number + 1} of {plan.rounds}")
-        for row in rows if number % 2 == 0 else reversed(rows):
-            records = leased.get(row.name)
-            written = records.count() if records is not None else 0
-            before = stand.children.cpu_seconds(row.processes)
-            done = await press(row.target(), plan.seconds)
-            if records is not None:
-                waited = await _caught_up(row.name, records, written + done.total)
-                run.lease_lag.setdefault(row.name, []).append(waited)
-            run.rates[row.name].append(done.rate)
-            run.cpu[row.name].append((stand.children.cpu_seconds(row.processes) - before) / done.total)
+        names = [name for name in stand.rows if name not in run.absent]
+        for name in names if number % 2 == 0 else reversed(names):
+            await _pressed(stand, name, plan.seconds, run, say, logs[name] if name in LEASED_ROWS else None)
 
 
-async def _records_are_left(stand: Stand) -> None:
-    """Warm our rows, and see that each request under them has left its record: a fast door without a log is none."""
-    for records, names in stand.recorded():
-        for name in names:
-            before = records.count()
-            done = await press(stand.rows[name].target(), 1)
-            await _caught_up(name, records, before + done.total)
+async def _pressed(stand: Stand, name: str, seconds: int, run: Run, say: Say, records: Records | None) -> None:
+    row = stand.rows[name]
+    written = records.count() if records is not None else 0
+    before = stand.children.cpu_seconds(row.processes)
+    try:
+        done = await press(row.target(), seconds)
+        if records is not None:
+            waited = await _caught_up(records, written + done.total)
+            run.lease_lag.setdefault(name, []).append(waited)
+    except BenchError as error:
+        say(f"{name}: {error}")
+        run.absent[name] = str(error)
+        for found in (run.rates, run.cpu):
+            found.pop(name, None)
+        return
+    run.rates.setdefault(name, []).append(done.rate)
+    run.cpu.setdefault(name, []).append((stand.children.cpu_seconds(row.processes) - before) / done.total)
 
 
-async def _caught_up(name: str, records: Records, wanted: int) -> float:
-    """Wait until the log has so many records; return how long, in seconds.
+async def _caught_up(records: Records, wanted: int) -> float:
+    """Wait until the log has so many records; return how long, in seconds. BenchError when some never come.
 
     Those of a lease come out of nginx's access log, later than the requests: the next row must not pay for them.
     """
     began = time.monotonic()
     while (there := records.count()) < wanted:
         if time.monotonic() - began > WRITTEN_SECONDS:
-            raise BenchError(f"{name}: {wanted - there} records are missing after {WRITTEN_SECONDS:.0f} s")
+            raise BenchError(f"{wanted - there} requests left no record within {WRITTEN_SECONDS:.0f} s")
         await asyncio.sleep(0.02)
     return time.monotonic() - began
 

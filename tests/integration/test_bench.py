@@ -6,13 +6,17 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench import doors, nginx
 from bench.children import BenchError, children, free_port
 from bench.guarded import LEASED
+from bench.measure import measure_rates
+from bench.plan import QUICK
+from bench.report import Run
 from bench.sockets import SESSIONS, close_sockets, cut_at_once, cut_one_by_one, more_sessions, open_sockets, weigh
-from bench.stand import Records, Row, check, start_gateway
+from bench.stand import Records, Row, Stand, check, start_gateway
 
 FILES = 1024
 
@@ -51,6 +55,18 @@ async def test_sockets_are_cut_by_their_own_session_alone(tmp_path: Path, tls: b
         sockets = await open_sockets(site, sessions, 2 * SESSIONS)
         assert len(await cut_one_by_one(talk, sockets, sessions, 2)) == 4
         close_sockets(sockets)
+
+
+async def test_a_row_with_one_wrong_answer_has_no_numbers(tmp_path: Path) -> None:
+    async with children(tmp_path) as kids:
+        stand, good, bad = Stand(kids, FILES), free_port(), free_port()
+        inside = nginx.application(good) + f"server {{ listen 127.0.0.1:{bad}; return 403; }}"
+        await nginx.start_nginx(kids, "application", inside, [good, bad], files=FILES)
+        stand.rows = {"direct": Row(name="direct", port=good), "naive": Row(name="naive", port=bad)}
+        run = Run(quick=True)
+        await measure_rates(stand, msgspec.structs.replace(QUICK, rounds=1), run, lambda _: None)
+    assert list(run.rates) == ["direct"]
+    assert "Non-2xx" in run.absent["naive"]
 
 
 async def test_nothing_outlives_the_block(tmp_path: Path) -> None:
