@@ -17,7 +17,7 @@ def find_envoy() -> str:
     beside = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
     found = shutil.which("envoy", path=beside)
     if found is None:
-        raise NotMeasuredError("Envoy is not installed: sh deploy/dev/bench.sh")
+        raise NotMeasuredError("Envoy is not installed: make setup-test")
     return found
 
 

@@ -123,5 +123,5 @@ def find_nginx() -> str:
     """Return the program. BenchError where it is not installed."""
     found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if found is None:
-        raise BenchError("nginx is not installed: sh deploy/dev/bench.sh")
+        raise BenchError("nginx is not installed: make setup-test")
     return found

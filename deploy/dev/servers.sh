@@ -1,7 +1,6 @@
 #!/bin/sh
-# Sees to the servers and the browser that the tests start themselves: Redis, Orthanc, nginx, Caddy, Chromium, systemd-analyze (of
-# systemd, which looks at our unit), and fonts for
-# Japanese pages. (Envoy comes with the Python packages.)
+# Sees to the servers and tools that the tests start themselves: Redis, Orthanc, nginx, Caddy, Chromium, fonts for Japanese pages,
+# wrk (which also measures in `make bench`), systemd-analyze (of systemd, which looks at our unit). Envoy comes with the Python packages.
 set -eu
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -22,6 +21,7 @@ ubuntu() { grep -q '^ID=ubuntu$' /etc/os-release 2>/dev/null; }
 
 missing=
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v wrk >/dev/null 2>&1 || missing="$missing wrk"
 command -v Orthanc >/dev/null 2>&1 || missing="$missing orthanc"
 command -v nginx >/dev/null 2>&1 || missing="$missing nginx"
 command -v caddy >/dev/null 2>&1 || missing="$missing caddy"
