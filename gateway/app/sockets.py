@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.config import Config
 from gateway.config.locate import KeyPath
-from gateway.doors.listener import BACKLOG
+from gateway.doors.accepting import BACKLOG, bind_tcp
 from gateway.kernel.errors import ConfigError
 
 SOCKET_MODE: Final = 0o666
@@ -131,7 +131,7 @@ class Sockets:
 def _patiently(place: Place, until: float) -> socket.socket:
     while True:
         try:
-            return _bind_unix(place.unix) if place.unix is not None else _bind_tcp(place.host, place.port)
+            return _bind_unix(place.unix) if place.unix is not None else bind_tcp(place.host, place.port)
         except OSError as error:
             # Processes that were killed a moment ago may hold it still.
             if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
@@ -146,17 +146,6 @@ def _closed_on_failure(sock: socket.socket) -> Iterator[socket.socket]:
     except BaseException:
         sock.close()
         raise
-
-
-def _bind_tcp(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with _closed_on_failure(socket.socket(family, socket.SOCK_STREAM)) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
-        sock.listen(BACKLOG)
-        return sock
 
 
 def _bind_unix(path: Path) -> socket.socket:

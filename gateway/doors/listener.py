@@ -16,7 +16,6 @@ import asyncio
 import re
 import socket
 import ssl
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
@@ -31,6 +30,7 @@ from gateway.domain.connection import Connection
 from gateway.domain.reason import RefuseReason
 from gateway.domain.request import DEFAULT_LIMITS, Headers, Limits, RawRequest, Refusal, Request
 from gateway.domain.target import parse_target
+from gateway.doors.accepting import Acceptor, bind_tcp, bind_unix
 from gateway.doors.connection import describe
 from gateway.doors.leaving import leave
 from gateway.doors.plain import PlainReader
@@ -40,8 +40,6 @@ from gateway.kernel.errors import ConfigError
 _REQUEST_LINE: Final = re.compile(rb"([A-Z-]{1,32}) ([!-~]{1,8000}) HTTP/1\.[01]\r?\n")
 _DUPLICATE: Final = re.compile(r"Duplicate '([A-Za-z-]{1,32})' header found\.")
 _SNIFFED: Final = 8_192
-BACKLOG: Final = 1_024
-"""Connections that may wait to be accepted."""
 LAST_SECONDS: Final = 1.0
 """For what is told to end at the end of a listener's grace."""
 
@@ -116,7 +114,7 @@ class GatewayProtocol(web.RequestHandler):
     """One client connection."""
 
     __slots__ = (
-        "__weakref__", "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_owed", "_plain",
+        "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_owed", "_plain",
         "_plain_count", "_reader", "connection", "memory", "on_lost",
     )  # fmt: skip
 
@@ -162,7 +160,6 @@ class GatewayProtocol(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the first head, but not for ever."""
-        self._listener.opened(self)
         super().connection_made(transport)
         self.connection = describe(transport)
         self._start_timer()
@@ -480,9 +477,7 @@ class Listener(web.Server):
         self.on_failed: Final = on_failed
         self.plain: Final = plain
         self.always: Final = always
-        self._bound: list[asyncio.Server] = []
-        self._coming: weakref.WeakKeyDictionary[GatewayProtocol, float] = weakref.WeakKeyDictionary()
-        """Accepted, and in the middle of the TLS handshake: until when. Nobody tells when one fails."""
+        self._bound: list[Acceptor] = []
         self.leaving = False
         """Whether every connection ends after its next response."""
         self._options: Final[dict[str, Any]] = {
@@ -496,14 +491,7 @@ class Listener(web.Server):
 
     def __call__(self) -> GatewayProtocol:
         """Make the protocol of a new connection."""
-        loop = asyncio.get_running_loop()
-        protocol = GatewayProtocol(self, loop=loop, **self._options)
-        self._coming[protocol] = loop.time() + self.limits.head_seconds
-        return protocol
-
-    def opened(self, protocol: GatewayProtocol) -> None:
-        """Note that a connection can carry requests."""
-        self._coming.pop(protocol, None)
+        return GatewayProtocol(self, loop=asyncio.get_running_loop(), **self._options)
 
     def leavers(self) -> list[GatewayProtocol]:
         """Return the open connections (`gateway.doors.leaving`)."""
@@ -511,30 +499,21 @@ class Listener(web.Server):
 
     def coming(self) -> int:
         """Return how many connections were accepted and are not open yet."""
-        now = asyncio.get_running_loop().time()
-        return sum(until > now for until in self._coming.values())
+        return sum(acceptor.coming for acceptor in self._bound)
 
     async def listen(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> int:
         """Bind a TCP listener and return its port (the one that was chosen, when `port` is 0)."""
-        server = await asyncio.get_running_loop().create_server(
-            self, host, port, ssl=tls, ssl_handshake_timeout=self.limits.head_seconds if tls else None, backlog=BACKLOG
-        )
-        self._bound.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        sock = bind_tcp(host, port)
+        await self.listen_socket(sock, tls=tls)
+        return int(sock.getsockname()[1])
 
     async def listen_unix(self, path: str) -> None:
         """Bind a unix socket."""
-        self._bound.append(await asyncio.get_running_loop().create_unix_server(self, path))
+        await self.listen_socket(bind_unix(path))
 
     async def listen_socket(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
-        """Listen on a socket that is bound already, TCP or unix."""
-        loop = asyncio.get_running_loop()
-        handshake = self.limits.head_seconds if tls else None
-        if sock.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(self, sock=sock, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG)
-        else:
-            server = await loop.create_server(self, sock=sock, ssl=tls, ssl_handshake_timeout=handshake, backlog=BACKLOG)
-        self._bound.append(server)
+        """Accept on a socket that listens already, TCP or unix, and perhaps for other processes too. It is closed with us."""
+        self._bound.append(Acceptor(sock, self, tls=tls, handshake_seconds=self.limits.head_seconds))
 
     async def close(self, grace_seconds: float, *, idle_seconds: float = 0.0) -> None:
         """Accept nothing more, let requests finish for `grace_seconds`, then end them.
@@ -542,24 +521,14 @@ class Listener(web.Server):
         With `idle_seconds` somebody else accepts on the same socket from now on, and no request may be lost: connections that are
         idle stay open until they were silent for so long (see `gateway.doors.leaving`).
         """
-        await self._stop_accepting()
+        for acceptor in self._bound:
+            acceptor.stop()
         if idle_seconds:
             self.leaving = True
             await leave(self, grace_seconds=grace_seconds, idle_seconds=idle_seconds)
             grace_seconds = LAST_SECONDS
         self.pre_shutdown()
         await self.shutdown(grace_seconds)
-
-    async def _stop_accepting(self) -> None:
-        loop = asyncio.get_running_loop()
-        for server in self._bound:
-            for sock in server.sockets:
-                loop.remove_reader(sock.fileno())
-        # What was accepted in this turn of the loop becomes a connection in the next; a closed server would drop it.
-        for _ in range(2):
-            await asyncio.sleep(0)
-        for server in self._bound:
-            server.close()
 
     def _make_our_request(
         self,

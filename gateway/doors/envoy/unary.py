@@ -5,6 +5,7 @@ import socket
 import ssl
 from typing import Final
 
+from gateway.doors.accepting import Acceptor, bind_tcp, bind_unix
 from gateway.doors.envoy.unary_connection import Method, Refuse, Serving, UnaryConnection, UnaryLimits
 from gateway.doors.trust import Fronts
 
@@ -19,7 +20,7 @@ class UnaryListener:
     def __init__(self, method: Method, *, path: str, refuse: Refuse, fronts: Fronts, limits: UnaryLimits) -> None:
         """`path`: `/package.Service/Method`."""
         self._serving = Serving(method=method, path=path, refuse=refuse, fronts=fronts, limits=limits)
-        self._bound: list[asyncio.Server] = []
+        self._bound: list[Acceptor] = []
 
     @property
     def connections(self) -> set[UnaryConnection]:
@@ -31,28 +32,20 @@ class UnaryListener:
 
     async def listen(self, host: str, port: int, *, tls: ssl.SSLContext) -> int:
         """Serve on an address with mTLS (`gateway.doors.tls.mutual_context`); returns the port."""
-        tls.set_alpn_protocols(["h2"])
-        server = await asyncio.get_running_loop().create_server(
-            self._protocol, host, port, ssl=tls, ssl_handshake_timeout=self._serving.limits.handshake_seconds, backlog=1024
-        )
-        self._bound.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        sock = bind_tcp(host, port)
+        await self.listen_socket(sock, tls=tls)
+        return int(sock.getsockname()[1])
 
     async def listen_unix(self, path: str) -> None:
         """Serve on a unix socket. The file's place and mode are the caller's; who asks is checked by user id (SO_PEERCRED)."""
-        self._bound.append(await asyncio.get_running_loop().create_unix_server(self._protocol, path))
+        await self.listen_socket(bind_unix(path))
 
     async def listen_socket(self, sock: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
-        """Serve on a socket that is bound already: a unix socket, or with `tls` a TCP one."""
-        loop = asyncio.get_running_loop()
+        """Serve on a socket that listens already: a unix socket, or with `tls` a TCP one. It is closed with us."""
         if tls is not None:
             tls.set_alpn_protocols(["h2"])
-        if sock.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(self._protocol, sock=sock)
-        else:
-            handshake = self._serving.limits.handshake_seconds if tls else None
-            server = await loop.create_server(self._protocol, sock=sock, ssl=tls, ssl_handshake_timeout=handshake, backlog=1024)
-        self._bound.append(server)
+        handshake = self._serving.limits.handshake_seconds
+        self._bound.append(Acceptor(sock, self._protocol, tls=tls, handshake_seconds=handshake))
 
     async def close(self, grace_seconds: float = 5.0, *, idle_seconds: float = 0.0) -> None:
         """Accept nothing more, let calls finish for `grace_seconds`, then end them. Safe to call twice.
@@ -61,9 +54,8 @@ class UnaryListener:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + grace_seconds
-        for server in self._bound:
-            server.close()
-        self._bound.clear()
+        for acceptor in self._bound:
+            acceptor.stop()
         if idle_seconds:
             for connection in self.connections:
                 connection.leave_soon()
@@ -82,7 +74,7 @@ class UnaryListener:
     async def _gone(self, until: float, idle_seconds: float) -> None:
         """Return when no connection is left, or at `until`."""
         loop = asyncio.get_running_loop()
-        while self.connections and loop.time() < until:
+        while (self.connections or any(acceptor.coming for acceptor in self._bound)) and loop.time() < until:
             for connection in list(self.connections):
                 if idle_seconds and connection.silent_since(loop.time() - idle_seconds):
                     connection.go_away()

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from gateway.doors.listener import Listener, ListenerLimits
 from tests.support.gate import Gate, read_answer
 
 LONG = 30.0
@@ -139,16 +138,3 @@ async def test_what_was_accepted_just_before_is_not_dropped(gate: Gate) -> None:
         finally:
             for client in clients:
                 client.close()
-
-
-async def test_a_tls_handshake_in_the_middle_counts_as_a_connection_for_as_long_as_it_may_take() -> None:
-    async def never(*_: object) -> web.StreamResponse:
-        raise AssertionError
-
-    limits = ListenerLimits(head_seconds=0.3)
-    listener = Listener(never, on_refused=never, on_failed=never, limits=limits)  # type: ignore[arg-type]  # none is called
-    coming = listener()
-    assert listener.coming() == 1
-    await asyncio.sleep(0.35)
-    assert listener.coming() == 0
-    assert not coming.served
