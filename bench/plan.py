@@ -22,5 +22,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     profile_seconds: int
 
 
-FULL: Final = Plan(quick=False, rounds=7, seconds=5, latency_seconds=15.0, tls_sockets=2000, profile_seconds=10)
+FULL: Final = Plan(quick=False, seconds=5, latency_seconds=10.0, tls_sockets=2000, profile_seconds=10)
 QUICK: Final = Plan(quick=True, seconds=1, latency_seconds=2.0, profile_seconds=3)
