@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 import cedarpy
 from joserfc.jwk import ECKey
 
+from bench.watches import measure_streams
 from gateway.audit.writer import DiskAuditLog
 from gateway.domain.connection import Connection
 from gateway.domain.cookies import SESSION_COOKIE
@@ -63,6 +64,7 @@ async def measure(quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"one_decision_us": await _one_decision(rounds)}
     found["by_routes_us"] = {str(count): await _routes(count, rounds) for count in SIZES}
     found["by_policies_us"] = {str(count): _policies(_bundle(count), rounds) for count in SIZES}
+    found["open_streams"] = await _streams()
     found["starter_policies_us"] = _policies(load_bundle(ROOT / "policies"), rounds)
     cached = [row["cached"] for row in found["by_policies_us"].values()]
     decided = [row["decide"] for row in found["by_routes_us"].values()]
@@ -130,6 +132,21 @@ async def _routes(count: int, rounds: int) -> dict[str, float]:
         return {"decide": await _least(decide, rounds), "route_lookup": await _least(lookup, rounds)}
 
 
+async def _streams(sessions: int = 50, each: int = 100) -> dict[str, Any]:
+    """5,000 streams, dealt out to 50 sessions."""
+    async with _World(_starter_routes()) as world:
+        made = [await world.sign_in(number) for number in range(sessions)]
+        groups = []
+        for _, token in made:
+            request = world.request("/patients/p001", token)
+            groups.append([await world.allowed(request) for _ in range(each)])
+
+        async def end(number: int) -> None:
+            await world.sessions.revoke(made[number][0])
+
+        return await measure_streams(world.pipeline, groups, end)
+
+
 class _World:
     """A pipeline on real parts, one person, one device."""
 
@@ -149,34 +166,41 @@ class _World:
                 compliance_source="bench", registered_at=now, registered_by="usr_1", cookie_hash="0" * 64,
             )
         )  # fmt: skip
-        sessions = MemorySessions(clock=clock)
+        self.sessions = MemorySessions(clock=clock)
         signer = FileSigner(ECKey.generate_key("P-256", private=True))
         self.pipeline = Pipeline(
-            routes=RouteTable([app]), sessions=sessions, posture=RegistryPosture(self._devices, clock=clock),
+            routes=RouteTable([app]), sessions=self.sessions, posture=RegistryPosture(self._devices, clock=clock),
             policies=_Fixed(load_bundle(ROOT / "policies")), log=self._log,
             outgoing=Outgoing(issuer="https://portal.localhost", signer=signer, apps=[app]),
             zones=Zones({"ward": ["10.0.0.0/8"]}), timezone=ZoneInfo("Asia/Tokyo"), clock=clock, outcomes=Outcomes(),
         )  # fmt: skip
+        _, self._token = await self.sign_in(1)
+        return self
+
+    async def sign_in(self, number: int) -> tuple[str, str]:
+        """Return the session's id and its token."""
+        now = int(self.clock.now())
         proofing = Proofing(level=3, method="jpki_sign", verified_at=now, expires_at=None, verifier="bench", transaction="t")
         session = Session(
             id=new_id("ses"),
             identity=Identity(
-                subject="usr_1", login="dr.sato", name="佐藤 恵", roles=("physician",), organization="demo", proofing=proofing
+                subject=f"usr_{number}", login="dr.sato", name="佐藤 恵", roles=("physician",), organization="demo",
+                proofing=proofing,
             ),
             events=(AuthEvent(kind="pwd", at=now, generation=1), AuthEvent(kind="otp", at=now, generation=1)), generation=1,
             created_at=now, last_seen_at=now, expires_at=now + 36_000, idle_seconds=900, device_id="dev_1",
             device_evidence="cookie",
         )  # fmt: skip
-        self._token = (await sessions.create(session, HOST)).reveal()
-        return self
+        return session.id, (await self.sessions.create(session, HOST)).reveal()
 
     async def __aexit__(self, *error: object) -> None:
         await self._devices.close()
         await self._log.close()
         self._folder.cleanup()
 
-    def request(self, target: str) -> Request:
-        headers = (("Host", HOST), ("User-Agent", "x" * 100), ("Accept", "*/*"), ("Cookie", f"{SESSION_COOKIE}={self._token}"))
+    def request(self, target: str, token: str = "") -> Request:
+        token = token or self._token
+        headers = (("Host", HOST), ("User-Agent", "x" * 100), ("Accept", "*/*"), ("Cookie", f"{SESSION_COOKIE}={token}"))
         connection = Connection(peer_address="10.1.2.3", tls_version="TLSv1.3", server_name=HOST)
         request = parse_request(RawRequest(method="GET", target=target, headers=headers, connection=connection))
         if not isinstance(request, Request):

@@ -9,6 +9,7 @@ happened to come before the rest.
 import asyncio
 import contextlib
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
@@ -57,9 +58,9 @@ class Streams:
         self._sessions = sessions
         self._open: dict[str, set[StreamWatch]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._first: dict[StreamWatch, None] = {}
+        self._first: OrderedDict[StreamWatch, None] = OrderedDict()
         """To be decided next, in order."""
-        self._later: dict[StreamWatch, None] = {}
+        self._later: OrderedDict[StreamWatch, None] = OrderedDict()
         """To be decided when there is nothing in `_first`."""
         self._deciding: dict[StreamWatch, asyncio.Task[None]] = {}
         self._again: set[StreamWatch] = set()
@@ -155,8 +156,7 @@ class Streams:
         batch: list[StreamWatch] = []
         while len(batch) < AT_A_TIME and (self._first or self._later):
             line = self._first or self._later
-            watch = next(iter(line))
-            del line[watch]
+            watch, _ = line.popitem(last=False)
             self._later.pop(watch, None)
             if watch in self._deciding:
                 self._again.add(watch)
