@@ -108,7 +108,11 @@ class UnaryConnection(asyncio.Protocol):
         self._unused: asyncio.TimerHandle | None = None
         self._deaf = False
         self._heard = 0.0
-        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="latin-1"))
+        # What goes out is only ever our own three fields; what comes in is checked.
+        config = h2.config.H2Configuration(
+            client_side=False, header_encoding="latin-1", validate_outbound_headers=False, normalize_outbound_headers=False
+        )
+        self._h2 = h2.connection.H2Connection(config)
         self._h2.local_settings = h2.settings.Settings(
             client=False,
             initial_values={
