@@ -32,7 +32,7 @@ from gateway.config.leaves import (
     Url,
 )
 from gateway.config.locate import KeyPath, Locations
-from gateway.domain.route import Action, App, Route, Sensitivity
+from gateway.domain.route import Action, App, HealthCheck, Route, Sensitivity
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
 
@@ -221,6 +221,17 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True):
     websocket: bool = False
     allow_parameters: bool = False
     patient: PatientPlace = ""
+    idle_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 0
+    total_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 0
+
+
+class HealthConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How an application's instances are checked: see `gateway.domain.route.HealthCheck`."""
+
+    path: str
+    interval_seconds: Annotated[int, msgspec.Meta(ge=1, le=3_600)] = 5
+    unhealthy_after: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
+    healthy_after: Annotated[int, msgspec.Meta(ge=1, le=100)] = 2
 
 
 class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +240,9 @@ class AppConfig(msgspec.Struct, frozen=True, kw_only=True):
     id: Identifier
     host: HostName
     upstream: Origin
+    upstreams: tuple[Origin, ...] = ()
+    """Further instances of the application, beside `upstream`."""
+    health: HealthConfig | None = None
     title_ja: str
     title_en: str
     routes: tuple[RouteConfig, ...]
@@ -292,6 +306,8 @@ class Config(Sections, frozen=True, kw_only=True):
                 id=app.id,
                 host=app.host,
                 upstream=app.upstream,
+                upstreams=app.upstreams,
+                health=_health(app.health),
                 title_ja=app.title_ja,
                 title_en=app.title_en,
                 routes=tuple(_route(app.id, route) for route in app.routes),
@@ -299,6 +315,17 @@ class Config(Sections, frozen=True, kw_only=True):
             )
             for app in self.apps
         )
+
+
+def _health(check: HealthConfig | None) -> HealthCheck | None:
+    if check is None:
+        return None
+    return HealthCheck(
+        path=check.path,
+        interval_seconds=check.interval_seconds,
+        unhealthy_after=check.unhealthy_after,
+        healthy_after=check.healthy_after,
+    )
 
 
 def _route(app: str, route: RouteConfig) -> Route:
@@ -313,4 +340,6 @@ def _route(app: str, route: RouteConfig) -> Route:
         websocket=route.websocket,
         allow_parameters=route.allow_parameters,
         patient=route.patient,
+        idle_seconds=route.idle_seconds,
+        total_seconds=route.total_seconds,
     )

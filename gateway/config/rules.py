@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.listeners import Found, find_in_listeners
 from gateway.config.locate import KeyPath
-from gateway.config.model import AppConfig, Config, RouteConfig
+from gateway.config.model import Config, RouteConfig
 from gateway.domain.headers import HOP_BY_HOP, fold
 
 MINIMUM_SECRET: Final = 32
@@ -144,20 +144,18 @@ def _headers(config: Config) -> Iterator[Found]:
 
 def _upstreams(config: Config) -> Iterator[Found]:
     for index, app in enumerate(config.apps):
-        if _is_self(config, app):
-            yield (
-                ("apps", index, "upstream"),
-                f'the upstream of "{app.id}" is the gateway itself',
-                "Write the address of the app.",
-            )
+        for place, upstream in [("upstream", app.upstream), *(("upstreams", further) for further in app.upstreams)]:
+            if _is_self(config, upstream):
+                what = f'the upstream of "{app.id}" is the gateway itself'
+                yield ("apps", index, place), what, "Write the address of the app."
 
 
-def _is_self(config: Config, app: AppConfig) -> bool:
-    url = urlsplit(app.upstream)
+def _is_self(config: Config, upstream: str) -> bool:
+    url = urlsplit(upstream)
     port = url.port or (443 if url.scheme == "https" else 80)
     ours = {config.server.host, *([] if config.server.host not in {"0.0.0.0", "::"} else ["127.0.0.1", "::1", "localhost"])}  # noqa: S104  compared, not bound
     public = url.hostname in {config.portal.host, config.idp_host(), *(other.host for other in config.apps)}
-    return (port == config.server.port and url.hostname in ours) or (public and config.origin(url.hostname or "") == app.upstream)
+    return (port == config.server.port and url.hostname in ours) or (public and config.origin(url.hostname or "") == upstream)
 
 
 def _identity(config: Config) -> Iterator[Found]:

@@ -10,7 +10,8 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from gateway.domain.reason import RefuseReason
-from gateway.domain.request import Request, parse_host
+from gateway.domain.request import Refusal, Request, parse_host
+from gateway.domain.target import parse_target
 from gateway.kernel.errors import ConfigError
 
 Action = Literal["read", "write", "delete", "export", "administer"]
@@ -37,6 +38,25 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `;` may appear in the path."""
     patient: str = ""
     """Name of the pattern place (or `query:NAME`) that holds the patient's id; empty when the route does not know it."""
+    idle_seconds: int = 0
+    """The longest silence once the application has been asked: before it answers, and in the middle of a body, an event stream or
+    a WebSocket. 0: the door's own limits, which let event streams and WebSockets be silent for ever.
+    """
+    total_seconds: int = 0
+    """How long an exchange may take in all; 0: as long as it likes."""
+
+
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """How the instances of an application are asked whether they are well."""
+
+    path: str
+    """Asked with GET by the gateway itself, without a person; 2xx means well."""
+    interval_seconds: float = 5.0
+    """Between two checks, and how long one may take."""
+    unhealthy_after: int = 2
+    """So many checks in a row have to fail until an instance gets no new requests."""
+    healthy_after: int = 2
+    """And so many to pass until it gets some again."""
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +67,9 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
     """Lower case, without port."""
     upstream: str
     """`http://address:port` or `https://...`, without path."""
+    upstreams: tuple[str, ...] = ()
+    """Further instances of the same application."""
+    health: HealthCheck | None = None
     title_ja: str
     title_en: str
     routes: tuple[Route, ...]
@@ -259,10 +282,14 @@ def _check(apps: Sequence[App]) -> None:
         where = f"app {app.id}"
         if parse_host(app.host) != app.host:
             raise ConfigError(f'"{app.host}" is no host name', where=where, todo="Write it in lower case, without port.")
-        if not _UPSTREAM.fullmatch(app.upstream):
-            raise ConfigError(
-                "the upstream is not scheme, host and port alone", where=where, todo='Write "http://10.0.0.5:8042".'
-            )
+        for upstream in (app.upstream, *app.upstreams):
+            if not _UPSTREAM.fullmatch(upstream):
+                raise ConfigError(
+                    "the upstream is not scheme, host and port alone", where=where, todo='Write "http://10.0.0.5:8042".'
+                )
+        _once((app.upstream, *app.upstreams), f"upstream of {where}")
+        if app.health is not None and isinstance(parse_target(app.health.path, max_length=1_000, max_segments=100), Refusal):
+            raise ConfigError("the health path is no canonical path", where=where, todo='Write a path like "/health".')
         if not app.routes:
             raise ConfigError("there is no route, so nothing can be reached", where=where, todo="Add a route.")
         for number, route in enumerate(app.routes):

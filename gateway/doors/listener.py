@@ -114,8 +114,8 @@ class GatewayProtocol(web.RequestHandler):
     """One client connection."""
 
     __slots__ = (
-        "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_owed", "_plain",
-        "_plain_count", "_reader", "connection", "memory", "on_lost",
+        "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_owed", "_plain", "_plain_count",
+        "_reader", "connection", "finished", "memory", "on_half_closed", "on_lost",
     )  # fmt: skip
 
     def __init__(self, manager: "Listener", **options: Any) -> None:
@@ -140,6 +140,10 @@ class GatewayProtocol(web.RequestHandler):
         """For the plain handler: what it wants to remember of this connection."""
         self.on_lost: Callable[[], None] | None = None
         """Called once when the client is gone, while somebody works for it."""
+        self.on_half_closed: Callable[[], bool] | None = None
+        """Asked whether a client that says nothing more may still wait for its answer."""
+        self.finished = False
+        """The client says nothing more."""
 
     # ---- connection
 
@@ -171,6 +175,22 @@ class GatewayProtocol(web.RequestHandler):
         if self.on_lost is not None:
             self.on_lost()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp never keeps it open
+        """Keep the connection open for the answer, if the client has said all of its request (RFC 9112 §9.6).
+
+        Not over TLS, where asyncio can't, and not for a front: those end what nobody waits for any more in just this way.
+        """
+        transport = self.transport
+        if transport is None or not self._listener.half_close or transport.get_extra_info("ssl_object") is not None:
+            return False
+        working = self._plain is not None or (self._request_count > 0 and (self._waiter is None or self._waiter.done()))
+        if not working or not (self.on_half_closed is None or self.on_half_closed()):
+            return False
+        self.finished = True
+        if self._plain is None:
+            self._close = True
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and watch what comes of it."""
@@ -294,7 +314,7 @@ class GatewayProtocol(web.RequestHandler):
     @property
     def leaving(self) -> bool:
         """Whether the connection ends after this response. A request that was sent before anybody said so is answered too."""
-        return self._close or self._force_close or (self._listener.leaving and not self._held)
+        return self._close or self._force_close or ((self._listener.leaving or self.finished) and not self._held)
 
     @property
     def slow(self) -> bool:
@@ -464,9 +484,10 @@ class Listener(web.Server):
         limits: ListenerLimits,
         plain: PlainHandler | None = None,
         always: bytes = b"",
+        half_close: bool = False,
     ) -> None:
-        """`always`: a header field of every response, as in `gateway.doors.reply.Client`. Call it inside the event loop. Raises
-        ConfigError without the C parser.
+        """`always`: a header field of every response, as in `gateway.doors.reply.Client`. `half_close`: a client that ends its
+        side of the connection still gets its answer. Call it inside the event loop. Raises ConfigError without the C parser.
         """
         assert_parser()
         if limits.field_length == limits.head.target_length:
@@ -477,6 +498,7 @@ class Listener(web.Server):
         self.on_failed: Final = on_failed
         self.plain: Final = plain
         self.always: Final = always
+        self.half_close: Final = half_close
         self._bound: list[Acceptor] = []
         self.leaving = False
         """Whether every connection ends after its next response."""
@@ -538,7 +560,7 @@ class Listener(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> web.Request:
-        if self.leaving:
+        if self.leaving or (isinstance(protocol, GatewayProtocol) and protocol.finished):
             message = message._replace(should_close=True)
         # A `web.Request`, so that an embedded aiohttp application can be handed the request as it is.
         return web.Request(message, payload, protocol, writer, task, asyncio.get_running_loop())

@@ -93,9 +93,7 @@ class ProxyDoor:
         self._says = says
         self._always: Final = ": ".join(HSTS).encode() if public_scheme == "https" else b""
         self._limits = limits
-        self._upstreams: Final = {
-            app.id: Upstream(app.upstream, limits=limits.upstream, clock=clock, tls=upstream_tls) for app in apps
-        }
+        self._upstreams: Final = {app.id: Upstream(app, limits=limits.upstream, clock=clock, tls=upstream_tls) for app in apps}
         self._exchanges = Exchanges(clock)
         self._around = Surroundings(
             pipeline=pipeline,
@@ -136,14 +134,23 @@ class ProxyDoor:
         await listener.listen_socket(sock, tls=tls)
 
     async def _ready(self, *, fronted: bool) -> Listener:
-        if not self._listeners and self._idp_runner is not None:
-            await self._idp_runner.setup()
+        if not self._listeners:
+            for upstream in self._upstreams.values():
+                upstream.start()
+            if self._idp_runner is not None:
+                await self._idp_runner.setup()
         if fronted not in self._listeners:
             handle = self._handle_fronted if fronted else self._handle
             limits = self._limits.listener
             plain = _Plain(self, limits.head, fronted=fronted)
             self._listeners[fronted] = Listener(
-                handle, on_refused=self._head_refused, on_failed=self._failed, limits=limits, plain=plain, always=self._always
+                handle,
+                on_refused=self._head_refused,
+                on_failed=self._failed,
+                limits=limits,
+                plain=plain,
+                always=self._always,
+                half_close=not fronted,
             )
         return self._listeners[fronted]
 

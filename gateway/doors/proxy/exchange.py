@@ -19,9 +19,10 @@ from gateway.domain.reason import UpstreamProblem
 from gateway.domain.request import Request
 from gateway.doors.contract import Pipeline, Present
 from gateway.doors.listener import BrokenBodyError, GatewayProtocol
+from gateway.doors.proxy.connection import Body, UpstreamConnection, UpstreamError
 from gateway.doors.proxy.head import client_fields, request_head
 from gateway.doors.proxy.response import ResponseHead
-from gateway.doors.proxy.upstream import Body, Upstream, UpstreamConnection, UpstreamError, UpstreamLimits
+from gateway.doors.proxy.upstream import Upstream, UpstreamLimits
 from gateway.doors.reply import Wire, wire_of
 from gateway.kernel.clock import Clock
 
@@ -76,6 +77,8 @@ class Exchange:
     _ended = False
     _watching: "asyncio.Task[None] | None" = None
     _uploading: "asyncio.Task[bool] | None" = None
+    _events = False
+    """Whether the answer is a stream of events."""
     _to_client = False
     """Whether it is the client that is being waited for."""
 
@@ -98,7 +101,7 @@ class Exchange:
         Raises ClientBodyError when the client's body was malformed and nothing was sent yet.
         """
         client, exchanges = self.client, self._around.exchanges
-        client.on_lost = self._client_lost
+        client.on_lost, client.on_half_closed = self._client_lost, self._may_wait
         exchanges.add(self)
         try:
             if client.transport is None:  # it left while we decided
@@ -125,7 +128,7 @@ class Exchange:
             logger.exception("decision %s: unexpected error in the middle of a response", self.allow.id)
             self.end(UpstreamProblem.RESET)
         finally:
-            client.on_lost = None
+            client.on_lost = client.on_half_closed = None
             exchanges.discard(self)
             self._clean_up()
         return self._stopped()
@@ -155,6 +158,17 @@ class Exchange:
         if now >= self.due:
             self.due = _NEVER
             self._late()
+        total = self.allow.route.total_seconds
+        if total and now >= self.began + total and self.connection is not None and not self._ended:
+            if self.response is None:
+                self.connection.fail(UpstreamError(UpstreamProblem.TIMEOUT, "it took longer than its route allows"))
+            else:
+                self.end(UpstreamProblem.TIMEOUT)
+
+    @property
+    def patience(self) -> float:
+        """How long either side may be silent in the middle of something."""
+        return self.allow.route.idle_seconds or self.limits.stall_seconds
 
     def _late(self) -> None:
         if self._to_client or self.connection is None:
@@ -175,6 +189,10 @@ class Exchange:
 
     def _client_lost(self) -> None:
         self.end(UpstreamProblem.CLIENT_GONE)
+
+    def _may_wait(self) -> bool:
+        """Whether a client that says nothing more may still have the answer: not to half a request, and not a stream for ever."""
+        return self._client_may_go_on() and not self._events
 
     def end(self, problem: UpstreamProblem) -> None:
         """End both sides at once. The first reason stays; nothing after it is sent or read."""
@@ -235,7 +253,7 @@ class Exchange:
         head = self.head()
         try:
             connection.send(head)
-            self.wait(self.limits.response_seconds)
+            self.wait(self.allow.route.idle_seconds or self.limits.response_seconds)
             answer = self._expected(await connection.read_head(self.request.method))
         except UpstreamError as error:
             answer = await self._again(connection, head, error)
@@ -294,7 +312,7 @@ class Exchange:
 
     async def wait_for_head(self, connection: UpstreamConnection) -> ResponseHead:
         """Read the response's head within its time limit."""
-        self.wait(self.limits.response_seconds)
+        self.wait(self.allow.route.idle_seconds or self.limits.response_seconds)
         return self._expected(await connection.read_head(self.request.method))
 
     def _expected(self, head: ResponseHead) -> ResponseHead:
@@ -313,7 +331,7 @@ class Exchange:
             await asyncio.wait({upload, answer}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 upload.result()  # raises what was wrong with the client's body
-                self.wait(self.limits.response_seconds)
+                self.wait(self.allow.route.idle_seconds or self.limits.response_seconds)
                 await asyncio.wait({answer})
             upload.add_done_callback(self._upload_ended)
             return self._expected(answer.result())
@@ -352,7 +370,7 @@ class Exchange:
         """Send a piece of the body; False when the application has ended: its answer, if it gave one, decides."""
         try:
             connection.send(data)
-            async with asyncio.timeout(self.limits.stall_seconds):
+            async with asyncio.timeout(self.patience):
                 await connection.drained()
         except TimeoutError:
             raise UpstreamError(UpstreamProblem.TIMEOUT, "the application stalled") from None
@@ -367,7 +385,7 @@ class Exchange:
         connection = self.connection
         if connection is None:
             raise UpstreamError(UpstreamProblem.RESET, "the connection is gone")
-        self.status = head.status
+        self.status, self._events = head.status, head.events
         asked = self.asked
         self.response = response = Wire(
             status=head.status,
@@ -380,9 +398,11 @@ class Exchange:
         first = body.ready()
         response.begin(self.client, method=self.request.method, modern=asked.modern, keep=asked.keep, piece=first, last=body.done)
         if not body.done:
-            await self._rest(body, response, None if head.events else self.limits.stall_seconds)
+            await self._rest(
+                body, response, self.allow.route.idle_seconds or (None if head.events else self.limits.stall_seconds)
+            )
         if self.client.slow:
-            self.wait(self.limits.stall_seconds, client=True)
+            self.wait(self.patience, client=True)
             await self.client.drained()
         uploaded = self._uploading is None or (self._uploading.done() and self._uploading.result())
         self._upstream.release(connection, reusable=head.reusable and uploaded)
@@ -392,7 +412,7 @@ class Exchange:
     async def _rest(self, body: Body, response: Wire, patience: float | None) -> None:
         while not body.done:
             if self.client.slow:
-                self.wait(self.limits.stall_seconds, client=True)
+                self.wait(self.patience, client=True)
                 await self.client.drained()
             self.wait(patience)
             response.write(await body.read())

@@ -8,9 +8,9 @@ import asyncio
 from typing import Final
 
 from gateway.domain.reason import UpstreamProblem
+from gateway.doors.proxy.connection import UpstreamConnection, UpstreamError
 from gateway.doors.proxy.exchange import Exchange
 from gateway.doors.proxy.response import ResponseError, ResponseHead, check_switch
-from gateway.doors.proxy.upstream import UpstreamConnection, UpstreamError
 from gateway.doors.reply import Wire
 
 GOODBYE_SECONDS: Final = 0.5
@@ -87,7 +87,7 @@ class TunnelExchange(Exchange):
         self.status = 101
         self.response = response = Wire(status=101, reason=head.reason, fields=head.passed + own, close=True)
         response.begin(client, method="GET", piece=b"", last=False)
-        self.wait(None)
+        self.wait(self.silence)
         self._frames = FrameCounter()
         sender = _Sender(self, connection)
         client.keep_alive(False)
@@ -121,9 +121,14 @@ class TunnelExchange(Exchange):
             self.bytes_out += len(data)
             client.send(data)
             if client.slow:
-                self.wait(self.limits.stall_seconds, client=True)
+                self.wait(self.patience, client=True)
                 await client.drained()
-                self.wait(None)
+            self.wait(self.silence)
+
+    @property
+    def silence(self) -> float | None:
+        """How long both sides may be silent; None: for ever."""
+        return self.allow.route.idle_seconds or None
 
     def end(self, problem: UpstreamProblem) -> None:
         """End both sides; tell the client why where a frame of ours can stand."""
@@ -155,6 +160,8 @@ class _Sender:
         if self._exchange.ended:
             return False, b""
         self._exchange.bytes_in += len(data)
+        if self._exchange.silence is not None:
+            self._exchange.wait(self._exchange.silence)
         if not self._connection.post(bytes(data)) and self._waiting is None:
             transport = self._exchange.client.transport
             if transport is not None:
@@ -164,7 +171,7 @@ class _Sender:
 
     async def _resume(self, transport: asyncio.Transport) -> None:
         try:
-            async with asyncio.timeout(self._exchange.limits.stall_seconds):
+            async with asyncio.timeout(self._exchange.patience):
                 await self._connection.drained()
         except TimeoutError:
             self._exchange.end(UpstreamProblem.TIMEOUT)

@@ -1,12 +1,13 @@
-"""Connections to the applications: kept, reused, and read with back-pressure.
+"""An application's instances: which one gets a request, and the connections to each, kept and reused.
 
-Why not aiohttp's client: it rewrites targets (`/a?` loses its question mark), drops header bytes that are not UTF-8, adds fields
-of its own, waits for ever on an upstream that never says 100, and frames WebSockets anew. This one sends what it is given, and it
-is what makes the door fast: see docs/performance.md.
+A request goes to the instance with the fewest requests under way. One that does not accept connections is left alone for some
+seconds; one whose health check fails gets no new requests until it passes again, while those under way finish: that is how an
+instance is drained (let its health path answer 503).
 """
 
 import asyncio
-import socket
+import itertools
+import logging
 import ssl
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,26 +15,15 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.domain.reason import UpstreamProblem
-from gateway.doors.proxy.response import Chunks, ResponseError, ResponseHead, parse_head
+from gateway.domain.route import App, HealthCheck
+from gateway.doors.proxy.connection import UpstreamConnection, UpstreamError
 from gateway.kernel.clock import Clock
 
-HIGH_WATER: Final = 131_072
-"""More than this is not taken from an application while nobody asks for it."""
-MAX_HEAD: Final = 65_536
-MAX_INFORMATIONAL: Final = 16
-_END: Final = b"\r\n\r\n"
-
-
-class UpstreamError(Exception):
-    """The application could not be reached, or broke off, or is not to be understood."""
-
-    def __init__(self, problem: UpstreamProblem, what: str) -> None:
-        super().__init__(what)
-        self.problem: Final = problem
+logger = logging.getLogger(__name__)
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long applications may take, in seconds, and how many connections each gets."""
+    """How long applications may take, in seconds, and how many connections each instance gets."""
 
     connect_seconds: float = 5.0
     response_seconds: float = 120.0
@@ -44,261 +34,22 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How long an idle connection is kept: shorter than servers usually do, so that theirs does not end under a request."""
     keep_connections: int = 64
     max_connections: int = 1024
+    eject_seconds: float = 10.0
+    """How long an instance that did not accept a connection is left alone while there are others."""
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection to an application. What waits here has no time limit: whoever waits sets one, and calls `fail`."""
-
-    __slots__ = (
-        "_buffer", "_drains", "_ended", "_error", "_full", "_loop", "_paused", "_transport", "_waiter", "_wants_head",
-        "idle_since", "in_use", "silent", "used",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
-        self._buffer = b""
-        self._ended = False
-        """The application says nothing more."""
-        self._error: UpstreamError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._wants_head = False
-        self._paused = False
-        """We do not read."""
-        self._full = False
-        """The application does not read."""
-        self._drains: list[asyncio.Future[None]] = []
-        self.in_use = True
-        self.used: bool = False
-        """Whether it has carried a request before."""
-        self.silent = True
-        """Whether nothing has come back for the request under way."""
-        self.idle_since: float = 0.0
-
-    # ---- what the event loop calls
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a connection to an application is a stream")
-        self._transport = transport
-        # A silent stream is legitimate; a dead machine behind it is found by TCP.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes in, and wake up who waits for them."""
-        if not self.in_use:
-            # Nobody asked: it would be taken for the answer to the next request (CVE-2026-71324).
-            self.abort()
-            return
-        self.silent = False
-        buffer = self._buffer = self._buffer + data if self._buffer else data
-        waiter = self._waiter
-        if waiter is None:
-            if len(buffer) > HIGH_WATER and not self._paused and self._transport is not None:
-                self._paused = True
-                self._transport.pause_reading()
-        elif not self._wants_head or _END in buffer or len(buffer) > MAX_HEAD:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def eof_received(self) -> bool:
-        """The application has said everything. It may still be listening."""
-        self._ended = True
-        self._wake()
-        return self.in_use and self._transport is not None and self._transport.get_extra_info("ssl_object") is None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell everybody who waits."""
-        self._ended = True
-        self._transport = None
-        if exc is not None and self._error is None:
-            self._error = UpstreamError(UpstreamProblem.RESET, "the connection to the application broke")
-        self._wake()
-        self.resume_writing()
-
-    def pause_writing(self) -> None:
-        """The application is slower than we are."""
-        self._full = True
-
-    def resume_writing(self) -> None:
-        """It has caught up."""
-        self._full = False
-        for drain in self._drains:
-            if not drain.done():
-                drain.set_result(None)
-        self._drains.clear()
-
-    def _wake(self) -> None:
-        if self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_result(None)
-            self._waiter = None
-
-    # ---- what the door calls
-
-    @property
-    def usable(self) -> bool:
-        """False once either side has ended it, or bytes are left that belong to no answer."""
-        return not self._ended and self._error is None and not self._buffer and self._open() is not None
-
-    def _open(self) -> asyncio.Transport | None:
-        transport = self._transport
-        return None if transport is None or transport.is_closing() else transport
-
-    def send(self, data: bytes) -> None:
-        """Send bytes without waiting. Raises UpstreamError."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            raise self._error or UpstreamError(UpstreamProblem.RESET, "the connection is closed")
-        transport.write(data)
-
-    def post(self, data: bytes) -> bool:
-        """Send bytes; False when the application is slower than we are: `drained` before more. On an ended connection they are
-        lost, as on any: the reading side tells.
-        """
-        transport = self._open()
-        if transport is not None:
-            transport.write(data)
-        return not self._full
-
-    async def drained(self) -> None:
-        """Wait while the application is slower than we are. Raises UpstreamError."""
-        if self._full and self._transport is not None:
-            drain = self._loop.create_future()
-            self._drains.append(drain)
-            await drain
-        if self._error is not None:
-            raise self._error
-        if self._transport is None:
-            raise UpstreamError(UpstreamProblem.RESET, "the connection is closed")
-
-    async def read_head(self, method: str) -> ResponseHead:
-        """Wait for the head of the final response; informational ones (RFC 9110 §15.2) before it are dropped, except 101.
-
-        Raises UpstreamError.
-        """
-        for _ in range(MAX_INFORMATIONAL):
-            while (end := self._buffer.find(_END)) < 0 and len(self._buffer) <= MAX_HEAD:
-                if self._ended:
-                    raise self._error or UpstreamError(UpstreamProblem.RESET, "the application closed the connection")
-                await self._arrival(head=True)
-            if self._error is not None:
-                raise self._error
-            if not 0 <= end <= MAX_HEAD:
-                raise UpstreamError(UpstreamProblem.PROTOCOL, "the response's head is too large")
-            block, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
-            try:
-                head = parse_head(block, method=method)
-            except ResponseError as error:
-                raise UpstreamError(UpstreamProblem.PROTOCOL, str(error)) from None
-            if head.status >= 200 or head.status == 101:  # noqa: PLR2004  a final response; switching protocols
-                return head
-        raise UpstreamError(UpstreamProblem.PROTOCOL, "there are too many informational responses")
-
-    def take(self) -> bytes:
-        """Return what has arrived, without waiting; empty when that is nothing."""
-        data, self._buffer = self._buffer, b""
-        return data
-
-    def give_back(self, data: bytes) -> None:
-        """Put back what was taken and does not belong to the body."""
-        self._buffer = data + self._buffer
-
-    async def read(self) -> bytes:
-        """Return what has arrived, at least a byte; empty at the end of the connection. Raises UpstreamError."""
-        while not self._buffer:
-            if self._error is not None:
-                raise self._error
-            if self._ended:
-                return b""
-            await self._arrival(head=False)
-        if self._error is not None:
-            raise self._error
-        return self.take()
-
-    def _arrival(self, *, head: bool) -> "asyncio.Future[None]":
-        """Something to wait for: more bytes (with `head`: a whole head), the end, or an error."""
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
-        self._wants_head = head
-        waiter = self._waiter = self._loop.create_future()
-        return waiter
-
-    def fail(self, error: UpstreamError) -> None:
-        """Give whoever waits here an error, and end the connection."""
-        self._error = self._error or error
-        self.abort()
-        self._wake()
-        self.resume_writing()
-
-    def abort(self) -> None:
-        """End it at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
-
-class Body:
-    """The body of a response, piece by piece as it arrives."""
-
-    __slots__ = ("_chunks", "_connection", "_left", "done")
-
-    def __init__(self, connection: UpstreamConnection, head: ResponseHead) -> None:
-        self._connection = connection
-        self._chunks = Chunks() if head.framing == "chunked" else None
-        self._left = head.length if head.framing == "length" else None
-        self.done = head.framing == "none" or self._left == 0
-        """True when all of the body has been returned."""
-
-    def ready(self) -> bytes:
-        """Return what is there already; empty when that is nothing. Raises UpstreamError."""
-        if self.done:
-            return b""
-        data = self._connection.take()
-        return self._payload(data) if data else b""
-
-    async def read(self) -> bytes:
-        """Return the next piece; empty when all of the body was there. Raises UpstreamError."""
-        while not self.done:
-            data = await self._connection.read()
-            if not data:
-                if self._left is None and self._chunks is None:
-                    self.done = True
-                    return b""
-                raise UpstreamError(UpstreamProblem.RESET, "the application broke off in the middle of the body")
-            piece = self._payload(data)
-            if piece:
-                return piece
-        return b""
-
-    def _payload(self, data: bytes) -> bytes:
-        if self._left is not None:
-            if len(data) > self._left:
-                self._connection.give_back(data[self._left :])
-                data = data[: self._left]
-            self._left -= len(data)
-            self.done = not self._left
-            return data
-        if self._chunks is None:
-            return data
-        try:
-            piece, rest = self._chunks.feed(data)
-        except ResponseError as error:
-            raise UpstreamError(UpstreamProblem.PROTOCOL, str(error)) from None
-        if rest:
-            self._connection.give_back(rest)
-        self.done = self._chunks.done
-        return piece
-
-
-class Upstream:
-    """All connections to one application."""
+class Instance:
+    """One server of an application, and the connections to it."""
 
     def __init__(self, origin: str, *, limits: UpstreamLimits, clock: Clock, tls: ssl.SSLContext | None) -> None:
         """`origin` is `http://host:port` or `https://...`; `tls` verifies the latter (None: the system's authorities)."""
         parts = urlsplit(origin)
+        self.origin: Final = origin
+        self.healthy = True
+        """What the health check says."""
+        self.ejected_until = 0.0
+        self.under_way = 0
+        """Requests and WebSockets."""
         self._host: Final = parts.hostname or ""
         secure = parts.scheme == "https"
         self._port: Final = parts.port or (443 if secure else 80)
@@ -315,18 +66,24 @@ class Upstream:
             connection = self._idle.pop()
             if connection.usable and self._clock.monotonic() - connection.idle_since < self._limits.keep_seconds:
                 connection.used = connection.in_use = connection.silent = True
+                self.under_way += 1
                 return connection
             self._forget(connection)
         return None
 
     async def connect(self) -> UpstreamConnection:
         """Return a new connection, to be given back with `release`. Raises UpstreamError: CONNECT or TIMEOUT."""
+        self.under_way += 1
         try:
             async with asyncio.timeout(self._limits.connect_seconds):
                 await self._places.acquire()
                 return await self._connect()
-        except TimeoutError:
-            raise UpstreamError(UpstreamProblem.TIMEOUT, "the application does not accept the connection in time") from None
+        except BaseException as error:
+            self.under_way -= 1
+            if isinstance(error, TimeoutError):
+                what = "the application does not accept the connection in time"
+                raise UpstreamError(UpstreamProblem.TIMEOUT, what) from None
+            raise
 
     async def _connect(self) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
@@ -337,12 +94,14 @@ class Upstream:
             if isinstance(error, OSError) and not isinstance(error, TimeoutError):  # ssl.SSLError is one too
                 raise UpstreamError(UpstreamProblem.CONNECT, "the application can't be reached") from error
             raise
+        connection.instance = self
         self._open.add(connection)
         return connection
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """Take a connection back: keep it when it may carry another request, end it otherwise."""
-        if reusable and connection.usable and len(self._idle) < self._limits.keep_connections:
+        self.under_way -= 1
+        if reusable and self.healthy and connection.usable and len(self._idle) < self._limits.keep_connections:
             connection.in_use = False
             connection.idle_since = self._clock.monotonic()
             self._idle.append(connection)
@@ -356,9 +115,117 @@ class Upstream:
         connection.in_use = False
         connection.abort()
 
-    async def close(self) -> None:
+    def drop_idle(self) -> None:
+        """End the connections that carry nothing."""
+        while self._idle:
+            self._forget(self._idle.pop())
+
+    def close(self) -> None:
         """End every connection."""
         self._idle.clear()
         for connection in list(self._open):
             self._forget(connection)
+
+
+class Upstream:
+    """All instances of one application."""
+
+    def __init__(self, app: App, *, limits: UpstreamLimits, clock: Clock, tls: ssl.SSLContext | None) -> None:
+        """`tls` verifies `https` instances (None: the system's authorities)."""
+        self.instances: Final = tuple(
+            Instance(origin, limits=limits, clock=clock, tls=tls) for origin in (app.upstream, *app.upstreams)
+        )
+        self._app: Final = app
+        self._limits = limits
+        self._clock = clock
+        self._turn = itertools.count()
+        self._checks: list[asyncio.Task[None]] = []
+
+    def kept(self) -> UpstreamConnection | None:
+        """Return an idle connection to the instance whose turn it is, to be given back with `release`; None: `connect`."""
+        instances = self.instances
+        if len(instances) == 1 and instances[0].healthy:
+            return instances[0].kept()
+        candidates = self._candidates()
+        return candidates[0].kept() if candidates else None
+
+    async def connect(self) -> UpstreamConnection:
+        """Return a new connection to the first instance that accepts one; give it back with `release`. Raises UpstreamError."""
+        failed = UpstreamError(UpstreamProblem.CONNECT, "no instance of the application is healthy")
+        for instance in self._candidates():
+            try:
+                connection = await instance.connect()
+            except UpstreamError as error:
+                failed = error
+                instance.ejected_until = self._clock.monotonic() + self._limits.eject_seconds
+                logger.warning("app %s: %s does not accept connections: %s", self._app.id, instance.origin, error)
+            else:
+                instance.ejected_until = 0.0
+                return connection
+        raise failed
+
+    def _candidates(self) -> list[Instance]:
+        """The healthy instances in the order in which they are tried: those that were not ejected first, the least busy first."""
+        now, turn, count = self._clock.monotonic(), next(self._turn), len(self.instances)
+        order = sorted(
+            (instance.ejected_until > now, instance.under_way, (index - turn) % count, index)
+            for index, instance in enumerate(self.instances)
+            if instance.healthy
+        )
+        return [self.instances[entry[-1]] for entry in order]
+
+    @staticmethod
+    def release(connection: UpstreamConnection, *, reusable: bool) -> None:
+        """Take a connection back: keep it when it may carry another request, end it otherwise."""
+        if not isinstance(connection.instance, Instance):
+            raise TypeError("a connection of nobody's")
+        connection.instance.release(connection, reusable=reusable)
+
+    # ---- health
+
+    def start(self) -> None:
+        """Begin to check the instances, where the configuration says how."""
+        check = self._app.health
+        if check is not None and not self._checks:
+            loop = asyncio.get_running_loop()
+            self._checks = [loop.create_task(self._watch(instance, check)) for instance in self.instances]
+
+    async def _watch(self, instance: Instance, check: HealthCheck) -> None:
+        against = 0
+        while True:
+            well = await self._is_well(instance, check)
+            against = 0 if well is instance.healthy else against + 1
+            if against >= (check.unhealthy_after if instance.healthy else check.healthy_after):
+                instance.healthy, against = well, 0
+                logger.warning("app %s: %s is %s", self._app.id, instance.origin, "healthy again" if well else "not healthy")
+                if not well:
+                    instance.drop_idle()
+            await asyncio.sleep(check.interval_seconds)
+
+    async def _is_well(self, instance: Instance, check: HealthCheck) -> bool:
+        """Whether the instance answers its health path with 2xx within an interval."""
+        connection = None
+        try:
+            async with asyncio.timeout(check.interval_seconds):
+                connection = await instance.connect()
+                connection.send(
+                    f"GET {check.path} HTTP/1.1\r\nHost: {self._app.host}\r\nUser-Agent: gateway-health\r\n"
+                    "Connection: close\r\n\r\n".encode("ascii")
+                )
+                head = await connection.read_head("GET")
+        except (UpstreamError, TimeoutError):
+            return False
+        finally:
+            if connection is not None:
+                instance.release(connection, reusable=False)
+        return 200 <= head.status < 300  # noqa: PLR2004  successful (RFC 9110 §15.3)
+
+    async def close(self) -> None:
+        """End the checks and every connection."""
+        for check in self._checks:
+            check.cancel()
+        await asyncio.gather(*self._checks, return_exceptions=True)
+        self._checks = []
+        for instance in self.instances:
+            instance.close()
         await asyncio.sleep(0)  # let the transports close their sockets
