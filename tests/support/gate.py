@@ -189,10 +189,12 @@ class Gate:
         self.door: ProxyDoor
         self.presenter: Presenter
         self.app: App
+        self.change: Callable[[App], App] = lambda app: app
+        """What a test wants to be different about the application; before `open`."""
 
     def build(self) -> None:
         """Make pipeline and pages, once the application's port is known."""
-        self.app = app(f"http://127.0.0.1:{self.upstream.port}")
+        self.app = self.change(app(f"http://127.0.0.1:{self.upstream.port}"))
         signer = FileSigner(ECKey.generate_key("P-256", private=True))
         self.pipeline = Pipeline(
             routes=RouteTable([self.app]),

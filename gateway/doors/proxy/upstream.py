@@ -6,7 +6,6 @@ instance is drained (let its health path answer 503).
 """
 
 import asyncio
-import itertools
 import logging
 import ssl
 from typing import Final
@@ -138,7 +137,8 @@ class Upstream:
         self._app: Final = app
         self._limits = limits
         self._clock = clock
-        self._turn = itertools.count()
+        self._last = -1
+        """Which instance got the last request: of those that are equally busy the next one is first."""
         self._checks: list[asyncio.Task[None]] = []
 
     def kept(self) -> UpstreamConnection | None:
@@ -147,7 +147,10 @@ class Upstream:
         if len(instances) == 1 and instances[0].healthy:
             return instances[0].kept()
         candidates = self._candidates()
-        return candidates[0].kept() if candidates else None
+        connection = candidates[0].kept() if candidates else None
+        if connection is not None:
+            self._last = instances.index(candidates[0])
+        return connection
 
     async def connect(self) -> UpstreamConnection:
         """Return a new connection to the first instance that accepts one; give it back with `release`. Raises UpstreamError."""
@@ -161,14 +164,15 @@ class Upstream:
                 logger.warning("app %s: %s does not accept connections: %s", self._app.id, instance.origin, error)
             else:
                 instance.ejected_until = 0.0
+                self._last = self.instances.index(instance)
                 return connection
         raise failed
 
     def _candidates(self) -> list[Instance]:
         """The healthy instances in the order in which they are tried: those that were not ejected first, the least busy first."""
-        now, turn, count = self._clock.monotonic(), next(self._turn), len(self.instances)
+        now, count = self._clock.monotonic(), len(self.instances)
         order = sorted(
-            (instance.ejected_until > now, instance.under_way, (index - turn) % count, index)
+            (instance.ejected_until > now, instance.under_way, (index - self._last - 1) % count, index)
             for index, instance in enumerate(self.instances)
             if instance.healthy
         )
