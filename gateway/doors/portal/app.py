@@ -10,7 +10,7 @@ from gateway.domain.decision import Unavailable
 from gateway.domain.reason import UnavailableReason
 from gateway.domain.request import RawRequest, Request
 from gateway.doors.listener import BrokenBodyError
-from gateway.doors.portal import device, home, signin, signout
+from gateway.doors.portal import arriving, device, home, signin, signout
 from gateway.doors.portal.parts import Exchange, Parts, Stop
 from gateway.kernel.errors import AuditError, ProtocolError, StoreUnavailable
 from gateway.kernel.ids import new_id
@@ -25,7 +25,7 @@ Handler = Callable[[Exchange], Awaitable[web.Response]]
 ANY_HOST: Final[dict[tuple[str, str], Handler]] = {
     ("GET", "/.gateway/sign-in"): signin.begin_sign_in,
     ("GET", "/.gateway/remedy"): signin.begin_remedy,
-    ("GET", "/.gateway/handoff"): signin.receive_handoff,
+    ("GET", "/.gateway/handoff"): arriving.receive_handoff,
     ("GET", "/.gateway/done"): signin.done,
     ("GET", "/.gateway/language"): signin.language,
     ("POST", "/.gateway/sign-out"): signout.sign_out,

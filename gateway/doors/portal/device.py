@@ -8,8 +8,9 @@ from aiohttp import web
 
 from gateway.domain.identity import Handle, Session
 from gateway.domain.posture import Ownership
+from gateway.doors.portal.arriving import arrive
 from gateway.doors.portal.parts import Exchange, Stop
-from gateway.doors.portal.signin import arrive, ask_provider
+from gateway.doors.portal.signin import ask_provider
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret
 from gateway.posture.enrol import EnrolmentError, Purpose, challenge_text, new_device, parse_public_jwk, verify_key_signature
