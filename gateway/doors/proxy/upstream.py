@@ -32,7 +32,8 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     keep_seconds: float = 15.0
     """How long an idle connection is kept: shorter than servers usually do, so that theirs does not end under a request."""
     keep_connections: int = 64
-    max_connections: int = 1024
+    max_connections: int = 16_384
+    """WebSockets and event streams hold one each for as long as they are open."""
     eject_seconds: float = 10.0
     """How long an instance that did not accept a connection is left alone while there are others."""
 
