@@ -11,22 +11,25 @@ from typing import Any
 
 import pytest
 
-from tests.support import fronts_site, nginx
+from tests.support import nginx
 from tests.support.fronts import SCRIPT, Door, wait_until
-from tests.support.fronts_site import Site, open_site
+from tests.support.fronts_site import POLICIES, Site, open_site
 
 Running = tuple[Site, nginx.Nginx, Door]
-LEASED = fronts_site._POLICIES.replace('@id("everything")', '@id("everything")\n@lease("5s")')
+LEASED = POLICIES.replace('@id("everything")', '@id("everything")\n@lease("5s")')
 """As long as it may be."""
 
 
 @pytest.fixture(scope="module")
 def opened() -> Iterator[Running]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fronts_site, "_POLICIES", LEASED)
-        with open_site(nginx.FOLLOWED) as site, nginx.with_nginx(site) as front:
-            wait_until((site.folder / "state" / "nginx-log.json").exists, "somebody follows the access log")
-            yield site, front, Door("nginx", site, site.port, asked=True, pids=front.pids, errors=front.output)
+    with open_site(nginx.FOLLOWED, LEASED) as site, nginx.with_nginx(site) as front:
+        wait_until(lambda: counts(site), "somebody follows the access log, and has asked nginx for its count")
+        yield site, front, Door("nginx", site, site.port, asked=True, pids=front.pids, errors=front.output)
+
+
+def counts(site: Site) -> bool:
+    state = site.folder / "state" / "nginx-log.json"
+    return state.exists() and json.loads(state.read_bytes())["base"] is not None
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def running(opened: Running) -> Running:
 
     def given() -> bool:
         """What the last test revoked is over, and somebody follows."""
-        return leased(door, "/probe", cookie) == 200 and front.lines()[-1]["lease"] == "HIT"
+        return leased(door, "/probe", cookie) == 200 and any(line["lease"] == "HIT" for line in front.lines()[-1:])
 
     wait_until(given, "leases are given", 30)
     before = len(front.lines())
@@ -54,7 +57,7 @@ def records_until(site: Site, done: Callable[[list[dict[str, Any]]], bool], seco
         found += site.records()
         if done(found):
             return found
-        assert time.monotonic() < deadline, found
+        assert time.monotonic() < deadline, "\n".join(map(str, found))
         time.sleep(0.05)
 
 

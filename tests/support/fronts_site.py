@@ -112,7 +112,7 @@ _ROUTES: Final = (
     ("get", "GET", "/get/{name}", "read", ""),
     ("rest", "*", "/**", "read", ""),
 )
-_POLICIES: Final = """\
+POLICIES: Final = """\
 @id("everything")
 @title_ja("すべて許可")
 @title_en("Everything is allowed")
@@ -168,7 +168,7 @@ OVER_SECONDS: Final = 2.2
 class Site:
     """An installation in a folder; started once for many tests."""
 
-    def __init__(self, folder: Path, server: str = DIRECT) -> None:
+    def __init__(self, folder: Path, server: str = DIRECT, policies: str = POLICIES) -> None:
         """`server`: the `[server]` part of the configuration, and the doors; `{port}` is the public port."""
         self.folder: Final = folder
         self.port: Final = free_port()
@@ -190,7 +190,7 @@ class Site:
         private(folder / "secrets" / "redis-url", self.redis.url)
         private(folder / "secrets" / "seal-key", self._seal)
         write_certificates(folder / "tls", *HOSTS)
-        self._write_policies()
+        self._write_policies(policies)
         routes = "\n".join(
             f'[[apps.routes]]\nid = "ehr.{name}"\nmethods = ["{method}"]\npath = "{path}"\naction = "{action}"\n{more}'
             for name, method, path, action, more in _ROUTES
@@ -198,11 +198,11 @@ class Site:
         text = CONFIG.format(server=server.format(port=self.port), port=self.port, upstream=self.upstream.port, routes=routes)
         self.config.write_text(text, "utf-8")
 
-    def _write_policies(self) -> None:
+    def _write_policies(self, text: str) -> None:
         policies = self.folder / "policies"
         (policies / "cases").mkdir(parents=True)
         shutil.copy(ROOT / "policies" / "schema.cedarschema", policies)
-        (policies / "doors.cedar").write_text(_POLICIES, "utf-8")
+        (policies / "doors.cedar").write_text(text, "utf-8")
         (policies / "cases" / "bases.toml").write_text(_CASES, "utf-8")
         (policies / "cases" / "doors.toml").write_text(_CASE, "utf-8")
 
@@ -382,12 +382,12 @@ class Site:
 
 
 @contextlib.contextmanager
-def open_site(server: str = DIRECT) -> Iterator[Site]:
+def open_site(server: str = DIRECT, policies: str = POLICIES) -> Iterator[Site]:
     """Run one in a folder of its own, which others than its owner may enter (a front's workers are another user)."""
     with tempfile.TemporaryDirectory(prefix="gw-site-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        site = Site(folder, server)
+        site = Site(folder, server, policies)
         try:
             site.start()
             yield site
