@@ -98,13 +98,13 @@ class Query:
                 CREATE TABLE decision (id TEXT PRIMARY KEY) WITHOUT ROWID;
                 CREATE TABLE completion (id TEXT PRIMARY KEY, slot INTEGER, at_index INTEGER, content BLOB) WITHOUT ROWID;
                 CREATE TABLE leased (id TEXT PRIMARY KEY, content BLOB) WITHOUT ROWID;
-                CREATE TABLE signin (session TEXT PRIMARY KEY, at TEXT) WITHOUT ROWID;
+                CREATE TABLE signin (session TEXT PRIMARY KEY, slot INTEGER, at TEXT) WITHOUT ROWID;
                 """
             )
             self._decisions: list[tuple[str]] = []
             self._completions: list[tuple[str, int, int, bytes]] = []
             self._leased: list[tuple[str, bytes]] = []
-            self._signins: list[tuple[str, str]] = []
+            self._signins: list[tuple[str, int, str]] = []
             self.report: Overall = self._logs.verify(on_record=self._collect, progress=progress)
             self._flush()
         except BaseException:
@@ -123,22 +123,24 @@ class Query:
             if progress is not None and count % _BATCH == 0:
                 progress(count)
             completion, record = None, entry.record
+            slots = {entry.slot}
             if record.get("type") == "completion":
                 if self._joined(entry):
                     continue
             elif record.get("type") == "decision":
-                completion = self._completion(record)
+                completion = self._completion(record, slots)
             elif record.get("type") == "use":
                 record = {**self._reused(record), **record}
             if filters.take(record):
+                signed_in_at = self._signed_in_at(record, slots)
                 yield Row(
                     index=entry.index,
                     slot=entry.slot,
                     hash=entry.hash,
-                    integrity=self._integrity(entry),
+                    integrity=self._integrity(entry, slots),
                     record=record,
                     completion=completion,
-                    signed_in_at=self._signed_in_at(record),
+                    signed_in_at=signed_in_at,
                 )
 
     def _collect(self, slot: int, index: int, record: dict[str, Any]) -> None:
@@ -150,7 +152,7 @@ class Query:
         elif kind == "completion":
             self._completions.append((name, slot, index, msgspec.json.encode(record)))
         elif kind == "event" and record.get("event") == "signin.succeeded":
-            self._signins.append((_session(record), str(record.get("at"))))
+            self._signins.append((_session(record), slot, str(record.get("at"))))
         if len(self._decisions) + len(self._completions) >= _BATCH:
             self._flush()
 
@@ -159,7 +161,7 @@ class Query:
         self._db.executemany("INSERT OR IGNORE INTO decision VALUES (?)", self._decisions)
         self._db.executemany("INSERT OR IGNORE INTO completion VALUES (?, ?, ?, ?)", self._completions)
         self._db.executemany("INSERT OR IGNORE INTO leased VALUES (?, ?)", self._leased)
-        self._db.executemany("INSERT OR IGNORE INTO signin VALUES (?, ?)", self._signins)
+        self._db.executemany("INSERT OR IGNORE INTO signin VALUES (?, ?, ?)", self._signins)
         self._decisions, self._completions, self._leased, self._signins = [], [], [], []
 
     def _joined(self, entry: Entry) -> bool:
@@ -170,27 +172,35 @@ class Query:
         ).fetchone()
         return bool(found == (entry.slot, entry.index))
 
-    def _completion(self, record: dict[str, Any]) -> dict[str, Any] | None:
+    def _completion(self, record: dict[str, Any], slots: set[int]) -> dict[str, Any] | None:
+        """Return how a decision's request ended, and note in `slots` which log says so."""
         if record.get("outcome") != "allow":
             return None
-        found = self._db.execute("SELECT content FROM completion WHERE id = ?", (str(record.get("id")),)).fetchone()
-        return msgspec.json.decode(found[0], type=dict[str, Any]) if found is not None else None
+        found = self._db.execute("SELECT slot, content FROM completion WHERE id = ?", (str(record.get("id")),)).fetchone()
+        if found is None:
+            return None
+        slots.add(found[0])
+        return msgspec.json.decode(found[1], type=dict[str, Any])
 
     def _reused(self, record: dict[str, Any]) -> dict[str, Any]:
         """Who did what to whom, of the decision that a front reused."""
         found = self._db.execute("SELECT content FROM leased WHERE id = ?", (str(record.get("id")),)).fetchone()
         return msgspec.json.decode(found[0], type=dict[str, Any]) if found is not None else {}
 
-    def _signed_in_at(self, record: dict[str, Any]) -> str:
+    def _signed_in_at(self, record: dict[str, Any], slots: set[int]) -> str:
+        """Return when the session began, and note in `slots` which log says so."""
         session = _session(record)
-        found = self._db.execute("SELECT at FROM signin WHERE session = ?", (session,)).fetchone() if session else None
-        return str(found[0]) if found is not None else ""
+        found = self._db.execute("SELECT slot, at FROM signin WHERE session = ?", (session,)).fetchone() if session else None
+        if found is None:
+            return ""
+        slots.add(found[0])
+        return str(found[1])
 
-    def _integrity(self, entry: Entry) -> Integrity:
-        report = self.report.logs[entry.slot]
-        if not report.whole or entry.slot in self.report.strange:
+    def _integrity(self, entry: Entry, slots: set[int]) -> Integrity:
+        """Judge a row by the log that it is in, and by those that said anything on it."""
+        if any(not self.report.logs[slot].whole or slot in self.report.strange for slot in slots):
             return "not_verified"
-        return "signed" if entry.index < report.signed else "unsigned"
+        return "signed" if entry.index < self.report.logs[entry.slot].signed else "unsigned"
 
 
 def _session(record: dict[str, Any]) -> str:

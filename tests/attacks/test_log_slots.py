@@ -8,7 +8,7 @@ import pytest
 from gateway.audit.query import Filters, Query
 from gateway.audit.slots import slot_anchor, slot_folder
 from gateway.cli import main
-from tests.support.logs import Place, decision
+from tests.support.logs import Place, completion, decision, sign_in
 from tests.support.slots import Slots, naming
 
 
@@ -97,6 +97,20 @@ async def test_a_log_that_was_signed_with_another_key_is_added(slots: Slots, tmp
         query.close()
     assert (4, "not_verified") in integrity
     assert (1, "signed") in integrity
+
+
+async def test_what_an_added_log_says_of_another_ones_decision_is_not_believed(slots: Slots, tmp_path: Path) -> None:
+    place = Place(tmp_path / "other")
+    await place.write([completion(1), sign_in()])  # of the decision in slot 1, whose request never ended, and its session
+    shutil.copytree(place.folder, slot_folder(slots.folder, 4))
+    query = Query(slots.folder)
+    try:
+        rows = {(row.slot, row.record["type"]): row for row in query.rows(Filters())}
+    finally:
+        query.close()
+    assert rows[1, "decision"].completion is not None
+    assert rows[1, "decision"].integrity == "not_verified"
+    assert rows[2, "event"].integrity == "signed"
 
 
 async def test_a_log_of_the_same_key_that_nobody_names_is_added(slots: Slots, tmp_path: Path) -> None:
