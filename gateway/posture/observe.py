@@ -4,8 +4,11 @@ The safe reading throughout: evidence counts only for a device that is registere
 outvoted by a second one, and a certificate that nobody registered raises nothing.
 """
 
+import functools
 import hashlib
 from typing import Literal
+
+from cryptography import x509
 
 from gateway.domain.connection import Connection
 from gateway.domain.identity import Handle
@@ -21,6 +24,22 @@ def certificate_sha256(der: bytes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+@functools.lru_cache(maxsize=4096)
+def _dates(certificate: bytes) -> tuple[float, float]:
+    """From when until when a certificate is good (epoch seconds); never, when it can't be read."""
+    try:
+        read = x509.load_der_x509_certificate(certificate)
+    except ValueError:
+        return 0.0, 0.0
+    return read.not_valid_before_utc.timestamp(), read.not_valid_after_utc.timestamp()
+
+
+def _in_force(certificate: bytes | None, now: float) -> bool:
+    """Whether a certificate that verified is still good: connections live long, and resumed TLS sessions are not looked at anew."""
+    since, until = _dates(certificate) if certificate is not None else (0.0, 0.0)
+    return since <= now <= until
+
+
 def judge(*, handle: Handle, certificate: bytes | None, by_certificate: Device | None, by_session: Device | None) -> Posture:
     """Decide what the request proves of its device.
 
@@ -32,7 +51,8 @@ def judge(*, handle: Handle, certificate: bytes | None, by_certificate: Device |
     3. Otherwise the session's own evidence (cookie or key) stands, if its device is active and still has that means. A
        certificate that is unregistered or pending adds a note and nothing more.
 
-    Does not check the certificate itself (validity, chain, revocation): TLS did, or it would not be here.
+    Does not check the certificate itself: TLS did when the connection began, or it would not be here, and `RegistryPosture` looks
+    at its dates once more.
     """
     shown = by_certificate if certificate is not None else None
     session_device = by_session if handle.device_id() is not None else None
@@ -77,6 +97,8 @@ class RegistryPosture:
         """Return the strongest evidence that holds on this very request, and note that the device was seen."""
         certificate, device_id = connection.client_certificate, handle.device_id()
         known = await self._registry.by_certificate(certificate_sha256(certificate)) if certificate is not None else None
+        if known is not None and known.status == "active" and not _in_force(certificate, self._clock.now()):
+            known = None
         posture = judge(
             handle=handle,
             certificate=certificate,

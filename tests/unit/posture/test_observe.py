@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 import pytest
+from cryptography import x509
 
 from gateway.domain.connection import Connection
 from gateway.domain.identity import Handle
@@ -169,3 +170,21 @@ async def test_the_registry_is_asked_for_what_the_request_showed(tmp_path: Path)
     await registry.close()
     with pytest.raises(StoreUnavailable):
         await source.observe(plain, handle(browser, "cookie"))
+
+
+async def test_a_certificate_that_has_run_out_since_the_connection_began(tmp_path: Path) -> None:
+    """Connections live long, and a TLS session that is resumed is not verified anew."""
+    registry = SqliteDevices(tmp_path / "devices.sqlite")
+    der = client_certificate()
+    browser, terminal = new_device(**MEANS), new_device(certificate_sha256=certificate_sha256(der))
+    await registry.add(browser)
+    await registry.add(terminal)
+    mutual = Connection(peer_address="192.0.2.10", tls_version="TLSv1.3", client_certificate=der)
+    ends = x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()
+    last, late = (RegistryPosture(registry, clock=ManualClock(at)) for at in (ends, ends + 1))
+    assert (await last.observe(mutual, handle())).evidence == "certificate"
+    assert await late.observe(mutual, handle()) == Posture(note="certificate_unknown")
+    assert (await late.observe(mutual, handle(browser, "cookie"))).evidence == "cookie"
+    await registry.update(terminal.id, lambda old: msgspec.structs.replace(old, status="blocked"))
+    assert await late.observe(mutual, handle(browser, "cookie")) == Posture(note="blocked")
+    await registry.close()
