@@ -5,11 +5,13 @@ very method and target, nothing arrives there that is no request, and what can't
 CVE-2026-111750, -69243, -71324, -54273, -54277, -22815, CVE-2025-69223 to -69230, CVE-2025-53643, CVE-2024-52304, CVE-2023-49081.
 """
 
+import gzip
+
 import pytest
 
 from tests.support.fronts import Answered, Door
 from tests.support.fronts_site import HOST
-from tests.support.raw_upstream import saying
+from tests.support.raw_upstream import response, saying
 
 HANDSHAKE = (
     "Upgrade: websocket",
@@ -432,6 +434,21 @@ def test_an_application_that_misbehaves(door: Door, said: bytes) -> None:
         assert b"planted" not in received
     answered = door.collect()
     assert answered.unjustified == []
+
+
+def test_what_the_application_says_passes_and_is_kept_for_nobody_CVE_2026_54278_54279_47265(door: Door) -> None:  # noqa: N802  ids
+    """A redirect is not followed, a packed body not unpacked (16 MiB of zeros in 16 KB), and nobody gets another one's cookie."""
+    bomb = gzip.compress(bytes(16 << 20), mtime=0)
+    fields = ("Location: https://evil.example/x", "Set-Cookie: mine=1", "Content-Encoding: gzip")
+    door.site.upstream.answer = saying(response("302 Found", bomb, *fields), keep=True)
+    answered = door.get("/a", "Accept-Encoding: gzip")
+    reply = answered.replies[0]
+    assert (reply.status, reply.value("Location"), reply.value("Set-Cookie")) == (302, "https://evil.example/x", "mine=1")
+    assert reply.body == bomb
+    assert [hit.target for hit in answered.hits] == [b"/a"]
+    door.site.forget()
+    [hit] = door.get("/b").hits
+    assert hit.values("Cookie") == []
 
 
 def test_the_first_line_stays_one(door: Door) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, cast
 import msgspec
 import pytest
 
-from tests.support.fronts import NAVIGATION, SCRIPT, Answered, Door, OpenDoors
+from tests.support.fronts import NAVIGATION, SCRIPT, Answered, Door, OpenDoors, wait_until
 from tests.support.fronts_site import HOST, Made
 from tests.support.raw_upstream import ETAG
 
@@ -384,6 +384,31 @@ def test_a_websocket_carries_bytes_and_is_cut_when_its_session_is_revoked(door: 
     decisions = door.collect().decisions
     assert decisions[0]["outcome"] == "allow"
     assert [record["outcome"] for record in decisions if record["phase"] == "stream"][:1] in (["challenge"], [])
+
+
+def test_an_event_stream_is_not_held_back_and_is_cut_when_its_session_is_revoked(door: Door) -> None:
+    session, cookie = door.site.sign_in()
+    with door.line() as line:
+        line.send(door.head("/events", "Accept: text/event-stream", "Sec-Fetch-Mode: cors", cookie=cookie))
+        received = b""
+        while received.count(b"data: beat") < 3:
+            received += line.some()
+            assert not line.hung_up
+        door.site.with_sessions(lambda store: store.revoke(session.id))
+
+        def silent() -> bool:
+            line.some()
+            return not line.more(0.5)
+
+        # Caddy 2.6 leaves the connection open and sends nothing more; the others end it, Envoy after a second.
+        wait_until(silent, "the stream goes on")
+    answered = door.collect()
+    assert answered.unjustified == []
+    assert [(record["phase"], record["outcome"], record["reason"]) for record in answered.decisions] == [
+        ("request", "allow", "policy_permits"),
+        ("stream", "challenge", "session_revoked"),
+    ]
+    assert [hit.target for hit in answered.hits] == [b"/events"]
 
 
 def test_the_return_address_is_the_page_that_was_asked_for(door: Door) -> None:

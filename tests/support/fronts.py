@@ -169,9 +169,10 @@ class Door:
     def assert_sound(self) -> None:
         """Every process that was there is still the same, and serves."""
         assert self.site.alive(), self.site.output()
-        assert self.processes() == self.before, f"a process has ended or been replaced:\n{self.errors()}\n{self.site.output()}"
         self.site.forget()
         good = self.get("/sound")
+        now = self.processes()
+        assert now == self.before, f"ended: {self.before - now}, new: {now - self.before}\n{self.errors()}\n{self.site.output()}"
         assert good.status == 200, (good.replies, self.errors()[-2000:], self.site.output()[-2000:])
         # What the test has begun may still have been on its way.
         assert [hit.target for hit in good.hits if hit.target == b"/sound"] == [b"/sound"]

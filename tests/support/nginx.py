@@ -66,11 +66,13 @@ class Nginx:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
+                if len(self.pids()) > 1:  # the master listens before it has workers
+                    return
             except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"nginx did not start:\n{self.output()}") from None
-                time.sleep(0.05)
+                pass
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"nginx did not start:\n{self.output()}")
+            time.sleep(0.05)
 
     def signal(self, number: signal.Signals) -> None:
         """HUP: reload; USR1: open the logs again."""

@@ -235,6 +235,9 @@ def answer_plainly(hit: Hit, connection: socket.socket) -> bool:
     if path.startswith(b"/ws/") and hit.values("Upgrade"):
         _echo(hit, connection)
         return False
+    if path == b"/events":
+        _events(connection)
+        return False
     if path == b"/file":
         connection.sendall(_file(hit))
         return True
@@ -256,6 +259,14 @@ def _file(hit: Hit) -> bytes:
     part = TEXT[first : last + 1]
     span = f"Content-Range: bytes {first}-{first + len(part) - 1}/{len(TEXT)}"
     return response("206 Partial Content", part, span, *fields, method=hit.method)
+
+
+def _events(connection: socket.socket) -> None:
+    """A stream of server-sent events that goes on until somebody ends it."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"c\r\ndata: beat\n\n\r\n")
+        time.sleep(0.05)
 
 
 def _echo(hit: Hit, connection: socket.socket) -> None:
