@@ -30,7 +30,9 @@ def to_gateway(name: str, listener: FrontListener, proof: Proof, *, http2: bool)
             "alpn_protocols": ["h2" if http2 else "http/1.1"],
         }
         cluster["transport_socket"] = _upstream_tls(context, "" if is_address(host) else host)
-    protocol: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    # Not everything on one connection: each connection is one of the gateway's workers.
+    several = {"max_concurrent_streams": 16}
+    protocol: Json = {"http2_protocol_options": several} if http2 else {"http_protocol_options": {}}
     return {**cluster, **_protocol(protocol, idle="30s")}
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,30 @@ def test_a_gateway_that_hangs_or_is_gone_lets_nobody_in(transport: Transport) ->
         door.site.start()
         cookie = door.site.cookie()
         wait_until(lambda: door.get("/x", cookie=cookie).status == 200, "not back")
+
+
+def test_a_reload_of_the_gateway_loses_no_request(transport: Transport) -> None:
+    with own(transport) as door:
+        head, done = door.head("/x"), threading.Event()
+        answers: list[int] = []
+
+        def ask() -> None:
+            with door.line() as line:
+                while not done.is_set():
+                    line.send(head)
+                    answers.append(line.reply().status)
+
+        asking = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in asking:
+            thread.start()
+        for generation in (2, 3):
+            os.kill(door.site.pid, signal.SIGHUP)
+            wait_until(lambda: f"generation {generation - 1} has gone" in door.site.output(), "no reload", 60)  # noqa: B023
+        done.set()
+        for thread in asking:
+            thread.join()
+        assert set(answers) == {200}
+        assert len(answers) > 100
 
 
 def test_an_application_that_does_not_answer(door: Door) -> None:
