@@ -35,7 +35,7 @@ def _dates(certificate: bytes) -> tuple[float, float]:
 
 
 def _in_force(certificate: bytes | None, now: float) -> bool:
-    """Whether a certificate that verified is still good: connections live long, and resumed TLS sessions are not looked at anew."""
+    """Whether a certificate that verified is still good: connections live long, and nobody looks anew at a resumed session."""
     since, until = _dates(certificate) if certificate is not None else (0.0, 0.0)
     return since <= now <= until
 

@@ -16,7 +16,7 @@ from tests.support.caddy import SERVER, before, with_caddy
 from tests.support.fronts import NAVIGATION, SCRIPT, Door, OpenDoors, wait_until
 from tests.support.fronts_site import HOST, PORTAL, open_site
 from tests.support.mutual import ServerCa
-from tests.support.raw import NoReplyError
+from tests.support.raw import Line, NoReplyError
 from tests.support.raw_upstream import Hit
 from tests.support.served import free_port
 
@@ -293,3 +293,16 @@ def test_mtls_of_somebody_else_is_refused(tmp_path: Path, who: str) -> None:
             answered = door.get(target, *SCRIPT)
             assert answered.status == (403 if who == "another_name" else 502)
             assert answered.hits == []
+
+
+def test_plain_http_is_sent_to_https(caddy: Door) -> None:
+    port = free_port()
+    with with_caddy(caddy.site, port=free_port(), redirect_port=port):
+        for host, path, status, location in (
+            (HOST, "/x?a=%2F", 308, f"https://{HOST}:{caddy.site.port}/x?a=%2F"),
+            ("evil.example", "/x", 421, ""),
+        ):
+            with Line(("127.0.0.1", port)) as line:
+                line.send(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                reply = line.reply()
+            assert (reply.status, reply.value("Location")) == (status, location)
