@@ -7,7 +7,7 @@ what TLS asks of clients can't differ, and nothing is chosen by a name that the 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from jinja2 import Environment, StrictUndefined
@@ -72,8 +72,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     worker_connections: int = 4096
     files: int = 65_535
     """Open files of a worker; 0: as many as its user may have."""
-    read_timeout: str = "60s"
-    """The longest silence of an application."""
+    read_timeout: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """The longest silence of an application, in seconds; 0: a minute, or what the route that allows most allows."""
 
 
 def render(config: Config, options: Options) -> str:
@@ -98,6 +98,7 @@ def render(config: Config, options: Options) -> str:
         own_hosts=hosts,
         all_hosts=[*hosts, *(app.host for app in config.apps)],
         apps=[_app(config, app) for app in config.apps],
+        read_timeout=options.read_timeout or max(60, *(route.idle_seconds for app in config.apps for route in app.routes)),
         door=_gateway(door, options),
         front=_gateway(front, options),
         facts=facts,
@@ -179,16 +180,30 @@ def _gateway(listener: FrontListener, options: Options) -> dict[str, str]:
 
 
 def _app(config: Config, app: AppConfig) -> dict[str, Any]:
-    url = urlsplit(app.upstream)
-    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    instances = [urlsplit(origin) for origin in (app.upstream, *app.upstreams)]
+    first = instances[0]
+    if len({url.scheme for url in instances}) > 1:
+        raise ConfigError(
+            f'nginx speaks to all instances of "{app.id}" alike, with TLS or without',
+            where=config.where("apps", config.apps.index(app), "upstreams"),
+            todo="Give them one scheme.",
+        )
+    # nginx (but for the commercial one) sees only by failed requests that an instance is down.
+    health = app.health
+    care = f" max_fails={health.unhealthy_after} fail_timeout={health.interval_seconds}s" if health is not None else ""
     return {
         "host": app.host,
         "group": f"app_{app.id}",
-        "scheme": url.scheme,
-        "name": url.hostname,
-        "addresses": [f"{host}:{url.port or _PORTS[url.scheme]}"],
+        "scheme": first.scheme,
+        "name": first.hostname,
+        "addresses": [f"{_address(url)}{care}" for url in instances],
         "authority": config.origin(app.host).partition("://")[2],
     }
+
+
+def _address(url: SplitResult) -> str:
+    host = f"[{url.hostname}]" if ":" in (url.hostname or "") else url.hostname
+    return f"{host}:{url.port or _PORTS[url.scheme]}"
 
 
 def _variable(name: str) -> str:

@@ -165,6 +165,26 @@ def test_applications_and_our_own_hosts(tmp_path: Path) -> None:
     assert "return 308" not in made(tmp_path, redirect_port=0)
 
 
+def test_several_instances(tmp_path: Path) -> None:
+    change = (
+        'upstream = "http://127.0.0.1:9001"',
+        'upstream = "http://10.0.0.1:80"\nupstreams = ["http://10.0.0.2", "http://[fd00::1]:81"]\nhealth = { path = "/up" }',
+    )
+    group = made(tmp_path, *change)
+    group = group[group.index("upstream app_ehr {") :]
+    for server in ("10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:81"):
+        assert f"server {server} max_fails=2 fail_timeout=5s;" in group[: group.index("}")]
+    different = ('upstream = "http://127.0.0.1:9001"', 'upstream = "https://a.internal"\nupstreams = ["http://b.internal"]')
+    with pytest.raises(ConfigError, match="with TLS or without"):
+        made(tmp_path, *different)
+
+
+def test_the_longest_silence_that_a_route_allows(tmp_path: Path) -> None:
+    assert "proxy_read_timeout 60s;" in made(tmp_path)
+    assert "proxy_read_timeout 300s;" in made(tmp_path, 'action = "read"', 'action = "read"\nidle_seconds = 300')
+    assert "proxy_read_timeout 7s;" in made(tmp_path, read_timeout=7)
+
+
 # ---- the example in deploy/nginx
 
 
