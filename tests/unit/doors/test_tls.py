@@ -154,6 +154,31 @@ async def test_certificates_that_end_the_handshake(dial: Dial, ca: Authority, se
                 pytest.fail(f"{name}: {await dial('compatible', client=client, most=most)}")
 
 
+async def test_a_silent_connection_holds_no_more_than_a_record(server: tuple[Path, Path], ca: Authority) -> None:
+    context = server_context(certificate=server[0], key=server[1], client_ca=None, preset="high")
+    sent = bytes(range(256)) * 4096
+    transports: asyncio.Queue[asyncio.BaseTransport] = asyncio.Queue()
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transports.put_nowait(writer.transport)
+        writer.write(await reader.readexactly(len(sent)))
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=context)
+    trust = ssl.create_default_context(cafile=ca.file)
+    port = listening.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname="localhost")
+    try:
+        writer.write(sent)
+        assert await reader.readexactly(len(sent)) == sent
+        protocol = (await transports.get())._ssl_protocol  # type: ignore[attr-defined]  # asyncio has no public way to look
+        assert len(protocol._ssl_buffer) == 16_384
+    finally:
+        writer.close()
+        listening.close()
+
+
 async def test_without_a_device_ca_nobody_is_asked(server: tuple[Path, Path]) -> None:
     context = server_context(certificate=server[0], key=server[1], client_ca=None, preset="high")
     assert context.verify_mode == ssl.CERT_NONE
