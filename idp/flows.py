@@ -163,7 +163,7 @@ class LoginFlows:
             return False
         if not _is_of(transaction, browser):
             return self._now() - transaction.created_at <= _MOMENT_SECONDS
-        session = await self.session(session_token)
+        session = await self._store.sessions.look(session_token, self._now()) if _TOKEN.fullmatch(session_token) else None
         if session is None or transaction.hint_subject not in {"", session.user_id}:
             return False
         # Times are whole seconds: of the same one nobody can tell what was first.

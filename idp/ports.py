@@ -169,6 +169,10 @@ class SessionStore(Protocol):
         """
         ...
 
+    async def look(self, token: str, now: int) -> SsoSession | None:
+        """The same, without counting: for what a page asks by itself, while nobody need be there."""
+        ...
+
     async def rotate(self, session_id: str, change: Callable[[SsoSession], SsoSession], now: int) -> Secret | None:
         """Apply `change` and replace the token, atomically; the old token is dead. None when the session is not alive."""
         ...

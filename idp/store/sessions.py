@@ -22,6 +22,7 @@ def _live(statement: str) -> str:
 
 _GET: Final = _live("SELECT COLUMNS FROM session WHERE id=? AND LIVE")
 _LIST: Final = _live("SELECT COLUMNS FROM session WHERE LIVE ORDER BY created_at DESC, rowid DESC")
+_LOOK: Final = _live("SELECT COLUMNS FROM session WHERE token_hash=? AND LIVE")
 _RESOLVE: Final = _live("UPDATE session SET last_seen_at=max(last_seen_at, ?) WHERE token_hash=? AND LIVE RETURNING COLUMNS")
 _PUT_CODE: Final = _live(
     "INSERT INTO code (code_hash, client_id, session_id, body, expires_at) "
@@ -74,6 +75,13 @@ class SqliteSessions:
         """Return the live session of a token, and count it as activity."""
         row = await self._database.run(
             lambda connection: connection.execute(_RESOLVE, (now, hash_token(token), *self.limits(now))).fetchone()
+        )
+        return _session(row) if row else None
+
+    async def look(self, token: str, now: int) -> SsoSession | None:
+        """Return the live session of a token, without counting it as activity."""
+        row = await self._database.run(
+            lambda connection: connection.execute(_LOOK, (hash_token(token), *self.limits(now))).fetchone()
         )
         return _session(row) if row else None
 

@@ -274,9 +274,13 @@ class TestSessions:
     async def test_activity_moves_the_idle_limit_and_looking_does_not(self, store: OwnStore) -> None:
         token = (await store.sessions.create(session())).reveal()
         await store.sessions.get("sid_1", NOW + 899)
+        looked = await store.sessions.look(token, NOW + 899)
+        assert looked == session()
+        assert await store.sessions.look("x" * 43, NOW) is None
         moved = await store.sessions.resolve(token, NOW + 899)
         assert moved is not None
         assert moved.last_seen_at == NOW + 899
+        assert await store.sessions.look(token, NOW + 899 + 900) is None
         assert await store.sessions.resolve(token, NOW + 899 + 900) is None
         assert await store.sessions.list(NOW + 899 + 900) == []
 
