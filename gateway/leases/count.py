@@ -24,12 +24,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     running: int
 
 
-async def read_status(socket: Path) -> Status:
-    """Ask nginx. Raises OSError when it does not answer, or says something else."""
+async def read_status(socket: Path, path: str) -> Status:
+    """Ask nginx for this path, which its log will show. Raises OSError when it does not answer, or says something else."""
     async with asyncio.timeout(ANSWER_SECONDS):
         reader, writer = await asyncio.open_unix_connection(str(socket))
         try:
-            writer.write(b"GET / HTTP/1.0\r\nHost: gateway\r\n\r\n")
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: gateway\r\n\r\n".encode("ascii"))
             answer = await reader.read(4096)
             while not reader.at_eof():
                 answer += await reader.read(4096)

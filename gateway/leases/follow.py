@@ -9,6 +9,7 @@ import asyncio
 import collections
 import fcntl
 import logging
+import secrets
 import time
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -18,7 +19,7 @@ import msgspec
 from gateway.domain.record import Actor, EventRecord, Source
 from gateway.kernel.clock import Clock
 from gateway.kernel.ids import new_id
-from gateway.leases.count import Count, Status, read_status
+from gateway.leases.count import LOOKS, Count, Status, read_status
 from gateway.leases.ingest import FRONT, Ingest, finding
 from gateway.leases.mark import Marks
 from gateway.leases.tail import Position, Tail
@@ -32,9 +33,8 @@ LINES_AT_A_TIME: Final = 64
 """Then others have their turn: some milliseconds."""
 SAVE_SECONDS: Final = 0.5
 STATUS_SECONDS: Final = 1.0
-SETTLE_SECONDS: Final = 0.5
-"""After which the line of a request that has ended stands in the file."""
-BLINK_SECONDS: Final = 0.05
+SETTLE_SECONDS: Final = 5.0
+"""After which the line of a request that has ended must have been read."""
 RETRY_SECONDS: Final = 2.0
 GAP_LOOKS: Final = 3
 FOLLOWED_SECONDS: Final = 5.0
@@ -49,12 +49,15 @@ class _State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Look(msgspec.Struct, kw_only=True):
-    """What nginx said, waiting for the lines of that moment."""
+    """What nginx said, and how many lines stand before the line of this very question: those of the requests that had ended."""
 
     status: Status
-    at: float
-    later: int = 0
-    """Lines of requests that ended after it."""
+    path: str
+    lines: int | None = None
+    passed_over: int = 0
+    """Numbers of connections that were passed over then."""
+    until: float
+    """Monotonic time after which the line does not come any more."""
 
 
 class Follower:
@@ -75,6 +78,8 @@ class Follower:
         self._tail: Tail | None = None
         self._newest = -1
         self._look: _Look | None = None
+        self._unanswered = 0
+        self._drained = False
         self._gaps: collections.deque[int] = collections.deque(maxlen=GAP_LOOKS)
         self._next_save = self._next_status = 0.0
         self._warned = False
@@ -123,9 +128,10 @@ class Follower:
         for data in self._tail.lines(LINES_AT_A_TIME):
             taken += 1
             line, records = self._ingest.take(data, at=at)
+            if self._look is not None and line is not None and line.way == "plain" and line.path == self._look.path:
+                self._look.lines = self._count.lines
+                self._look.passed_over = sum(self._ingest.sequence.gaps().values())
             self._count.lines += 1
-            if line is not None and self._look is not None and line.at > self._look.at:
-                self._look.later += 1
             for record in records:
                 if isinstance(record, EventRecord) and record.event == "front.suspicious":
                     logger.error("the front's access log does not add up: %s", record.detail)
@@ -134,27 +140,36 @@ class Follower:
             logger.error("the front's access log does not add up: %s", problem)
             self._newest = await self._log.append(finding("file", at=at, target=str(self._path), problem=problem))
         self._tail.problems.clear()
+        self._drained = taken < LINES_AT_A_TIME
         return taken
 
     # ---- nginx's own count
 
     async def _compare(self, socket: Path) -> None:
-        if self._look is None:
-            before = self._clock.now()
+        look = self._look
+        if look is None:
+            path = f"/{secrets.token_hex(16)}"
             try:
-                status = await read_status(socket)
+                status = await read_status(socket, path)
             except (OSError, TimeoutError) as error:
                 logger.debug("nginx does not say how many requests there were: %s", error)
                 return
-            after = self._clock.now()
-            if after - before > BLINK_SECONDS:
-                return  # nobody knows of which moment it speaks
-            self._look = _Look(status=status, at=after)
-            self._next_status = time.monotonic() + SETTLE_SECONDS
+            self._look = _Look(status=status, path=path, until=time.monotonic() + SETTLE_SECONDS)
+            self._next_status = 0.0  # look at every turn
             return
-        look, self._look = self._look, None
-        difference = self._count.compare(look.status, self._count.lines - look.later)
+        if look.lines is None and (time.monotonic() < look.until or not self._drained):
+            self._next_status = 0.0
+            return
+        self._look = None
         at = rfc3339(self._clock.now())
+        if look.lines is None:
+            self._unanswered += 1
+            if self._unanswered == LOOKS:
+                logger.error("the front's access log does not add up: our own questions have no lines in it")
+                self._newest = await self._log.append(finding("lost", at=at, target=str(self._path), lines=str(LOOKS), own="yes"))
+            return
+        self._unanswered = 0
+        difference = self._count.compare(look.status, look.lines)
         if difference is None:
             self._newest = await self._log.append(
                 EventRecord(
@@ -166,14 +181,13 @@ class Follower:
             logger.error("the front's access log does not add up: %d lines lost", difference)
             what = finding("lost" if difference > 0 else "too_many", at=at, target=str(self._path), lines=str(abs(difference)))
             self._newest = await self._log.append(what)
-        await self._look_at_gaps(look.status.running, at)
+        self._gaps.append(look.passed_over - look.status.running)
+        if len(self._gaps) == GAP_LOOKS and min(self._gaps) > 0:
+            await self._say_gaps(at)
 
-    async def _look_at_gaps(self, running: int, at: str) -> None:
-        """Numbers that are passed over must belong to requests that still run."""
+    async def _say_gaps(self, at: str) -> None:
+        """Numbers that are passed over must belong to requests that still run; these don't."""
         gaps = self._ingest.sequence.gaps()
-        self._gaps.append(sum(gaps.values()) - running)
-        if len(self._gaps) < GAP_LOOKS or min(self._gaps) <= 0:
-            return
         places = " ".join(f"{pid}/{connection}" for pid, connection in list(gaps)[:20])
         logger.error("the front's access log does not add up: lines are missing on connections %s", places)
         what = finding("gap", at=at, target=str(self._path), lines=str(self._gaps[-1]), connections=places)
