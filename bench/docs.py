@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from bench.children import ROOT, BenchError
-from bench.report import LATEST, between, decision_cells, number, profile_cells, wanted
+from bench.report import LATEST, between, decision_cells, number, profile_cells, socket_cells, wanted
 from bench.targets import ROWS, Verdict
 
 PAGE: Final = ROOT / "docs" / "performance.md"
@@ -32,7 +32,7 @@ def block(results: dict[str, Any]) -> str:
         f"Linux {machine['kernel']}, Python {machine['python']}; load {machine['load_before']} before it began. {versions}."
     )
     parts = [intro, _verdicts(raw), "![requests a second, and ratios](../bench/results/latest.svg)", _rates(raw)]
-    parts += [table for table in (_latency(raw), _profile(raw), _decisions(raw)) if table]
+    parts += [table for table in (_latency(raw), _sockets(raw), _profile(raw), _decisions(raw)) if table]
     return "\n\n".join(parts)
 
 
@@ -67,6 +67,10 @@ def _latency(raw: dict[str, Any]) -> str:
         middle = [sorted(one[key] for one in rounds)[len(rounds) // 2] for key in ("p50", "p99")]
         rows.append([dict(ROWS)[name], *(f"{value * 1000:.2f}" for value in middle)])
     return _table(rows) if len(rows) > 1 else ""
+
+
+def _sockets(raw: dict[str, Any]) -> str:
+    return _table(socket_cells(raw["websockets"])) if "at_once" in raw["websockets"] else ""
 
 
 def _profile(raw: dict[str, Any]) -> str:

@@ -127,7 +127,9 @@ async def measure_sockets(children: Children, plan: Plan, run: Run, say: Say) ->
     talk, site = guarded.talk, guarded.site
     try:
         each, sockets, sessions = await weigh(talk, site, plan.sockets)
+        before = children.cpu_seconds(("gateway-sockets",))
         at_once = await cut_at_once(talk, sockets, sessions)
+        used = children.cpu_seconds(("gateway-sockets",)) - before
         close_sockets(sockets)
         sessions = await more_sessions(talk)
         sockets = await open_sockets(site, sessions, plan.sockets)
@@ -135,7 +137,13 @@ async def measure_sockets(children: Children, plan: Plan, run: Run, say: Say) ->
         close_sockets(sockets)
     finally:
         children.stop_all()
-    run.sockets |= {"count": plan.sockets, "kib_each": each / _KIB, "at_once": spread(at_once), "one_by_one": spread(one_by_one)}
+    run.sockets |= {
+        "count": plan.sockets,
+        "kib_each": each / _KIB,
+        "at_once": spread(at_once),
+        "at_once_cpu_seconds": used,
+        "one_by_one": spread(one_by_one),
+    }
     run.limits["websocket_kib"] = [each / _KIB]
     run.limits["cut_p99_ms"] = [run.sockets["at_once"]["p99"] * _MS]
     run.limits["cut_one_p99_ms"] = [run.sockets["one_by_one"]["p99"] * _MS]

@@ -51,6 +51,8 @@ def tables(run: Run) -> str:
     parts = [_title(run), rate_table(run), verdict_table(verdicts)]
     if run.latency:
         parts.append(latency_table(run))
+    if "at_once" in run.sockets:
+        parts.append(table(socket_cells(run.sockets), right=range(1, 5)))
     if run.decisions:
         parts += [table(cells, right=range(1, 9)) for cells in decision_cells(run.decisions)]
     if run.profile:
@@ -111,6 +113,16 @@ def latency_table(run: Run) -> str:
         p50, p99, late = (f"{statistics.median(one[key] for one in found) * _MS:.2f}" for key in ("p50", "p99", "late_p99"))
         rows.append((dict(ROWS).get(name, name), p50, p99, late))
     return table(rows, right=(1, 2, 3))
+
+
+def socket_cells(found: Mapping[str, Any]) -> list[list[str]]:
+    """Return the table of WebSockets that are cut, in milliseconds."""
+    kinds = (("all sessions revoked at once", "at_once"), ("one session after the other", "one_by_one"))
+    cells = [[f"from revocation to cut, {found['count']:,} WebSockets open", "cut", "p50 ms", "p99 ms", "last ms"]]
+    for what, kind in kinds:
+        values = (f"{found[kind][key] * _MS:,.1f}" for key in ("p50", "p99", "max"))
+        cells.append([what, f"{found[kind]['count']:,}", *values])
+    return cells
 
 
 def decision_cells(found: Mapping[str, Any]) -> list[list[list[str]]]:

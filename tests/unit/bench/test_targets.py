@@ -31,6 +31,8 @@ def run() -> Run:
     found = Run(quick=True, rates=dict(RATES), absent={"oauth2_proxy": "it is not installed"})
     found.cpu = {"embedded": [1e-4, 250e-6, 3e-4]}
     found.limits = {"added_p50_ms": [1.0, 3.0, 1.5], "websocket_kib": [64.0]}
+    found.sockets = {kind: {"count": 50, "p50": 0.01, "p99": 0.2, "max": 0.3} for kind in ("at_once", "one_by_one")}
+    found.sockets["count"] = 5000
     found.profile = {"embedded": {"steps": {"policy": 0.25, "session": 0.75}}}
     found.ratios = judge_ratios(found.rates, found.absent)
     found.bounds = judge_limits(found.limits, found.absent)
@@ -83,6 +85,7 @@ def test_the_page_gets_the_run_from_the_file() -> None:
     text = docs.block(json.loads(json.dumps(as_json(run()))))
     assert "| embedded | 40 | 30 to 60 | 250 |" in text
     assert "| policy | 25% |" in text
+    assert "| all sessions revoked at once | 50 | 10.0 | 200.0 | 300.0 |" in text
     assert "0.70 | [0.60 to 0.80] | NOT MET |" in text
 
 
