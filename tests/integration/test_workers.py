@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import socket
 import ssl
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -345,6 +348,66 @@ async def test_without_the_supervisor_no_worker_goes_on(tmp_path: Path, own_redi
         await site.start()
         await site.stop()
         assert (await site.verify()).status == 0
+
+
+HURRIED = "import sys, gateway.app.supervisor as s; s.LATE_SECONDS = 0.5; from gateway.cli import main; sys.exit(main())"
+"""`gateway`, with less patience for workers that hang."""
+
+
+async def test_a_worker_that_hangs_is_killed(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
+    async with served(tmp_path, WARD.format(upstream=app.port), redis_url=own_redis.url, workers=2, drain=0) as site:
+        site.launcher = [sys.executable, "-c", HURRIED]
+        await site.start()
+        old = site.workers
+        os.kill(old[0], signal.SIGSTOP)
+        await site.reload()
+        await site.until_said(f"worker {old[0]} does not end, and is killed")
+        await site.until_said("generation 1 has gone")
+        assert set(site.workers).isdisjoint(old)
+        os.kill(site.workers[1], signal.SIGSTOP)
+        assert await site.end() == 128 + signal.SIGKILL
+        await site.start()
+        await site.stop()
+        assert (await site.verify()).status == 0
+
+
+async def shown(stream: aiohttp.ClientResponse) -> tuple[str, dict[str, Any]]:
+    """The next row of the live page, with the position after it."""
+    fields: dict[str, str] = {}
+    async with asyncio.timeout(10):
+        while True:
+            line = (await stream.content.readline()).decode().rstrip("\n")
+            if not line and "data" in fields:
+                return fields["id"], json.loads(fields["data"])
+            name, _, value = line.partition(": ")
+            fields[name] = value
+
+
+async def test_the_live_page_shows_what_every_worker_decides(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
+    async with two_workers(tmp_path, own_redis, app) as site:
+        officer = site.clinician(await site.add("sec.abe", "阿部 誠", "security_officer"))
+        assert (await officer.touch_key(await officer.sign_in("console"))).status == 200
+        doctor = await at_work(site)
+        url = officer.url("console", "/decisions/stream")
+        position, seen = "", set[str]()
+        for _ in range(2):  # and again where the reader was, whichever worker that reaches
+            new: dict[str, None] = {}
+            headers = officer.headers("GET", url) | ({"Last-Event-ID": position} if position else {})
+            async with site.http.get(url, headers=headers) as stream:
+                assert stream.status == 200
+                for number in range(20):
+                    assert (await doctor.get(doctor.url("ward", f"/beds/{number}"))).status == 200
+                wanted = set(app.request_ids())
+                while not wanted <= seen | new.keys():
+                    position, row = await shown(stream)
+                    if row.get("id") in wanted:
+                        assert row["id"] not in seen, "shown before"
+                        assert row["id"] not in new
+                        new[row["id"]] = None
+            seen |= new.keys()
+        assert seen == set(app.request_ids())
+        assert set(re.findall(r"s(\d+)i", position)) == {"1", "2"}
+        await site.stop()
 
 
 def environment(pid: int) -> bytes:

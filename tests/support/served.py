@@ -171,6 +171,8 @@ class Served:
         self._generation = 1
         self.environment: Final[dict[str, str]] = {}
         """Of the process, beside the tests' own."""
+        self.launcher = self._command()
+        """What `serve` is given to."""
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("anchor", "state", "audit"):
             (folder / name).mkdir(mode=0o700)
@@ -206,7 +208,7 @@ class Served:
             await asyncio.sleep(0.02)
 
     def _launched(self) -> "subprocess.Popen[bytes]":
-        command = self._command("serve", "--config", str(self.config))
+        command = [*self.launcher, "serve", "--config", str(self.config)]
         with self._output.open("ab") as output:
             environment = {**os.environ, **self.environment}
             return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
