@@ -300,10 +300,41 @@ def _app(config: Config, app: AppConfig) -> list[str]:
         *(f"header_down -{field}" for field in ("X-Gateway*", "X-Forwarded*", "Alt-Svc")),
         f'header_down Set-Cookie "(?i)^()[\\s=]*{OWN_PREFIX}.*" "$1"',
         _NO_OTHER_HSTS,
-        *_block("transport http", ["compression off", "dial_timeout 10s"]),
+        *_instances(app, authority),
+        *_block("transport http", ["compression off", "dial_timeout 10s", f"read_timeout {_silence(app)}s"]),
     ]
-    steps = ["import ask", "import forget", *_block(f"reverse_proxy {app.upstream}", upstream)]
+    instances = (app.upstream, *app.upstreams)
+    if len({origin.partition("://")[0] for origin in instances}) > 1:
+        raise ConfigError(
+            "Caddy reaches all instances of an application by http, or all by https",
+            where=config.where("apps", config.apps.index(app), "upstreams"),
+            todo="Give them one scheme.",
+        )
+    steps = ["import ask", "import forget", *_block(f"reverse_proxy {' '.join(instances)}", upstream)]
     return [*_block(f"@{name}", matcher), *_block(f"route @{name}", steps)]
+
+
+def _instances(app: AppConfig, authority: str) -> list[str]:
+    """How requests are shared out, and who gets none: an instance that can't be connected to is passed over."""
+    lines: list[str] = []
+    if app.upstreams:
+        lines += ["lb_policy round_robin", "lb_try_duration 3s", "lb_try_interval 50ms"]
+    if app.health is not None:
+        seconds = app.health.interval_seconds
+        lines += [
+            f"health_uri {app.health.path}",
+            f"health_interval {seconds}s",
+            f"health_timeout {seconds}s",
+            *_block("health_headers", [f"Host {authority}"]),
+            f"fail_duration {seconds}s",
+            f"max_fails {app.health.unhealthy_after}",
+        ]
+    return lines
+
+
+def _silence(app: AppConfig) -> int:
+    """The longest that an application may say nothing, in seconds: the most that any of its routes allows."""
+    return max(60, *(route.idle_seconds for route in app.routes))
 
 
 def _redirect(config: Config, options: Options) -> list[str]:

@@ -10,9 +10,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.support.caddy import SERVER, before, with_caddy
+from gateway.config import load_config
+from gateway.frontconf.caddy import Options, render
+from tests.support.caddy import SERVER, Caddy, before, with_caddy
 from tests.support.fronts import NAVIGATION, SCRIPT, Door, OpenDoors, wait_until
 from tests.support.fronts_site import HOST, PORTAL, open_site
 from tests.support.mutual import ServerCa
@@ -306,3 +309,19 @@ def test_plain_http_is_sent_to_https(caddy: Door) -> None:
                 line.send(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                 reply = line.reply()
             assert (reply.status, reply.value("Location")) == (status, location)
+
+
+def test_an_instance_that_is_gone_is_passed_over(caddy: Door) -> None:
+    config = load_config(caddy.site.config, os.environ)
+    gone = f"http://127.0.0.1:{free_port()}"
+    config = msgspec.structs.replace(config, apps=tuple(msgspec.structs.replace(app, upstreams=(gone,)) for app in config.apps))
+    tls, port = caddy.site.folder / "tls", free_port()
+    options = Options(
+        address="127.0.0.1", port=port, redirect_port=0, certificate=str(tls / "server.pem"), key=str(tls / "server.key")
+    )
+    with Caddy(caddy.site.folder / "several", render(config, options), port):
+        for number in range(6):
+            with Line(("127.0.0.1", port), tls=caddy.tls, sni=HOST) as line:
+                line.send(caddy.head(f"/x/{number}", method=("GET", "POST")[number % 2]))
+                assert line.reply().status == 200
+    assert len(caddy.collect().hits) == 6

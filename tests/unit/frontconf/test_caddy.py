@@ -94,6 +94,20 @@ def test_plain_http_is_sent_to_https_for_hosts_of_ours_only(tmp_path: Path) -> N
     assert "redir" not in _made(tmp_path / "none", redirect_port=0)
 
 
+def test_several_instances_and_their_health(tmp_path: Path) -> None:
+    one = 'upstream = "http://127.0.0.1:9001"'
+    more = f'{one}\nupstreams = ["http://127.0.0.1:9002"]\nhealth = {{ path = "/health", unhealthy_after = 3 }}'
+    text = _made(tmp_path, one, more)
+    proxied = text[text.index("reverse_proxy http://") :]
+    assert proxied.startswith("reverse_proxy http://127.0.0.1:9001 http://127.0.0.1:9002 {\n")
+    for line in ("lb_policy round_robin", "lb_try_duration 3s", "health_uri /health", "health_interval 5s", "max_fails 3"):
+        assert f"\t{line}\n" in proxied
+    assert "read_timeout 60s" in proxied
+    assert Caddy(tmp_path / "caddy", text, free_port()).formatted() == text
+    with pytest.raises(ConfigError, match="one scheme"):
+        _made(tmp_path, one, f'{one}\nupstreams = ["https://127.0.0.1:9002"]')
+
+
 # ---- deploy/caddy
 
 
