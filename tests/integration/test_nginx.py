@@ -3,6 +3,7 @@
 The same cases at every door are in `tests/parity` and `tests/attacks`.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -21,9 +22,10 @@ from tests.support.clinician import Clinician
 from tests.support.fronts import NAVIGATION, SCRIPT, Door, wait_until
 from tests.support.fronts_certificates import client_context
 from tests.support.fronts_site import HOST, Site, open_site
+from tests.support.mutual import ServerCa
 from tests.support.raw import Line, Reply
 from tests.support.raw_upstream import saying
-from tests.support.served import WARD, Served, served, ward
+from tests.support.served import WARD, Served, free_port, served, ward
 
 FORM = ("Content-Type: application/x-www-form-urlencoded",)
 
@@ -226,6 +228,76 @@ def test_a_certificate_of_strangers_gets_no_further_than_nginx(door: Door) -> No
         line.send(door.head("/x"))
         assert line.reply().status == 400
     assert door.site.upstream.hits == []
+
+
+# ---------------------------------------------------------------- who nginx is
+
+
+@contextlib.contextmanager
+def own(server: str, **more: str) -> Iterator[Door]:
+    with open_site(server) as site, nginx.with_nginx(site, **more) as front:
+        yield Door("nginx", site, site.port, asked=True, pids=front.pids, errors=front.output)
+
+
+def test_a_process_of_another_user_is_not_believed() -> None:
+    with own(nginx.SERVER.replace(f"[{os.getuid()}]", f"[{os.getuid() + 1}]")) as door:
+        answered = door.get("/x", *SCRIPT)
+        assert (answered.status, answered.hits) == (503, [])
+        assert {record["reason"] for record in answered.decisions} == {"untrusted_peer"}
+        assert door.get("/.gateway/sign-in", *SCRIPT).status == 403
+
+
+def by_address(ca: ServerCa) -> str:
+    """`[server]` and a door on addresses, for a front named nginx.hospital.example."""
+    certificate, key = ca.issue("gateway.hospital.example")
+    files = f'certificate_file = "{certificate}"\nkey_file = "{key}"\nclient_ca_file = "{ca.file}"'
+    place = f'host = "127.0.0.1"\nclient_names = ["nginx.hospital.example"]\n{files}\ntells_tls = true'
+    field = 'certificate_field = "x-forwarded-tls-client-cert"'
+    front = f"[server.front]\nport = {free_port()}\n{place}\n{field}\n"
+    return f'[server]\npublic_port = {{port}}\n{front}[[doors]]\nkind = "nginx"\nport = {free_port()}\n{place}\n{field}\n'
+
+
+def shown(ca: ServerCa, trusted: ServerCa, name: str, gateway: str = "gateway.hospital.example") -> dict[str, str]:
+    certificate, key = ca.issue(name)
+    return {
+        "front_certificate": str(certificate), "front_key": str(key), "front_ca": str(trusted.file), "front_name": gateway,
+    }  # fmt: skip
+
+
+def test_mtls_proves_nginx(tmp_path: Path) -> None:
+    ca = ServerCa(tmp_path / "servers")
+    with own(by_address(ca), **shown(ca, ca, "nginx.hospital.example")) as door:
+        answered = door.get("/x")
+        assert answered.status == 200, door.errors()[-1000:]
+        assert answered.decisions[0]["source"]["tls"] == "TLSv1.3"
+        assert door.get("/x", *NAVIGATION, cookie="").status == 302
+        assert door.get("/.gateway/sign-in?rd=%2F", *NAVIGATION, cookie="").status == 303
+
+
+@pytest.mark.parametrize("who", ["another name", "another CA", "not the gateway", "the gateway under another name"])
+def test_mtls_of_somebody_else_is_refused(tmp_path: Path, who: str) -> None:
+    ca, other = ServerCa(tmp_path / "servers"), ServerCa(tmp_path / "others")
+    name = "envoy.hospital.example" if who == "another name" else "nginx.hospital.example"
+    gateway = "app.hospital.example" if who == "the gateway under another name" else "gateway.hospital.example"
+    options = shown(other if who == "another CA" else ca, other if who == "not the gateway" else ca, name, gateway)
+    with own(by_address(ca), **options) as door:
+        answered = door.get("/x", *SCRIPT)
+        assert (answered.status, answered.hits) == (503, [])
+        assert door.get("/.gateway/sign-in", *SCRIPT).status == (403 if who == "another name" else 503)
+
+
+def test_plain_http_is_sent_to_https(running: tuple[Site, nginx.Nginx], tmp_path: Path) -> None:
+    site, _ = running
+    port = free_port()
+    text = render(load_config(site.config, os.environ), nginx.options(site, tmp_path / "plain", redirect_port=port))
+    text = text.replace(f"listen 127.0.0.1:{site.port} ssl", f"listen 127.0.0.1:{free_port()} ssl")
+    (tmp_path / "plain").mkdir(exist_ok=True)
+    with nginx.Nginx(tmp_path / "plain", text, port):
+        for host, status, location in ((HOST, 308, f"https://{HOST}:{site.port}/x?a=%2F"), ("evil.example", 421, "")):
+            with Line(("127.0.0.1", port)) as line:
+                line.send(f"GET /x?a=%2F HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                reply = line.reply()
+            assert (reply.status, reply.value("Location")) == (status, location)
 
 
 # ---------------------------------------------------------------- what nginx adds
