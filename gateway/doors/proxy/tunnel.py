@@ -15,6 +15,9 @@ from gateway.doors.reply import Wire
 
 GOODBYE_SECONDS: Final = 0.5
 """From our close frame to the end of the connection."""
+CLEAR_UP_SECONDS: Final = 0.5
+"""From our close frame to the end of the application's connection, from which nothing is read any more: when thousands are cut at
+once, all of them are told before the first is cleared away."""
 _CODES: Final = {UpstreamProblem.CUT: (1008, b"access ended"), UpstreamProblem.SHUTDOWN: (1001, b"restarting")}
 
 
@@ -73,6 +76,7 @@ class TunnelExchange(Exchange):
     """An allowed WebSocket handshake and what follows it."""
 
     _frames: FrameCounter | None = None
+    _clearing: asyncio.TimerHandle | None = None
 
     async def carry(self) -> Wire:
         """Shake hands with the application, then let bytes pass until either side ends."""
@@ -99,6 +103,8 @@ class TunnelExchange(Exchange):
                 raise
         finally:
             sender.stop()
+            if self._clearing is not None:
+                self._clearing.cancel()
         if self.problem in _CODES:
             await client.linger(GOODBYE_SECONDS)
         return response
@@ -133,6 +139,8 @@ class TunnelExchange(Exchange):
     def end(self, problem: UpstreamProblem) -> None:
         """End both sides; tell the client why where a frame of ours can stand."""
         transport = self.client.transport
+        if self._clearing is not None and problem is UpstreamProblem.CLIENT_GONE:
+            self._clear_up()  # it has answered our close frame, or is just gone
         if self.ended or self._frames is None or transport is None or problem not in _CODES:
             if problem is UpstreamProblem.CLIENT_GONE and self._frames is not None and self._frames.closed:
                 problem = UpstreamProblem.NONE  # the closing handshake was done: this is how a WebSocket ends
@@ -143,6 +151,14 @@ class TunnelExchange(Exchange):
             return
         self.mark_ended(problem)
         transport.write(close_frame(*_CODES[problem]))
+        if problem is UpstreamProblem.CUT:
+            self._clearing = asyncio.get_running_loop().call_later(CLEAR_UP_SECONDS, self._clear_up)
+        else:
+            self._clear_up()
+
+    def _clear_up(self) -> None:
+        if self._clearing is not None:
+            self._clearing.cancel()
         if self.connection is not None:
             self.connection.abort()
 

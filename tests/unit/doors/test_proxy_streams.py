@@ -145,6 +145,52 @@ async def test_an_open_websocket_ends_within_a_second_of_the_session(gate: Gate,
     assert gate.decisions()[-1].phase == "stream"
 
 
+async def test_after_the_cut_nothing_passes_even_to_who_does_not_answer_it(gate: Gate) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    gone = asyncio.Event()
+
+    async def talking(http: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(http)
+        beat = asyncio.create_task(_beat(socket))
+        async for message in socket:
+            heard.put_nowait(message.data)
+        beat.cancel()
+        gone.set()
+        return socket
+
+    gate.upstream.answer = talking
+    async with gate.connect() as (reader, writer):
+        writer.write(gate.head("/ws/x", *HANDSHAKE))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(text_frame("before"))
+        assert await heard.get() == "before"
+        assert gate.session is not None
+        await gate.sessions.revoke(gate.session.id)
+        received = await reader.readuntil(CUT)
+        writer.write(text_frame("after"))
+        assert await reader.read() == b"", "not a byte of the application's after our close frame"
+        assert received.count(CUT) == 1
+        async with asyncio.timeout(5):
+            await gone.wait()
+    assert heard.empty()
+
+
+CUT = b"\x88\x0e\x03\xf0access ended"
+
+
+def text_frame(text: str) -> bytes:
+    """A short masked text frame (RFC 6455 §5.2), with a mask of zeros."""
+    return bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text.encode()
+
+
+async def _beat(socket: web.WebSocketResponse) -> None:
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await socket.send_str("beat")
+            await asyncio.sleep(0.02)
+
+
 async def test_a_session_that_ended_before_the_watch_began_ends_the_websocket_too(
     gate: Gate, browser: aiohttp.ClientSession
 ) -> None:
