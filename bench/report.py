@@ -2,9 +2,13 @@
 
 import datetime as dt
 import json
+import os
 import platform
+import re
+import shutil
 import statistics
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -242,21 +246,26 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _versions() -> Mapping[str, str]:
-    from bench.envoy import find_envoy
-    from bench.stand import programs
-
     found = {name: metadata.version(name) for name in ("aiohttp", "cedarpy", "cryptography", "redis")}
-    commands = {"nginx": "-v", "wrk": "-v", "redis-server": "--version", "oauth2-proxy": "--version"}
-    where = programs()
-    for name, option in commands.items():
-        program = where[name]
-        if program is not None:
-            done = subprocess.run([program, option], capture_output=True, text=True, check=False)
-            found[name] = next(iter((done.stdout or done.stderr).strip().splitlines()), "")
-    done = subprocess.run([find_envoy(), "--version"], capture_output=True, text=True, check=False)
-    found["envoy"] = done.stdout.strip().rpartition("version: ")[2]
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:{Path(sys.executable).parent}:{Path.home() / 'go' / 'bin'}"
+    for name, option, wanted in _PROGRAMS:
+        program = shutil.which(name, path=path)
+        if program is None:
+            continue
+        done = subprocess.run([program, option], capture_output=True, text=True, check=False)
+        version = re.search(wanted, done.stdout + done.stderr)
+        found[name] = version[1] if version is not None else "unknown"
     return found
 
+
+_PROGRAMS: Final = (
+    ("nginx", "-v", r"nginx/(\S+)"),
+    ("envoy", "--version", r"/(\d+\.\d+\.\d+)/"),
+    ("redis-server", "--version", r"v=(\S+)"),
+    ("wrk", "-v", r"wrk (\S+)"),
+    ("oauth2-proxy", "--version", r"(v\d\S+)"),
+)
+"""What else is told of a run: the program, the option that makes it say its version, and where that stands."""
 
 LOAD_BEFORE: Final = float(Path("/proc/loadavg").read_text("ascii").split()[0])
 """How busy the machine was with other things when the run began (runnable processes, one minute's mean)."""

@@ -2,9 +2,7 @@
 
 import contextlib
 import http.client
-import os
 import random
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final, Literal
@@ -299,9 +297,3 @@ def _ask(row: Row, headers: Headers) -> tuple[int, str]:
         return reply.status, reply.read().decode("utf-8", "replace")
     finally:
         connection.close()
-
-
-def programs() -> dict[str, str | None]:
-    """Return where the programs are that a run uses, for the record."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:{Path.home() / 'go' / 'bin'}"
-    return {name: shutil.which(name, path=path) for name in ("wrk", "nginx", "redis-server", "oauth2-proxy", "go")}
