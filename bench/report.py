@@ -238,7 +238,7 @@ def describe_machine() -> dict[str, Any]:
         "cpu": processors[0] if processors else platform.machine(),
         "cores": len(processors),
         "memory_gib": round(int(memory.split()[1]) / 2**20, 1),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "load_before": LOAD_BEFORE,
         "versions": _versions(),
