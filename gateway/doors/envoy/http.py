@@ -15,20 +15,22 @@ completion record.
 """
 
 import functools
+import re
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
+from gateway.domain.connection import Connection
 from gateway.domain.decision import Allow, Unavailable
 from gateway.domain.headers import HOP_BY_HOP, fold
 from gateway.domain.reason import RefuseReason
-from gateway.domain.request import RawRequest, Refusal
+from gateway.domain.request import Headers, RawRequest, Refusal
 from gateway.doors.contract import Pipeline, Present, Reply
 from gateway.doors.envoy.common import HTTP_DOOR, PREFIX, ROUTE_FIELD, UNAVAILABLE_AS, changed_cookie, routed
 from gateway.doors.external import Asking, FrontListener, Settled
 from gateway.doors.listener import ListenerLimits
-from gateway.doors.reply import WireResponse, from_reply
+from gateway.doors.reply import Wire, WireResponse, wire_of
 from gateway.doors.said import Says, client_of, only
 from gateway.doors.trust import Fronts
 
@@ -42,6 +44,11 @@ _OWN_BYTES: Final = 16_384
 
 _CLIENTS: Final = 1
 _ENVOYS: Final = 2
+_PORTS: Final = 3
+_PORT_FIELD: Final = "x-forwarded-client-port"
+_PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+_REMEMBERED: Final = 1024
+"""Of how many clients it is known what Envoy says of them. Nothing secret is in it."""
 
 
 @functools.lru_cache(maxsize=2048)
@@ -49,8 +56,16 @@ def _whose(name: str) -> int:
     """Whose field this is: the client's, one in which Envoy says something, or the question's own."""
     folded = fold(name)
     if folded.startswith(("xforwarded", "xenvoy", "xgateway")):
-        return _ENVOYS
+        return _PORTS if name.lower() == _PORT_FIELD else _ENVOYS
     return 0 if folded in _OF_THE_QUESTION else _CLIENTS
+
+
+def _parts(headers: Headers) -> tuple[Headers, Headers, Headers]:
+    """The client's fields; those in which Envoy says something; and of these the port, which differs with each connection."""
+    parts: tuple[list[tuple[str, str]], ...] = ([], [], [], [])
+    for field in headers:
+        parts[_whose(field[0])].append(field)
+    return tuple(parts[_CLIENTS]), tuple(parts[_ENVOYS]), tuple(parts[_PORTS])
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +84,7 @@ class EnvoyHttpDoor:
         limits = limits or ListenerLimits()
         self._asking = Asking(pipeline=pipeline, present=present, door=HTTP_DOOR, limits=limits.head)
         self._says: Final = says
+        self._known: Final = functools.lru_cache(maxsize=_REMEMBERED)(self._look)
         head = msgspec.structs.replace(
             limits.head,
             target_length=limits.head.target_length + len(PREFIX),
@@ -83,14 +99,14 @@ class EnvoyHttpDoor:
             limits=msgspec.structs.replace(limits, head=head),
         )
 
-    async def _answer(self, _http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse:
+    async def _answer(self, _http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse | Wire:
         # 1. A question of ours?
         if not raw.target.startswith(f"{PREFIX}/"):
             refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only {PREFIX}/ is answered here")
             return await self.listener.refuse(raw, refusal)
         # 2. What Envoy says of the client and of its own routing. All of these are Envoy's: a client's copy is removed there.
-        facts = tuple(field for field in raw.headers if _whose(field[0]) == _ENVOYS)
-        connection = client_of(facts, front, self._says)
+        headers, facts, ports = _parts(raw.headers)
+        connection = self._client(facts, ports, front)
         if isinstance(connection, Refusal):
             return await self.listener.refuse(raw, connection)
         said = only(facts, ROUTE_FIELD)
@@ -98,10 +114,19 @@ class EnvoyHttpDoor:
         if isinstance(route, Refusal):
             return await self.listener.refuse(raw, route)
         # 3. The same decision as at every door.
-        headers = tuple(field for field in raw.headers if _whose(field[0]) == _CLIENTS)
         described = RawRequest(method=raw.method, target=raw.target[len(PREFIX) :], headers=headers, connection=connection)
         # Whatever was wrong with the client's request, the question was well-formed: Envoy's connection stays.
-        return from_reply(self._reply(await self._asking.decide(described, routed=route)), close=False)
+        return wire_of(self._reply(await self._asking.decide(described, routed=route)), close=False)
+
+    def _client(self, facts: Headers, ports: Headers, front: str) -> Connection | Refusal:
+        """What Envoy says of the client. But for the port that is the same with each question of a client, and remembered."""
+        if len(ports) != 1 or not self._says.tls or not _PORT.fullmatch(ports[0][1]):
+            return client_of(facts + ports, front, self._says)
+        known = self._known(facts, front)
+        return known if isinstance(known, Refusal) else msgspec.structs.replace(known, peer_port=int(ports[0][1]))
+
+    def _look(self, facts: Headers, front: str) -> Connection | Refusal:
+        return client_of(facts, front, self._says)
 
     def _reply(self, settled: Settled) -> Reply:
         if isinstance(settled.decision, Allow):

@@ -22,7 +22,7 @@ from gateway.kernel.ids import new_id
 
 logger = logging.getLogger(__name__)
 
-Answer = Callable[[web.BaseRequest | None, RawRequest, str], Awaitable[WireResponse]]
+Answer = Callable[[web.BaseRequest | None, RawRequest, str], Awaitable[WireResponse | Wire]]
 """Answers the question of a front that has proved itself; its name is the third argument. `raw` is the question's own request.
 The first is None for a question that has no body and was read without aiohttp.
 """
@@ -73,7 +73,8 @@ class FrontListener:
         raw = RawRequest(
             method=request.method, target=request.raw_path, headers=request.headers, connection=request.client.connection
         )
-        return (await self._answer(None, raw, front)).wire
+        answer = await self._answer(None, raw, front)
+        return answer if isinstance(answer, Wire) else answer.wire
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         raw = RawRequest(
@@ -83,7 +84,8 @@ class FrontListener:
         if not front:
             refusal = Refusal(reason=RefuseReason.UNTRUSTED_PEER, detail="the peer is no front that is trusted here")
             return await self.refuse(raw, refusal)
-        return await self._answer(http, raw, front)
+        answer = await self._answer(http, raw, front)
+        return WireResponse(wire=answer) if isinstance(answer, Wire) else answer
 
     async def refuse(self, raw: RawRequest, refusal: Refusal) -> WireResponse:
         """Record that a question was not even decided, answer so, and end the connection."""
