@@ -194,6 +194,15 @@ def _state(config: Config) -> Iterator[ConfigError]:
     for path, listener in front_listeners(config):
         if listener.socket is not None:
             yield from _socket(config.where(*path, "socket"), listener.socket)
+    for index, door in enumerate(config.doors):
+        if door.access_log_state is not None:
+            yield from _file_in_folder(config.where("doors", index, "access_log_state"), door.access_log_state)
+        if door.access_log is not None and door.access_log.exists() and not os.access(door.access_log, os.R_OK):
+            yield ConfigError(
+                f"{door.access_log} can't be read, so there would be no record of what the front let through",
+                where=config.where("doors", index, "access_log"),
+                todo="Let the gateway's user read it: on Debian, usermod -aG adm USER.",
+            )
 
 
 def _own_folder(where: str, folder: Path) -> Iterator[ConfigError]:

@@ -98,7 +98,7 @@ class Site:
 
     def told(self) -> list[tuple[str, str]]:
         """(the line of the configuration, what and what to do) of every problem."""
-        lines = ["", *TEXT.split("\n")]
+        lines = ["", *(self.folder / "gateway.toml").read_text("utf-8").split("\n")]
         found = []
         for problem in preflight(self.config()):
             file, _, line = problem.where.rpartition(":")
@@ -295,6 +295,20 @@ def test_a_folder_of_ours_within_one_that_is_not(site: Site, monkeypatch: pytest
     assert site.told() == []
 
 
+def test_an_access_log_that_the_gateway_may_not_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    door = '[[doors]]\nkind = "nginx"\nsocket = "run/nginx.sock"\ntrusted_uids = [33]\n'
+    with (site.folder / "gateway.toml").open("a") as file:
+        file.write(f'{door}access_log = "log/nginx.json"\naccess_log_state = "elsewhere/nginx.json"\n')
+    nowhere = ('access_log_state = "elsewhere/nginx.json"', f"there is no folder {site.folder}/elsewhere for nginx.json")
+    assert site.told() == [nowhere], "nginx makes its log itself"
+    log, access = site.folder / "log/nginx.json", os.access
+    log.touch()
+    assert site.told() == [nowhere]
+    monkeypatch.setattr(os, "access", lambda asked, mode: asked != log and access(asked, mode))
+    unread = f"{log} can't be read, so there would be no record of what the front let through"
+    assert sorted(site.told()) == sorted([nowhere, ('access_log = "log/nginx.json"', unread)])
+
+
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
 def test_a_devices_database_that_is_no_file(site: Site, make: Callable[[Path], None]) -> None:
     make(site.folder / "state/devices.sqlite3")
@@ -373,6 +387,7 @@ def test_the_shipped_example(tmp_path: Path) -> None:
         f"there is no folder {tmp_path}/mnt for gateway",
         f"there is no folder {tmp_path}/run for front.sock",
         f"there is no folder {tmp_path}/run for nginx.sock",
+        f"there is no folder {tmp_path}/state for nginx-log.json",
     ]
     for name in ("state", "mnt", "run"):
         (tmp_path / name).mkdir()
