@@ -1,9 +1,10 @@
 """The ledger of devices in SQLite, with an index in memory for the request path.
 
-A lookup is a dictionary access, after one `PRAGMA data_version` when the last look at the file is older than 5 ms. So what
-another process writes to the same file (another worker, a command line) counts that soon, and what this one writes at once. Open
-streams hear of it through `follow`, which looks five times a second. Several processes of one machine may share a file; several
-machines need a shared database. Writes run on a thread of their own, and are on disk (`synchronous=FULL`) when they return.
+A lookup is a dictionary access, after one `PRAGMA data_version` when the last look at the file is older than 5 ms or the device
+is not found to be active. So what another process (another worker, a command line) registers or approves counts at the next
+lookup, what it blocks 5 ms later, and what this one writes at once. Open streams hear of it through `follow`, which looks five
+times a second. Several processes of one machine may share a file; several machines need a shared database. Writes run on a thread
+of their own, and are on disk (`synchronous=FULL`) when they return.
 """
 
 import asyncio
@@ -76,22 +77,19 @@ class SqliteDevices:
 
     async def get(self, device_id: str) -> Device | None:
         """Return a device by id, blocked ones included."""
-        self._look()
-        return self._devices.get(device_id)
+        return self._found(lambda: self._devices.get(device_id))
 
     async def by_certificate(self, sha256: str) -> Device | None:
         """Return the device that registered this certificate (hex SHA-256 of its DER)."""
-        self._look()
-        return self._devices.get(self._certificates.get(sha256, ""))
+        return self._found(lambda: self._devices.get(self._certificates.get(sha256, "")))
 
     async def by_cookie(self, cookie_hash: str) -> Device | None:
         """Return the device whose device cookie hashes to this."""
-        self._look()
-        return self._devices.get(self._cookies.get(cookie_hash, ""))
+        return self._found(lambda: self._devices.get(self._cookies.get(cookie_hash, "")))
 
     async def list(self) -> builtins.list[Device]:
         """Return all devices, newest first."""
-        self._look()
+        self._refresh()
         return sorted(self._devices.values(), key=lambda device: (-device.registered_at, device.id))
 
     def on_change(self, listener: Callable[[str], None]) -> None:
@@ -239,9 +237,16 @@ class SqliteDevices:
 
     # ------------------------------------------------------------------ the index
 
-    def _look(self) -> None:
-        if time.monotonic() - self._looked >= TRUST_SECONDS:
-            self._refresh()
+    def _found(self, look_up: Callable[[], Device | None]) -> Device | None:
+        """Look up; again after a look at the file when the last one is too old, or when the answer would turn somebody away whom
+        another worker has registered or approved a moment ago.
+        """
+        if time.monotonic() - self._looked < TRUST_SECONDS:
+            device = look_up()
+            if device is not None and device.status == "active":
+                return device
+        self._refresh()
+        return look_up()
 
     def _refresh(self) -> None:
         """Take in what was committed since the last look, by whichever process."""

@@ -151,6 +151,21 @@ async def test_following_goes_on_when_the_file_cannot_be_read_for_a_while(path: 
     await devices.close()
 
 
+async def test_what_another_worker_registered_or_approved_is_there_at_once(path: Path) -> None:
+    one, other = SqliteDevices(path), SqliteDevices(path)
+    for number in range(20):
+        device = new_device(status="pending", cookie_hash=f"{number:064x}", certificate_sha256=f"{number:064x}")
+        assert await other.get(device.id) is None
+        await one.add(device)
+        assert await other.get(device.id) == device
+        approved = await one.update(device.id, lambda old: msgspec.structs.replace(old, status="active"))
+        assert await other.by_cookie(device.cookie_hash) == approved
+        assert await other.by_certificate(device.certificate_sha256) == approved
+    assert len(await other.list()) == 20
+    for registry in (one, other):
+        await registry.close()
+
+
 async def test_only_the_owner_may_read_it(path: Path) -> None:
     old = os.umask(0)
     try:
