@@ -62,7 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     user: str = "www-data"
     pid: str = "/run/nginx.pid"
     error_log: str = "/var/log/nginx/error.log"
-    access_log: str = "/var/log/nginx/gateway.json"
+    access_log: str = "/var/log/nginx/gateway.log"
     """Where each request leaves a line; the `access_log` of the [[doors]] section counts where there is one."""
     lease_dir: str = "/run/gateway-lease"
     """On a tmpfs: it holds answers, and with them session cookies, for the seconds of a lease."""

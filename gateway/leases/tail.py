@@ -2,7 +2,7 @@
 
 A rotated file (renamed, and nginx told to open its logs again: `USR1`) is read to its end before the new one is begun. Where a
 former process stopped is known by the file's identity, so that a rotation in between loses nothing as long as the old file still
-lies beside the new one under a name that begins alike (`gateway.json.1`).
+lies beside the new one under a name that begins alike (`gateway.log.1`).
 """
 
 import collections

@@ -302,3 +302,32 @@ def test_a_line_that_comes_twice(running: Running) -> None:
     found = records_until(site, lambda records: "no_line" in suspicions(records))
     assert "repeated" in suspicions(found)
     records_until(site, lambda records: "too_many" in suspicions(records), 60)
+
+
+def test_several_workers_share_leases_and_their_end() -> None:
+    """Whichever worker gave a lease hears of the revocation; one of them reads the access log."""
+    with (
+        open_site(nginx.FOLLOWED.replace("[server]\n", "[server]\nworkers = 2\n"), LEASED) as site,
+        nginx.with_nginx(site) as front,
+    ):
+        wait_until(lambda: counts(site), "somebody follows the access log")
+        door = Door("nginx", site, site.port, asked=True)
+        people = [site.sign_in() for _ in range(4)]
+
+        def all_leased() -> bool:
+            asked = [leased(door, "/shared", cookie) for _, cookie in people]
+            return asked == [200] * 4 and [line["lease"] for line in front.lines()[-4:]] == ["HIT"] * 4
+
+        wait_until(all_leased, "leases are given")
+        for session, cookie in people:
+            site.with_sessions(lambda store, name=session.id: store.revoke(name))  # type: ignore[misc]  # a default, not an argument
+            wait_until(lambda cookie=cookie: leased(door, "/shared", cookie, *SCRIPT) == 401, "revoked")  # type: ignore[misc]  # the same
+        lines = [line for line in front.lines() if line["way"] == "ask"]
+        found = records_until(
+            site,
+            lambda records: (
+                len(of_type(records, "use")) + len(of_type(records, "completion"))
+                >= sum(line["status"] == "200" for line in lines)
+            ),
+        )
+        assert suspicions(found) == []

@@ -146,7 +146,8 @@ class NginxDoor:
         if not allow.lease_seconds or self._leases is None:
             return 0
         now = self._clock.now()
-        until = math.floor(now + allow.lease_seconds)
+        # Nobody's session ends in the middle of a lease.
+        until = math.floor(min(now + allow.lease_seconds, allow.handle.session.expires_at))
         return until if self._leases.give(allow, now=now, until=until) else 0
 
     def _is_claim(self, name: str) -> bool:

@@ -3,10 +3,15 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 from gateway.domain.decision import Allow
+from gateway.doors.nginx import NginxDoor
+from gateway.doors.said import Says
+from gateway.doors.trust import Fronts
 from gateway.kernel.clock import ManualClock, SystemClock
 from gateway.leases.follow import followed
 from gateway.leases.outstanding import MAX_SECONDS, Outstanding
@@ -105,3 +110,24 @@ def test_a_sign_of_life(tmp_path: Path) -> None:
     assert followed(state)
     os.utime(state, (1, 1))
     assert not followed(state)
+
+
+async def test_no_lease_outlives_the_session(allow: Allow) -> None:
+    """The door answers with the last second that nginx may use; checked here with the door itself."""
+    clock = ManualClock()
+    world = World()
+    door = NginxDoor(
+        pipeline=world.pipeline, present=cast("Any", None), fronts=Fronts(uids=(0,)), says=Says(), clock=clock, secret=b"s" * 32,
+        leases=given(clock, None),
+    )  # fmt: skip
+    now = int(clock.now())
+
+    def until(lease: int, expires_at: int) -> int:
+        session = msgspec.structs.replace(allow.handle.session, expires_at=expires_at)
+        handle = msgspec.structs.replace(allow.handle, session=session)
+        return door._lease(msgspec.structs.replace(allow, handle=handle, lease_seconds=lease))
+
+    assert until(3, now + 100) == now + 3
+    assert until(3, now + 2) == now + 2
+    assert until(3, now) == 0
+    assert until(0, now + 100) == 0
