@@ -6,8 +6,8 @@ are bound to the same browser cookie at the app's host, the state to the one at 
 code taken from a history, opens nothing (login CSRF, CVE-2025-52553).
 
 Many tabs may begin at once, and a browser that had no such cookie yet then keeps the last of those it is given. What was begun
-with one of the others (`minted`) is no sign-in either, but its flow may be begun anew, a few times: the person who is sent that
-way signs in as themselves, to a place of the host that anybody may link to.
+with a new one (`minted`) and comes back with another is no sign-in either, but its flow may be begun anew, a few times: who is
+sent that way signs in as themselves, to a place of the host that anybody may link to.
 """
 
 from typing import Final, Literal, TypeVar
@@ -42,7 +42,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     anew: bool = False
     """A session of this browser was ended or ran out: the provider must ask again, whatever it remembers."""
     minted: bool = False
-    """The binding cookie was made for this flow: another tab's may have taken its place in the browser."""
+    """The binding cookie was new then: another tab's may have taken its place in the browser."""
     attempt: int = 0
     """How often it was begun anew by itself."""
 
@@ -56,7 +56,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     binding: str
     """SHA-256 of the binding cookie at the portal."""
     minted: bool = False
-    """That cookie was made for this request."""
+    """That cookie was new then."""
     session_id: str
     """The session that is to be stepped up; empty for a new one."""
     anew: bool = False

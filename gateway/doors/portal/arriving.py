@@ -56,6 +56,10 @@ async def _begin_anew(exchange: Exchange, flow: Flow, before: Handle | None) -> 
     if before is not None and flow.purpose == "sign_in":
         return exchange.redirect(flow.path)
     flow = msgspec.structs.replace(
-        flow, binding=hash_token(exchange.binding()), minted=False, attempt=flow.attempt + 1, anew=await exchange.ended()
+        flow,
+        binding=hash_token(exchange.binding()),
+        minted=exchange.minted(),
+        attempt=flow.attempt + 1,
+        anew=await exchange.ended(),
     )
     return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={await exchange.parts.flows.begin(flow)}")

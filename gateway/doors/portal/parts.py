@@ -36,6 +36,8 @@ MAX_FORM: Final = 16_384
 MAX_PARAMETERS: Final = 32
 MAX_RETURN: Final = 256
 ARRIVALS_SECONDS: Final = 30
+MINTED_SECONDS: Final = 60
+_MADE: Final = re.compile(r"[0-9a-f]{1,12}")
 LIMITS: Final = Limits()
 
 
@@ -94,8 +96,6 @@ class Exchange:
         self.cookies: Final[list[str]] = []
         """Set-Cookie values of the reply."""
         self._binding: str | None = None
-        self.minted = False
-        """Whether `binding` had to make a new one."""
 
     # ---- reading
 
@@ -168,14 +168,21 @@ class Exchange:
     # ---- cookies
 
     def binding(self) -> str:
-        """This browser's binding value at this host; made once and then kept, so that no cookies pile up."""
+        """This browser's binding value at this host; made once and then kept, so that no cookies pile up. It ends with when it
+        was made.
+        """
         if self._binding is None:
             found = own_cookie(self.request.headers, BINDING_COOKIE)
-            self._binding = found or new_token()
+            self._binding = found or f"{new_token()}.{int(self.parts.clock.now()):x}"
             if not found:
-                self.minted = True
                 self.set_cookie(BINDING_COOKIE, self._binding)
         return self._binding
+
+    def minted(self) -> bool:
+        """Whether that cookie is so new that a response to another tab may still put another in its place."""
+        made = self.binding().rpartition(".")[2]
+        now = self.parts.clock.now()
+        return bool(_MADE.fullmatch(made)) and 0 <= now - int(made, 16) <= MINTED_SECONDS
 
     def set_cookie(self, name: str, value: str, max_age: int | None = None) -> None:
         """Set one of our cookies; without `max_age` it ends with the browser."""

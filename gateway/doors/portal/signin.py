@@ -67,7 +67,7 @@ async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.R
         binding=hash_token(exchange.binding()),
         generation=generation,
         anew=await exchange.ended(),
-        minted=exchange.minted,
+        minted=exchange.minted(),
     )
     name = await exchange.parts.flows.begin(flow)
     return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={name}&lang={exchange.language}")
@@ -101,7 +101,7 @@ async def ask_provider(exchange: Exchange, flow: Flow, session: Session | None) 
         nonce=nonce,
         verifier=verifier,
         binding=hash_token(exchange.binding()),
-        minted=exchange.minted,
+        minted=exchange.minted(),
         session_id=session.id if session is not None else "",
         anew=anew,
         asked_at=int(parts.clock.now()),
