@@ -66,6 +66,8 @@ class RawUpstream:
         self.stray: list[bytes] = []
         self.answer: Answer | None = None
         """What a test puts in the place of `answer_plainly`."""
+        self.early: bytes | None = None
+        """What is said to a request with a body before its body is read, as its answer."""
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: Final = int(self._listening.getsockname()[1])
         self._lock = threading.Lock()
@@ -93,7 +95,7 @@ class RawUpstream:
 
     def forget(self) -> None:
         """Begin a test."""
-        self.answer = None
+        self.answer, self.early = None, None
         self.hits.clear()
         self.stray.clear()
 
@@ -123,7 +125,9 @@ class RawUpstream:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reading = _Reading(connection)
         try:
-            while (hit := reading.request(number, self._note)) is not None:
+            while (hit := reading.request(number, self._note, self._early)) is not None:
+                if self.early is not None and hit.body:
+                    continue
                 answer = self.answer or answer_plainly
                 if not answer(hit, connection):
                     return
@@ -135,6 +139,10 @@ class RawUpstream:
             with self._lock:
                 self._open.discard(connection)
             connection.close()
+
+    def _early(self, begun: Hit, connection: socket.socket) -> None:
+        if self.early is not None and (begun.values("Content-Length") or begun.values("Transfer-Encoding")):
+            connection.sendall(self.early)
 
     def _note(self, hit: Hit, before: Hit | None) -> None:
         with self._lock:
@@ -153,7 +161,9 @@ class _Reading:
         self._connection = connection
         self.left = b""
 
-    def request(self, number: int, note: Callable[[Hit, Hit | None], None]) -> Hit | None:
+    def request(
+        self, number: int, note: Callable[[Hit, Hit | None], None], early: Callable[[Hit, socket.socket], None]
+    ) -> Hit | None:
         """Read one request; None at the end of the connection, or where what comes is none (it is `left`)."""
         while b"\r\n\r\n" not in self.left:
             if len(self.left) > _HEAD_LIMIT or not self._more():
@@ -166,6 +176,7 @@ class _Reading:
         self.left = rest
         # Known from its head on: a body that never ends must not hide that it was here.
         note(begun, None)
+        early(begun, self._connection)
         coding, length = begun.values("Transfer-Encoding"), begun.values("Content-Length")
         body, trailers = b"", b""
         if begun.values("Expect"):
