@@ -15,6 +15,9 @@ import msgspec
 
 from gateway.leases.line import LONGEST
 
+QUIET_LOOKS: Final = 3
+PATIENT_LOOKS: Final = 600
+"""A minute: longer than rotating takes."""
 _CHUNK: Final = 262_144
 
 
@@ -96,9 +99,10 @@ class Tail:
             return False
         if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino) and not self._queue:
             return False
-        # nginx goes on writing to a renamed file until it is told; give it a few looks without anything new.
+        # nginx goes on writing to a renamed file until it is told, and logrotate makes the new one before it tells: so until
+        # something stands in the new one. Then a few looks more, for its other workers.
         self._quiet += 1
-        if self._quiet < 3 and not self._queue:  # noqa: PLR2004  looks
+        if not self._queue and self._quiet < (QUIET_LOOKS if there.st_size else PATIENT_LOOKS):
             return False
         if self._rest:
             self._drop("the last line of a rotated file is not complete")

@@ -64,6 +64,25 @@ def test_a_rotated_file_is_read_to_its_end(tmp_path: Path) -> None:
     tail.close()
 
 
+def test_a_new_file_that_nginx_does_not_use_yet(tmp_path: Path) -> None:
+    """logrotate makes it, then compresses for a while, then tells nginx."""
+    path = tmp_path / "log"
+    path.write_bytes(b"one\n")
+    tail = Tail(path, None)
+    assert taken(tail) == [b"one"]
+    old = path.rename(tmp_path / "log.1")
+    path.touch()
+    for _ in range(20):
+        assert taken(tail) == []
+    with old.open("ab") as file:
+        file.write(b"two\n")
+    assert taken(tail) == [b"two"]
+    path.write_bytes(b"three\n")
+    assert taken(tail) == [b"three"]
+    assert tail.problems == []
+    tail.close()
+
+
 @pytest.mark.parametrize("most", [1, 2, 1000])
 def test_it_goes_on_where_another_process_stopped(tmp_path: Path, most: int) -> None:
     path = tmp_path / "log"
