@@ -13,6 +13,8 @@ from gateway.doors.contract import Reply
 
 _BODYLESS: Final = frozenset({204, 304})
 _INFORMATIONAL: Final = 200
+_NO_CONTENT: Final = 204
+_SWITCHING: Final = 101
 _MODERN: Final = (1, 1)
 
 
@@ -152,9 +154,9 @@ class Wire:
         more = always + b"\r\n" if always else b""
         if self._chunked:
             more += b"Transfer-Encoding: chunked\r\n"
-        elif self._length is not None and self.status >= _INFORMATIONAL and self.status != HTTPStatus.NO_CONTENT:
+        elif self._length is not None and self.status >= _INFORMATIONAL and self.status != _NO_CONTENT:
             more += b"Content-Length: %d\r\n" % self._length
-        if self._close and self.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        if self._close and self.status != _SWITCHING:
             more += b"Connection: close\r\n"
         return b"HTTP/1.1 %d %b\r\n%b%b\r\n" % (self.status, self.reason, self.fields, more)
 

@@ -19,13 +19,11 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock."""
 
-    def now(self) -> float:
-        """Seconds since the Unix epoch, UTC."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
+    # The functions themselves: they are called several times in each request.
+    now = staticmethod(time.time)
+    """Seconds since the Unix epoch, UTC."""
+    monotonic = staticmethod(time.monotonic)
+    """Seconds that never go back."""
 
 
 class ManualClock:

@@ -32,6 +32,8 @@ WATCH_AFTER_SECONDS: Final = 0.25
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NEVER: Final = math.inf
+_SWITCHING: Final = int(HTTPStatus.SWITCHING_PROTOCOLS)
+_NO_PROBLEM: Final = UpstreamProblem.NONE
 
 
 class ClientBodyError(Exception):
@@ -66,7 +68,7 @@ class Asked(msgspec.Struct, kw_only=True):
 class Exchange:
     """Carries one allowed request. Use once: `run`, and from outside `end`."""
 
-    problem = UpstreamProblem.NONE
+    problem = _NO_PROBLEM
     status = 0
     bytes_in = 0
     bytes_out = 0
@@ -316,7 +318,7 @@ class Exchange:
         return self._expected(await connection.read_head(self.request.method))
 
     def _expected(self, head: ResponseHead) -> ResponseHead:
-        if head.status == HTTPStatus.SWITCHING_PROTOCOLS and not self.request.websocket:
+        if head.status == _SWITCHING and not self.request.websocket:
             raise UpstreamError(UpstreamProblem.PROTOCOL, "the application switches protocols without being asked")
         return head
 

@@ -135,7 +135,16 @@ _remembered: Final = functools.lru_cache(maxsize=2048)(_read)
 
 
 def _options(lines: list[bytes]) -> frozenset[bytes]:
-    return frozenset(option.strip().lower() for line in lines for option in line.partition(b":")[2].split(b","))
+    if len(lines) == 1 and len(lines[0]) <= _SHORT:
+        return _remembered_options(lines[0])
+    return frozenset().union(*map(_options_of, lines))
+
+
+def _options_of(line: bytes) -> frozenset[bytes]:
+    return frozenset(option.strip().lower() for option in line.partition(b":")[2].split(b","))
+
+
+_remembered_options: Final = functools.lru_cache(maxsize=64)(_options_of)
 
 
 def _framing(status: int, method: str, lines: list[bytes], *, modern: bool) -> tuple[Framing, int | None]:
