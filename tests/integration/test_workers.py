@@ -356,7 +356,7 @@ HURRIED = "import sys, gateway.app.supervisor as s; s.LATE_SECONDS = 0.5; from g
 
 async def test_a_worker_that_hangs_is_killed(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
     async with served(tmp_path, WARD.format(upstream=app.port), redis_url=own_redis.url, workers=2, drain=0) as site:
-        site.launcher = [sys.executable, "-c", HURRIED]
+        usual, site.launcher = site.launcher, [sys.executable, "-c", HURRIED]
         await site.start()
         old = site.workers
         os.kill(old[0], signal.SIGSTOP)
@@ -366,6 +366,7 @@ async def test_a_worker_that_hangs_is_killed(tmp_path: Path, own_redis: RedisSer
         assert set(site.workers).isdisjoint(old)
         os.kill(site.workers[1], signal.SIGSTOP)
         assert await site.end() == 128 + signal.SIGKILL
+        site.launcher = usual
         await site.start()
         await site.stop()
         assert (await site.verify()).status == 0
