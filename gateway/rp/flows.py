@@ -22,7 +22,7 @@ FLOW_SECONDS: Final = 2400
 STATE_SECONDS: Final = 2400
 """Longer than the embedded provider keeps a sign-in open: who types into its page must be able to come back from it."""
 HANDOFF_SECONDS: Final = 60
-MAX_ATTEMPTS: Final = 3
+MAX_ATTEMPTS: Final = 5
 """How often in a row a flow may be begun anew by itself."""
 ATTEMPT_SECONDS: Final = 60
 """An attempt that lasted so long was none of a loop."""

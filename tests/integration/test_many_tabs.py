@@ -206,7 +206,7 @@ async def test_a_browser_that_does_not_keep_its_session_is_stopped(whole: Whole)
 async def test_a_provider_that_never_asks_is_not_asked_for_ever(whole: Whole) -> None:
     browser = whole.browser()
     page = await browser.open("ehr", "/patients")
-    for attempt in range(6):
+    for attempt in range(8):
         if asks(page):
             # The provider's own cookie is lost each time: it sends the browser back without an answer.
             browser.cookies["id.localhost"]["__Host-idp-browser"] = f"{attempt}" * 43
