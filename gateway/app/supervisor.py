@@ -177,7 +177,8 @@ class Supervisor:
     async def _prepare(self, config: Config, slots: list[int]) -> None:
         """Begin the logs of these slots, and let whoever writes one already name them."""
         audit, clock = config.audit, SystemClock()
-        new = [slot for slot in slots if not (slot_folder(audit.dir, slot) / "log.json").exists()]
+        # The first is that of the folder itself: without it the others would not be found.
+        new = [slot for slot in sorted({1, *slots}) if not (slot_folder(audit.dir, slot) / "log.json").exists()]
         for slot in new:
             await asyncio.to_thread(prepare_slot, audit.dir, slot, key_file=audit.key_file, anchor=audit.anchor, clock=clock)
         if new:

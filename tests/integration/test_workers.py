@@ -329,6 +329,18 @@ async def test_a_reload_opens_and_closes_listeners(tmp_path: Path, own_redis: Re
         await site.stop()
 
 
+async def test_a_reload_begins_a_log_elsewhere(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
+    async with two_workers(tmp_path, own_redis, app, drain=1) as site:
+        text = site.config.read_text("utf-8").replace('dir = "audit"', 'dir = "second"')
+        site.config.write_text(text.replace('"anchor/checkpoint"', '"anchor/second"'), "utf-8")
+        await site.reload()
+        await site.stop()
+        assert (await site.verify()).status == 0
+        second = await site.command("audit", "verify", str(tmp_path / "second"), "--anchor", str(tmp_path / "anchor/second"))
+        assert second.status == 0, second.out + second.err
+        assert "whole: 3 logs" in second.out, "that of the folder itself, and those that the new workers have"
+
+
 async def test_workers_that_end_as_soon_as_they_begin_end_the_service(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
     async with two_workers(tmp_path, own_redis, app) as site:
         (tmp_path / "keys" / "audit.pem").chmod(0o644)
