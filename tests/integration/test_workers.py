@@ -257,6 +257,26 @@ async def test_a_stream_that_outlasts_its_time_is_cut(tmp_path: Path, own_redis:
         assert ended["problem"] == "shutdown"
 
 
+async def test_sessions_in_memory_end_with_a_reload_and_so_do_their_streams(tmp_path: Path, app: Ward) -> None:
+    """The new process does not know them: nobody could sign out any more, so what they opened does not go on either."""
+    async with served(tmp_path, WARD.format(upstream=app.port), drain=30) as site:
+        await site.start()
+        doctor = await at_work(site)
+        async with contextlib.AsyncExitStack() as stack:
+            open_ = await stream(site, doctor, stack)
+            await site.reload()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                async with asyncio.timeout(6):
+                    await open_.content.read()
+        hits = len(app.hits)
+        assert (await doctor.get(doctor.url("ward"))).status == 302
+        assert len(app.hits) == hits
+        # The provider, whose sessions are on disk, vouches for them without a word.
+        assert (await doctor.open("ward")).status == 200
+        await site.stop()
+        await everything_is_in_the_log(site, app)
+
+
 async def test_a_worker_that_is_killed_is_replaced(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
     async with two_workers(tmp_path, own_redis, app) as site:
         doctor = await at_work(site)
