@@ -279,12 +279,14 @@ def _access_log(options: Options) -> Json:
 
 
 def _redirect(config: Config, options: Options) -> Json:
-    routes = [{"match": {"prefix": "/"}, "redirect": {"https_redirect": True, "port_redirect": config.seen_port()}}]
+    redirect = {"https_redirect": True, "port_redirect": config.seen_port(), "response_code": "PERMANENT_REDIRECT"}
+    routes = [{"match": {"prefix": "/"}, "redirect": redirect}]
     unknown = [{"match": {"prefix": "/"}, "direct_response": {"status": 421}}]
     manager = {
         "@type": f"{TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "http",
         "use_remote_address": True,
+        "server_header_transformation": "PASS_THROUGH",
         "http_protocol_options": {"allow_absolute_url": False},
         "common_http_protocol_options": {"idle_timeout": "10s"},
         "request_headers_timeout": "10s",

@@ -482,7 +482,7 @@ def test_plain_http_is_sent_to_https(transport: Transport, sites: Sites) -> None
     ):
         line.send(door.head("/x?a=b", host=HOST, cookie=""))
         reply = line.reply()
-        assert (reply.status, reply.value("Location")) == (301, f"https://{HOST}:{door.site.port}/x?a=b")
+        assert (reply.status, reply.value("Location")) == (308, f"https://{HOST}:{door.site.port}/x?a=b")
         line.send(door.head("/x", host="evil.example", cookie=""))
         assert line.reply().status == 421
 

@@ -1,6 +1,8 @@
 """The messages of the gRPC door: generated as committed, and readable whatever a client wrote."""
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_what_is_committed_is_what_protoc_writes(tmp_path: Path) -> None:
-    subprocess.run(["sh", str(ROOT / "deploy/dev/protoc.sh"), str(tmp_path)], check=True)
+    environment = {**os.environ, "PYTHON": sys.executable}
+    subprocess.run(["sh", str(ROOT / "deploy/dev/protoc.sh"), str(tmp_path)], check=True, env=environment)
     for name in ("check_pb2.py", "check_pb2.pyi"):
         written = tmp_path / "gateway/doors/envoy" / name
         assert written.read_bytes() == (ROOT / "gateway/doors/envoy" / name).read_bytes()
