@@ -33,6 +33,9 @@ async def measure_rates(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
 
     A row that fails once (an answer that is not 2xx, a record that is missing) has no numbers at all.
     """
+    for name in plan.leave_out:
+        if stand.rows.pop(name, None) is not None:
+            run.absent[name] = "left out of the quick run"
     logs = {name: records for records, names in stand.recorded() for name in names}
     for name, records in logs.items():  # warm them, and see that each request leaves its record: without it, no row
         await _pressed(stand, name, 1, run, say, records)
@@ -121,19 +124,20 @@ async def measure_profile(stand: Stand, plan: Plan, run: Run, say: Say) -> None:
 
 
 async def measure_sockets(children: Children, plan: Plan, run: Run, say: Say) -> None:
-    """Weigh idle WebSockets, and time how soon they are cut: all sessions at once, then one after the other."""
+    """Weigh idle WebSockets, and time how soon they are cut: one session after the other, then all at once."""
     say(f"{plan.sockets} WebSockets")
     guarded = await _fresh(children, "gateway-sockets")
     talk, site = guarded.talk, guarded.site
     try:
         each, sockets, sessions = await weigh(talk, site, plan.sockets)
-        before = children.cpu_seconds(("gateway-sockets",))
-        at_once = await cut_at_once(talk, sockets, sessions)
-        used = children.cpu_seconds(("gateway-sockets",)) - before
-        close_sockets(sockets)
-        sessions = await more_sessions(talk)
-        sockets = await open_sockets(site, sessions, plan.sockets)
         one_by_one = await cut_one_by_one(talk, sockets, sessions, plan.one_by_one)
+        # As many as were cut are opened anew, so that all are open again.
+        more = (await more_sessions(talk))[: plan.one_by_one]
+        sockets = [socket for socket in sockets if socket.cut_at is None]
+        sockets += await open_sockets(site, more, plan.sockets - len(sockets))
+        before = children.cpu_seconds(("gateway-sockets",))
+        at_once = await cut_at_once(talk, sockets, [*sessions[plan.one_by_one :], *more])
+        used = children.cpu_seconds(("gateway-sockets",)) - before
         close_sockets(sockets)
     finally:
         children.stop_all()
