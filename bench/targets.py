@@ -138,13 +138,13 @@ LIMITS: Final = (
 )
 
 _PYTHON: Final = (
-    "a decision is 55 µs of CPU, of them 17 the signature and 11 the two records, and hearing and answering the question costs about "
-    "as much again; the endpoint that it is compared with costs 20 to 30 in all (docs/performance.md)"
+    "a decision is 55 µs of CPU, of them 17 the signature and 11 the two records, and hearing and answering the question costs "
+    "about as much again; the endpoint that it is compared with costs 20 to 30 in all (docs/performance.md)"
 )
 KNOWN: Final[Mapping[str, str]] = {
     "embedded_vs_naive": (
-        "the plain proxy takes about 125 µs of CPU, so 62 would do: sockets (15), signature (17) and records (11) leave 19 for all else, "
-        "which takes about 55 in Python (docs/performance.md)"
+        "the plain proxy takes about 125 µs of CPU, so 62 may be taken: sockets (15), signature (17) and records (11) leave 19 for "
+        "all else, which takes about 55 in Python (docs/performance.md)"
     ),
     "nginx_door_vs_trivial": _PYTHON,
     "envoy_door_vs_trivial": _PYTHON,
