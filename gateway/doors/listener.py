@@ -114,8 +114,8 @@ class GatewayProtocol(web.RequestHandler):
     """One client connection."""
 
     __slots__ = (
-        "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_owed", "_plain", "_plain_count",
-        "_reader", "connection", "finished", "memory", "on_half_closed", "on_lost",
+        "_body", "_deaf", "_gone", "_head", "_head_timer", "_held", "_late", "_listener", "_owed", "_plain",
+        "_plain_count", "_reader", "connection", "finished", "memory", "on_half_closed", "on_lost",
     )  # fmt: skip
 
     def __init__(self, manager: "Listener", **options: Any) -> None:
@@ -133,6 +133,8 @@ class GatewayProtocol(web.RequestHandler):
         self._held = b""
         """What came meanwhile."""
         self._reader = PlainReader()
+        self._body: StreamReader = EMPTY_PAYLOAD
+        """Of the newest request that aiohttp's parser has read."""
         self._owed: int | None = 0
         """Bytes of a body that aiohttp's parser is to get yet. None: it may hold the beginning of another request."""
         self.connection = Connection(peer_address="")
@@ -185,6 +187,8 @@ class GatewayProtocol(web.RequestHandler):
         if transport is None or not self._listener.half_close or transport.get_extra_info("ssl_object") is not None:
             return False
         working = self._plain is not None or (self._request_count > 0 and (self._waiter is None or self._waiter.done()))
+        if not self._body.is_eof():
+            return False  # the rest of it will never come: whoever reads it is told so
         if not working or not (self.on_half_closed is None or self.on_half_closed()):
             return False
         self.finished = True
@@ -212,6 +216,7 @@ class GatewayProtocol(web.RequestHandler):
         self._owed = self._owed_after(data, begun if expecting else None, self._request_count - count)
         if self._request_count > count:
             self._stop_timer()
+            self._body = self._messages[-1][1] if self._messages else EMPTY_PAYLOAD
             if isinstance(self._messages[-1][0] if self._messages else None, RawRequestMessage):
                 self._head = b""
             elif self._current_request is not None and not self._current_request.content.is_eof():

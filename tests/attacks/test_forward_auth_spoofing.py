@@ -117,7 +117,9 @@ async def test_a_client_that_adds_its_own(asked: Asked, name: str) -> None:
     ],
 )
 async def test_a_client_that_names_another_path(asked: Asked, line: str) -> None:
-    assert (await asked.ask(line, uri="/admin")).status == 403
+    answer = await asked.ask(line, uri="/admin")
+    # Another spelling of what a front says: the front would pass it on, so it is refused.
+    assert answer.status == (400 if "_" in line else 403)
     assert asked.gate.decisions()[-1].path == "/admin"
 
 
