@@ -164,7 +164,7 @@ class Door:
 
     def processes(self) -> frozenset[int]:
         """The gateway's and the front's."""
-        return frozenset((self.site.pid, *self._pids()))
+        return frozenset((*self.site.pids(), *self._pids()))
 
     def assert_sound(self) -> None:
         """Every process that was there is still the same, and serves."""
