@@ -24,7 +24,7 @@ is not whole, so nothing can be said of any record in it."""
 JAPAN: Final = timezone(timedelta(hours=9))
 
 _BATCH: Final = 2000
-_OF_A_LEASE: Final = ("actor", "app", "route", "action", "patient", "policies", "bundle")
+_OF_A_LEASE: Final = ("outcome", "actor", "app", "route", "action", "patient", "policies", "bundle")
 """What a use of a decision has in common with it."""
 _OFFSET = re.compile(r"([+-])(\d{2}):(\d{2})")
 

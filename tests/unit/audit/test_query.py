@@ -14,7 +14,7 @@ from gateway.audit.formats import table
 from gateway.audit.formats.table import COLUMNS, cell
 from gateway.audit.query import JAPAN, Filters, parse_moment, parse_offset
 from gateway.domain.reason import ChallengeReason, DenyReason, RefuseReason, RemedyStep, UnavailableReason, UpstreamProblem
-from gateway.domain.record import Actor, DecisionRecord, EventName, EventRecord, Record
+from gateway.domain.record import Actor, DecisionRecord, EventName, EventRecord, Record, Source, UseRecord
 from gateway.kernel.errors import AuditError
 from tests.support.logs import Place, completion, decision, sign_in, until_signed
 
@@ -127,6 +127,28 @@ async def test_a_second_completion_of_a_decision_is_a_row_of_its_own(place: Plac
     rows = table_of(place)
     assert [row["status"] for row in rows if row["id"] == decision(0).id] == ["200", "500"]
     assert rows[-1]["type"] == "completion"
+
+
+async def test_a_use_of_a_lease_has_the_person_and_patient_of_its_decision(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    leased = msgspec.structs.replace(decision(0), lease_seconds=2)
+    use = UseRecord(
+        id=leased.id, at="2027-01-15T08:00:02.000Z", began="2027-01-15T08:00:01.000Z",
+        source=Source(address="10.20.0.9", door="nginx"), method="GET", host=leased.host, path=leased.path, status=304,
+        bytes_in=10, bytes_out=20, duration_ms=1500, process=7, connection=3, number=2,
+    )  # fmt: skip
+    unknown = msgspec.structs.replace(use, id="dec_unknown")
+    await place.write([leased, completion(0), use, unknown])
+    assert taken(place, Filters()) == [0, 2, 3]
+    assert taken(place, Filters(patient=leased.patient)) == [0, 2], "asking for a patient shows each look at the chart"
+    assert taken(place, Filters(person=leased.actor.login)) == [0, 2]
+    assert taken(place, Filters(outcome="allow")) == [0, 2]
+    row = table_of(place)[1]
+    assert (row["type"], row["login"], row["patient"], row["route"]) == (
+        "use of a decision (lease)", leased.actor.login, leased.patient, leased.route,
+    )  # fmt: skip
+    assert (row["status"], row["bytes_out"], row["duration"], row["address"]) == ("304", "20", "1.500", "10.20.0.9")
+    assert table_of(place)[2]["login"] == ""
 
 
 def test_a_log_that_is_not_whole_is_exported_and_every_row_says_so(place: Place) -> None:
