@@ -10,6 +10,8 @@ from gateway.config.listeners import Found, find_in_listeners
 from gateway.config.locate import KeyPath
 from gateway.config.model import Config, RouteConfig
 from gateway.domain.headers import HOP_BY_HOP, fold
+from gateway.domain.refusal import Refusal
+from gateway.domain.target import parse_target
 
 MINIMUM_SECRET: Final = 32
 """Characters of a secret that nobody types."""
@@ -148,6 +150,10 @@ def _upstreams(config: Config) -> Iterator[Found]:
             if _is_self(config, upstream):
                 what = f'the upstream of "{app.id}" is the gateway itself'
                 yield ("apps", index, place), what, "Write the address of the app."
+        if len({app.upstream, *app.upstreams}) <= len(app.upstreams):
+            yield ("apps", index, "upstreams"), f'an instance of "{app.id}" is there twice', "Name each once, beside upstream."
+        if app.health is not None and isinstance(parse_target(app.health.path, max_length=1_000, max_segments=100), Refusal):
+            yield ("apps", index, "health", "path"), f'"{app.health.path}" is no path to ask for', 'Write one like "/health".'
 
 
 def _is_self(config: Config, upstream: str) -> bool:

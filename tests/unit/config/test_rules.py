@@ -225,6 +225,17 @@ def test_an_upstream_that_is_the_gateway_on_every_interface(tmp_path: Path) -> N
     check(tmp_path, text, "upstream", 'the upstream of "ehr" is the gateway itself')
 
 
+@pytest.mark.parametrize("further", ['"http://127.0.0.1:9001"', '"http://127.0.0.1:9002", "http://127.0.0.1:9002"'])
+def test_an_instance_that_is_there_twice(tmp_path: Path, further: str) -> None:
+    text = MINIMAL.replace('upstream = "http://127.0.0.1:9001"', f'upstream = "http://127.0.0.1:9001"\nupstreams = [{further}]')
+    check(tmp_path, text, "upstreams", 'an instance of "ehr" is there twice')
+
+
+@pytest.mark.parametrize("path", ["health", "/a/../b", "/a b", ""])
+def test_a_health_path_that_is_none(tmp_path: Path, path: str) -> None:
+    check(tmp_path, f'{MINIMAL}[apps.health]\npath = "{path}"\n', "path", f'"{path}" is no path to ask for')
+
+
 # ---------------------------------------------------------------- identity
 
 

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from gateway.domain.reason import RefuseReason
-from gateway.domain.route import App, Match, Route, RouteTable, _Node
+from gateway.domain.route import App, HealthCheck, Match, Route, RouteTable, _Node
 from gateway.kernel.errors import ConfigError
 
 
@@ -212,6 +212,20 @@ def test_overlap_in_order_is_no_ambiguity(routes: list[Route]) -> None:
 def test_two_apps_that_can_not_be_told_apart(second: App) -> None:
     with pytest.raises(ConfigError):
         RouteTable([app(route("home", "/")), second])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"upstreams": ("http://127.0.0.1:1",)}, "there twice"),
+        ({"upstreams": ("http://127.0.0.1:2/path",)}, "scheme, host and port"),
+        ({"health": HealthCheck(path="health")}, "canonical path"),
+        ({"health": HealthCheck(path="/a/../b")}, "canonical path"),
+    ],
+)
+def test_instances_and_checks_that_can_not_be(more: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RouteTable([msgspec.structs.replace(app(route("x", "/")), **more)])
 
 
 def test_a_refusal_is_a_reason() -> None:
