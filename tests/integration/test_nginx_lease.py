@@ -138,6 +138,18 @@ def test_a_refused_header_is_no_way_around(running: Running) -> None:
     assert all(b"evil" not in hit.head and b"10.0.0.9" not in hit.head for hit in site.upstream.hits)
 
 
+def test_what_nginx_refuses_by_itself_is_in_our_log(running: Running) -> None:
+    site, _, door = running
+    for target, method, status in (("/broken%zz", "GET", 400), ("/traced", "TRACE", 405)):
+        assert leased(door, target, site.cookie(), method=method) == status
+    found = records_until(site, lambda records: sum(record.get("event") == "front.refused" for record in records) == 2)
+    events = [record for record in found if record.get("event") == "front.refused"]
+    assert [event["detail"]["status"] for event in events] == ["400", "405"]
+    assert events[1]["target"] == f"TRACE {door.authority}/traced"
+    assert {event["source"]["address"] for event in events} == {"127.0.0.1"}
+    assert suspicions(found) == []
+
+
 # ---------------------------------------------------------------- what ends it
 
 
