@@ -143,7 +143,7 @@ _PYTHON: Final = (
 )
 KNOWN: Final[Mapping[str, str]] = {
     "embedded_vs_naive": (
-        "the plain proxy takes about 125 µs of CPU, so 62 may be taken: sockets (15), signature (17) and records (11) leave 19 for "
+        "the plain proxy takes about 125 µs of CPU, so 62 would do: sockets (15), signature (17) and records (11) leave 19 for "
         "all else, which takes about 55 in Python (docs/performance.md)"
     ),
     "nginx_door_vs_trivial": _PYTHON,
