@@ -19,7 +19,7 @@ _MODERN: Final = (1, 1)
 
 
 class Client(Protocol):
-    """The other end of a client's connection: `gateway.doors.listener.GatewayProtocol`."""
+    """The other end of a client's connection: `gateway.doors.client.GatewayProtocol`."""
 
     @property
     def leaving(self) -> bool:

@@ -23,7 +23,7 @@ from gateway.domain.posture import Posture
 from gateway.domain.record import CompletionRecord, DecisionRecord
 from gateway.domain.request import Request
 from gateway.domain.route import App, Route, RouteTable
-from gateway.doors.listener import ListenerLimits
+from gateway.doors.limits import ListenerLimits
 from gateway.doors.proxy import ProxyDoor, ProxyLimits, create_proxy
 from gateway.kernel.clock import SystemClock
 from gateway.kernel.ids import new_id

@@ -28,7 +28,7 @@ from gateway.doors.envoy.common import GRPC_DOOR, ROUTE_FIELD, changed_cookie, r
 from gateway.doors.envoy.unary import UnaryListener
 from gateway.doors.envoy.unary_connection import BadMessageError, Metadata, UnaryLimits
 from gateway.doors.external import Asking, Settled
-from gateway.doors.listener import ListenerLimits
+from gateway.doors.limits import ListenerLimits
 from gateway.doors.said import Says, client_of
 from gateway.doors.trust import Fronts
 from gateway.kernel.ids import new_id

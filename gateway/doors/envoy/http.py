@@ -29,7 +29,7 @@ from gateway.domain.request import Headers, RawRequest, Refusal
 from gateway.doors.contract import Pipeline, Present, Reply
 from gateway.doors.envoy.common import HTTP_DOOR, PREFIX, ROUTE_FIELD, UNAVAILABLE_AS, changed_cookie, routed
 from gateway.doors.external import Asking, FrontListener, Settled
-from gateway.doors.listener import ListenerLimits
+from gateway.doors.limits import ListenerLimits
 from gateway.doors.reply import Wire, WireResponse, wire_of
 from gateway.doors.said import Says, client_of, only
 from gateway.doors.trust import Fronts

@@ -12,10 +12,12 @@ from gateway.domain.connection import Connection
 from gateway.domain.decision import Unavailable
 from gateway.domain.reason import RefuseReason, UnavailableReason
 from gateway.domain.request import RawRequest, Refusal
+from gateway.doors.client import PlainRequest
 from gateway.doors.connection import connection_of
 from gateway.doors.contract import Present
 from gateway.doors.external.core import Asking
-from gateway.doors.listener import Listener, ListenerLimits, PlainRequest
+from gateway.doors.limits import ListenerLimits
+from gateway.doors.listener import Listener
 from gateway.doors.reply import Wire, WireResponse, from_reply
 from gateway.doors.trust import Fronts
 from gateway.kernel.ids import new_id

@@ -28,7 +28,7 @@ from gateway.domain.reason import RefuseReason
 from gateway.domain.request import Headers, RawRequest, Refusal
 from gateway.doors.contract import Pipeline, Present
 from gateway.doors.external import Asking, FrontListener, Settled
-from gateway.doors.listener import ListenerLimits
+from gateway.doors.limits import ListenerLimits
 from gateway.doors.reply import WireResponse, from_reply
 from gateway.doors.said import Says, client_of, only
 from gateway.doors.trust import Fronts

@@ -34,7 +34,7 @@ from gateway.doors.contract import Pipeline, Present
 from gateway.doors.external import Asking, FrontListener, Settled
 from gateway.doors.form import small_form
 from gateway.doors.forward_auth.door import Allowed, described_by
-from gateway.doors.listener import ListenerLimits
+from gateway.doors.limits import ListenerLimits
 from gateway.doors.nginx.fields import ANSWER, COOKIE, USE
 from gateway.doors.nginx.sealed import Answers
 from gateway.doors.reply import WireResponse, from_reply

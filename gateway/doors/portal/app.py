@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.domain.decision import Unavailable
 from gateway.domain.reason import UnavailableReason
 from gateway.domain.request import RawRequest, Request
-from gateway.doors.listener import BrokenBodyError
+from gateway.doors.client import BrokenBodyError
 from gateway.doors.portal import arriving, device, home, signin, signout
 from gateway.doors.portal.parts import Exchange, Parts, Stop
 from gateway.kernel.errors import AuditError, ProtocolError, StoreUnavailable

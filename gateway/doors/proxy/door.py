@@ -20,15 +20,18 @@ from gateway.domain.connection import Connection
 from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
 from gateway.domain.headers import strip_client
 from gateway.domain.reason import RefuseReason, UnavailableReason, UpstreamProblem
-from gateway.domain.request import Fields, Headers, Limits, RawRequest, Refusal, Request, canonical, parse_fields, parse_request
+from gateway.domain.request import Headers, RawRequest, Refusal, Request, parse_request
 from gateway.domain.route import RESERVED_SEGMENT, App
 from gateway.domain.site import cross_site
+from gateway.doors.client import BrokenBodyError, GatewayProtocol, PlainRequest
 from gateway.doors.connection import connection_of, record_server_names
 from gateway.doors.contract import Pages, Pipeline, Present
 from gateway.doors.form import say_continue, small_form
-from gateway.doors.listener import BrokenBodyError, GatewayProtocol, Listener, ListenerLimits, PlainRequest
-from gateway.doors.proxy.exchange import Asked, ClientBodyError, Exchange, Exchanges, Surroundings
-from gateway.doors.proxy.head import client_fields
+from gateway.doors.limits import ListenerLimits
+from gateway.doors.listener import Listener
+from gateway.doors.proxy.around import Asked, ClientBodyError, Exchanges, Surroundings
+from gateway.doors.proxy.exchange import Exchange
+from gateway.doors.proxy.plain import PlainDoor
 from gateway.doors.proxy.tunnel import TunnelExchange
 from gateway.doors.proxy.upstream import Upstream, UpstreamLimits
 from gateway.doors.reply import Wire, WireResponse, wire_of
@@ -142,7 +145,7 @@ class ProxyDoor:
         if fronted not in self._listeners:
             handle = self._handle_fronted if fronted else self._handle
             limits = self._limits.listener
-            plain = _Plain(self, limits.head, fronted=fronted)
+            plain = PlainDoor(self, limits.head, fronted=fronted)
             self._listeners[fronted] = Listener(
                 handle,
                 on_refused=self._head_refused,
@@ -313,66 +316,6 @@ class ProxyDoor:
         logger.error("request failed, reference %s", decision.id, exc_info=error)
         raw = RawRequest(method=method, target=target, headers=(), connection=Connection(peer_address=""))
         return wire_of(self._present.reply(decision, request=None, raw=raw), close=True)
-
-
-class _Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a connection's last plain request, and holds for the next one with the same fields."""
-
-    headers: Headers
-    connection: Connection
-    fields: Fields
-    stripped: Headers
-    for_application: bytes
-
-
-class _Plain:
-    """Takes plain requests for applications. Every other one, and every one that is refused, goes the usual way."""
-
-    def __init__(self, door: ProxyDoor, limits: Limits, *, fronted: bool) -> None:
-        self._door = door
-        self._limits = limits
-        self._fronted = fronted
-
-    def takes(self, request: PlainRequest) -> bool:
-        """Whether it is canonical and for an application."""
-        known = request.client.memory
-        if not isinstance(known, _Known) or known.headers is not request.headers:
-            known = request.client.memory = self._know(request)
-            if known is None:
-                return False
-        parsed = canonical(request.method, request.raw_path, known.fields, known.stripped, known.connection, self._limits)
-        if isinstance(parsed, Refusal) or not self._door.is_for_app(parsed, reserved=False):
-            return False
-        request.parsed = parsed
-        return True
-
-    def _know(self, request: PlainRequest) -> _Known | None:
-        client = request.client
-        connection = self._door.client_behind(client.transport, request.headers) if self._fronted else client.connection
-        if isinstance(connection, Refusal):
-            return None
-        fields = parse_fields(request.headers, connection, self._limits)
-        if isinstance(fields, Refusal):
-            return None
-        stripped = self._door.stripped(request.headers)
-        return _Known(
-            headers=request.headers,
-            connection=connection,
-            fields=fields,
-            stripped=stripped,
-            for_application=client_fields(stripped, connection, self._door.authority(fields.host)),
-        )
-
-    def answer(self, request: PlainRequest) -> Awaitable[Wire]:
-        """Answer one that was taken."""
-        known, parsed = request.client.memory, request.parsed
-        if not isinstance(known, _Known) or parsed is None:
-            raise TypeError("a request that was not taken")
-        return self._door.answer_plain(request, parsed, known.for_application)
-
-    def failed(self, request: PlainRequest, error: Exception) -> Wire:
-        """Say that something of ours is broken."""
-        return self._door.failed(request.method, request.raw_path, error)
 
 
 def _raw(http: web.BaseRequest) -> RawRequest:

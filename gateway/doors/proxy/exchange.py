@@ -10,21 +10,19 @@ import math
 from http import HTTPStatus
 from typing import Any, Final
 
-import msgspec
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from gateway.domain.decision import Allow
 from gateway.domain.reason import UpstreamProblem
 from gateway.domain.request import Request
-from gateway.doors.contract import Pipeline, Present
-from gateway.doors.listener import BrokenBodyError, GatewayProtocol
+from gateway.doors.client import BrokenBodyError
+from gateway.doors.proxy.around import Asked, ClientBodyError, Surroundings
 from gateway.doors.proxy.connection import Body, UpstreamConnection, UpstreamError
 from gateway.doors.proxy.head import client_fields, request_head
 from gateway.doors.proxy.response import ResponseHead
-from gateway.doors.proxy.upstream import Upstream, UpstreamLimits
+from gateway.doors.proxy.upstream import Upstream
 from gateway.doors.reply import Wire, wire_of
-from gateway.kernel.clock import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -34,35 +32,6 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NEVER: Final = math.inf
 _SWITCHING: Final = int(HTTPStatus.SWITCHING_PROTOCOLS)
 _NO_PROBLEM: Final = UpstreamProblem.NONE
-
-
-class ClientBodyError(Exception):
-    """The client's body stopped being well-formed. Answer it as a refusal."""
-
-
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What every exchange of a door needs."""
-
-    pipeline: Pipeline
-    present: Present
-    limits: UpstreamLimits
-    body_seconds: float
-    clock: Clock
-    exchanges: "Exchanges"
-
-
-class Asked(msgspec.Struct, kw_only=True):
-    """A client's request as its connection knows it."""
-
-    client: GatewayProtocol
-    content: StreamReader | None
-    """The body; None when there is none."""
-    modern: bool = True
-    """Whether the client speaks HTTP/1.1."""
-    keep: bool = True
-    """Whether it would stay for another request."""
-    fields: bytes | None = None
-    """Its fields as the application gets them (`client_fields`), when that has been worked out before."""
 
 
 class Exchange:
@@ -424,37 +393,6 @@ class Exchange:
         """Whether another request may follow on the client's connection: its body has to be at its end by then."""
         content = self.asked.content
         return (content is None or content.is_eof()) and not self.request.websocket
-
-
-class Exchanges:
-    """All open exchanges of a door, and the one timer for all of them."""
-
-    def __init__(self, clock: Clock, every_seconds: float = 0.1) -> None:
-        self._clock = clock
-        self._every: Final = every_seconds
-        self._open: set[Exchange] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, exchange: Exchange) -> None:
-        """Begin to look after an exchange."""
-        self._open.add(exchange)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._every, self._look)
-
-    def discard(self, exchange: Exchange) -> None:
-        """It is over."""
-        self._open.discard(exchange)
-
-    def _look(self) -> None:
-        loop, now = asyncio.get_running_loop(), self._clock.monotonic()
-        for exchange in list(self._open):
-            exchange.tick(now)
-        self._timer = loop.call_later(self._every, self._look) if self._open else None
-
-    def end(self, problem: UpstreamProblem) -> None:
-        """End them all."""
-        for exchange in list(self._open):
-            exchange.end(problem)
 
 
 def _look(task: "asyncio.Task[Any]") -> None:

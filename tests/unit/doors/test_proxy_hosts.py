@@ -14,7 +14,8 @@ from aiohttp import web
 
 from gateway.domain.decision import Decision
 from gateway.domain.request import Request
-from gateway.doors.listener import Listener, ListenerLimits, assert_parser
+from gateway.doors.limits import ListenerLimits
+from gateway.doors.listener import Listener, assert_parser
 from gateway.doors.proxy import create_proxy
 from gateway.kernel.errors import ConfigError
 from gateway.present.mapper import Reply
