@@ -12,7 +12,7 @@ from bench.targets import ROWS, Verdict
 PICTURE: Final = RESULTS / "latest.svg"
 WIDTH: Final = 1040
 LEFT: Final = 410
-RIGHT: Final = 150
+RIGHT: Final = 180
 ROW: Final = 24
 _FONT: Final = "system-ui, sans-serif"
 _INK: Final = "#1f2933"

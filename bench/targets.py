@@ -147,8 +147,8 @@ KNOWN: Final[Mapping[str, str]] = {
         "all else, which takes about 55 in Python (docs/performance.md)"
     ),
     "nginx_lease_vs_plain": (
-        "it is reached where nginx has a core to itself; each request costs nginx 32 µs instead of 15 (cache, fields to remove, line in "
-        "its log) and the gateway 19, which takes that line into its own log meanwhile"
+        "it is reached where nginx has a core to itself: a request costs nginx 32 µs instead of 15 (its cache, fields to remove, "
+        "a line in its log) and the gateway 19, which takes that line into its own log meanwhile"
     ),
     "nginx_door_vs_trivial": _PYTHON,
     "envoy_door_vs_trivial": _PYTHON,
