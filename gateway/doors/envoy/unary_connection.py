@@ -17,7 +17,6 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import msgspec
-from hyperframe.frame import GoAwayFrame
 
 from gateway.domain.reason import RefuseReason
 from gateway.domain.refusal import Refusal
@@ -46,8 +45,6 @@ _PREFIX: Final = 5
 _SOON: Final = struct.pack("!HBBBIII", 0, 8, 7, 0, 0, 2**31 - 1, 0)
 """A GOAWAY frame that refuses no call yet (RFC 9113 §6.8): the front opens its next connection, which a successor takes."""
 _CONNECTION_WINDOW: Final = 1_048_576
-_NO_STREAM_YET: Final = 2**31 - 1
-"""In a GOAWAY: whatever comes is still answered."""
 """What all calls of a connection may send beyond HTTP/2's first 64 KiB before they are read."""
 
 
@@ -143,12 +140,6 @@ class UnaryConnection(asyncio.Protocol):
         self._serving.connections.discard(self)
         self._calls.clear()
         self._transport = None
-
-    def ask_to_leave(self) -> None:
-        """Let the front open another connection for its next calls. Those that it sends here meanwhile are answered."""
-        if self._transport is not None and not self._transport.is_closing():
-            # h2 itself knows only the final GOAWAY, after which it takes nothing more.
-            self._transport.write(GoAwayFrame(last_stream_id=_NO_STREAM_YET).serialize())
 
     def abort(self) -> None:
         """End the connection, whatever is on its way."""
