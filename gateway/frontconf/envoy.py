@@ -27,7 +27,7 @@ from gateway.doors.envoy.common import CERTIFICATE_FIELD
 from gateway.doors.tls import PROFILES, Preset
 from gateway.frontconf.envoy_clusters import Proof, to_application, to_gateway
 from gateway.frontconf.envoy_filters import FACTS, ask, clean, cookies, local_replies, replies
-from gateway.frontconf.envoy_parts import TYPE, Json, address, router
+from gateway.frontconf.envoy_parts import TYPE, Json, is_address, listening, router
 from gateway.frontconf.envoy_routes import literal_hosts, virtual_hosts
 from gateway.kernel.errors import ConfigError
 
@@ -45,7 +45,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What `gateway.toml` does not know. Paths are Envoy's."""
 
     address: str = "0.0.0.0"  # noqa: S104  a front is for everybody
-    """Where Envoy listens."""
+    """Addresses on which Envoy listens, separated by spaces: `0.0.0.0`, or `[::]` for IPv6 and, without an IPv4 one beside it,
+    IPv4 too."""
     port: int = 0
     """0: the port of people's address bars."""
     redirect_port: int = 0
@@ -91,7 +92,7 @@ def render(config: Config, options: Options | None = None) -> str:
             "clusters": [
                 to_gateway("gateway_front", front, proof, http2=False),
                 to_gateway("gateway_door", door, proof, http2=door.kind == "envoy-grpc"),
-                *(to_application(app.id, app.upstream, options.app_ca) for app in config.apps),
+                *(to_application(app, options.app_ca) for app in config.apps),
             ],
         },
         "layered_runtime": {"layers": [{"name": "gateway", "static_layer": _RUNTIME}]},
@@ -160,7 +161,7 @@ def _believes(config: Config, path: KeyPath, listener: FrontListener, options: O
 def _listener(config: Config, options: Options, door: Door) -> Json:
     return {
         "name": "https",
-        "address": address(options.address, options.port or config.seen_port()),
+        **_places(options, options.port or config.seen_port()),
         "per_connection_buffer_limit_bytes": 65_536,
         "listener_filters": [
             {
@@ -177,6 +178,16 @@ def _listener(config: Config, options: Options, door: Door) -> Json:
             }
         ],
     }
+
+
+def _places(options: Options, port: int) -> Json:
+    """The addresses of a listener. Raises ConfigError for what is none."""
+    hosts = [host[1:-1] if host.startswith("[") and host.endswith("]") else host for host in options.address.split()]
+    wrong = next((host for host in hosts if not is_address(host)), None if hosts else options.address)
+    if wrong is not None:
+        raise ConfigError(f'"{wrong}" is no address to listen on', where="--set address", todo="Write 0.0.0.0, or [::].")
+    first, *others = [listening(host, port, both=all(":" in other for other in hosts)) for host in hosts]
+    return {"address": first, **({"additional_addresses": [{"address": other} for other in others]} if others else {})}
 
 
 def _tls(options: Options) -> Json:
@@ -245,7 +256,7 @@ def _manager(config: Config, options: Options, door: Door) -> Json:
             "name": "gateway",
             "ignore_port_in_host_matching": True,
             "request_headers_to_remove": ["x-envoy-external-address", "x-envoy-internal"],
-            "virtual_hosts": virtual_hosts(config, facts=FACTS, grpc=grpc),
+            "virtual_hosts": virtual_hosts(config, facts=FACTS, grpc=grpc, ask_seconds=options.ask_seconds),
         },
         "http_filters": [replies(), ask(config, grpc=grpc, seconds=options.ask_seconds), cookies(), router()],
         **({"access_log": [_access_log(options)]} if options.log != "none" else {}),
@@ -302,6 +313,6 @@ def _redirect(config: Config, options: Options) -> Json:
     }
     return {
         "name": "http",
-        "address": address(options.address, options.redirect_port),
+        **_places(options, options.redirect_port),
         "filter_chains": [{"filters": [_http(manager)]}],
     }

@@ -165,7 +165,7 @@ def local_replies() -> Json:
     for filters, words in (
         ([_status(_BROKEN[1]), _flags("UAEX")], NO_ANSWER),
         ([_flags("UF", "UH", "UO", "UC", "URX", "UPE", "LR")], NO_APPLICATION),
-        ([_flags("UT", "SI")], msgspec.structs.replace(NO_APPLICATION, status=504)),
+        ([_flags("UT", "SI", "DT")], msgspec.structs.replace(NO_APPLICATION, status=504)),
     ):
         mappers.append(_reply([*filters, person], words, page(words), "text/html; charset=utf-8"))
         mappers.append(_reply(filters, words, script(words), "application/json"))

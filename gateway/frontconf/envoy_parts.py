@@ -23,6 +23,19 @@ def address(host: str, port: int) -> Json:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
+def listening(host: str, port: int, *, both: bool) -> Json:
+    """Where a listener listens; `both`: an IPv6 wildcard takes IPv4 too."""
+    place = address(host, port)
+    if both and canonical(host) == "::":
+        place["socket_address"]["ipv4_compat"] = True
+    return place
+
+
+def canonical(host: str) -> str:
+    """An IPv6 address in the one spelling of RFC 5952; everything else as it is."""
+    return str(ipaddress.ip_address(host)) if is_address(host) else host
+
+
 def is_address(host: str) -> bool:
     """Whether this is an address, and no name."""
     try:

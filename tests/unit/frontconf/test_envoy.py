@@ -33,8 +33,8 @@ certificate_field = "x-forwarded-tls-client-cert"
 TELLS = ', tells_tls = true, certificate_field = "x-forwarded-tls-client-cert"'
 
 
-def made(folder: Path, *change: str, section: str = DOOR, **options: Any) -> dict[str, Any]:
-    text = MINIMAL.replace("trusted_uids = [33]", f"trusted_uids = [33]{TELLS}") + section
+def made(folder: Path, *change: str, section: str = DOOR, text: str = MINIMAL, **options: Any) -> dict[str, Any]:
+    text = text.replace("trusted_uids = [33]", f"trusted_uids = [33]{TELLS}") + section
     if change:
         assert change[0] in text
         text = text.replace(change[0], change[1])
@@ -128,6 +128,127 @@ def test_https_applications_are_verified_by_name(tmp_path: Path) -> None:
     trusted = tls["common_tls_context"]["validation_context"]
     assert trusted["trusted_ca"] == {"filename": "/ca.pem"}
     assert trusted["match_typed_subject_alt_names"] == [{"san_type": "DNS", "matcher": {"exact": "ehr.internal"}}]
+
+
+# ---- instances and limits
+
+ONE = 'upstream = "http://127.0.0.1:9001"'
+
+
+def cluster(bootstrap: dict[str, Any]) -> dict[str, Any]:
+    return next(found for found in bootstrap["static_resources"]["clusters"] if found["name"] == "app.ehr")
+
+
+def endpoints(bootstrap: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = cluster(bootstrap)["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    return found
+
+
+def action(bootstrap: dict[str, Any]) -> dict[str, Any]:
+    hosts = manager(bootstrap)["route_config"]["virtual_hosts"]
+    route = next(route for host in hosts for route in host["routes"] if route["name"] == "ehr.home")
+    found: dict[str, Any] = route["route"]
+    return found
+
+
+def test_several_instances_and_their_health(tmp_path: Path) -> None:
+    health = 'health = { path = "/up", interval_seconds = 7, unhealthy_after = 3, healthy_after = 4 }'
+    bootstrap = made(tmp_path, ONE, f'{ONE}\nupstreams = ["http://[fd00::1]:81", "http://10.0.0.2"]\n{health}')
+    places = [found["endpoint"]["address"]["socket_address"] for found in endpoints(bootstrap)]
+    assert [(place["address"], place["port_value"]) for place in places] == [
+        ("127.0.0.1", 9001),
+        ("fd00::1", 81),
+        ("10.0.0.2", 80),
+    ]
+    several = cluster(bootstrap)
+    assert (several["type"], "transport_socket" in several) == ("STATIC", False)
+    (check,) = several["health_checks"]
+    assert check["timeout"] == check["interval"] == check["no_traffic_interval"] == "7s"
+    assert (check["unhealthy_threshold"], check["healthy_threshold"]) == (3, 4)
+    asked = check["http_health_check"]
+    assert (asked["host"], asked["path"]) == ("ehr.hospital.example", "/up")
+    assert asked["expected_statuses"] == [{"start": 200, "end": 300}]
+    assert several["common_lb_config"]["healthy_panic_threshold"] == {"value": 0}
+    # All but one can be left alone: two of three are 66.7 %.
+    assert several["outlier_detection"]["max_ejection_percent"] == 67
+
+
+def test_one_instance_is_never_left_alone_and_nothing_is_sent_twice(tmp_path: Path) -> None:
+    bootstrap = made(tmp_path)
+    assert not {"outlier_detection", "health_checks"} & set(cluster(bootstrap))
+    assert cluster(bootstrap)["circuit_breakers"]["thresholds"][0]["max_retries"] == 0
+    assert "retry_on" not in action(bootstrap)["retry_policy"]
+
+
+def test_only_what_was_not_sent_and_is_no_write_goes_to_another_instance(tmp_path: Path) -> None:
+    policy = action(made(tmp_path, ONE, f'{ONE}\nupstreams = ["http://10.0.0.2"]'))["retry_policy"]
+    assert (policy["retry_on"], policy["num_retries"]) == ("connect-failure,reset-before-request", 1)
+    (condition,) = policy["retriable_request_headers"]
+    methods = re.compile(condition["string_match"]["safe_regex"]["regex"])
+    assert condition["name"] == ":method"
+    assert [name for name in ("GET", "HEAD", "OPTIONS") if not methods.fullmatch(name)] == []
+    assert [name for name in ("POST", "PUT", "PATCH", "DELETE", "GETX") if methods.fullmatch(name)] == []
+    writes = f'{ONE}\nupstreams = ["http://10.0.0.2"]'
+    text = MINIMAL.replace('methods = ["GET"]', 'methods = ["POST"]')
+    assert "retry_on" not in action(made(tmp_path, ONE, writes, text=text))["retry_policy"]
+
+
+def test_each_instance_proves_its_own_name(tmp_path: Path) -> None:
+    more = 'upstream = "https://a.internal"\nupstreams = ["https://[FD00:0::1]:8443", "http://127.0.0.1:81", "https://a.internal:444"]'
+    bootstrap = made(tmp_path, ONE, more.replace("FD00", "fd00"), app_ca="/ca.pem")
+    names = [found["metadata"]["filter_metadata"]["envoy.transport_socket_match"]["as"] for found in endpoints(bootstrap)]
+    assert names == ["a.internal", "fd00:0::1", "", "a.internal"]
+    matches = {found["match"]["as"]: found["transport_socket"] for found in cluster(bootstrap)["transport_socket_matches"]}
+    assert matches.keys() == set(names)
+    assert matches[""]["name"] == "envoy.transport_sockets.raw_buffer"
+    said = [
+        (tls.get("sni"), tls["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"])
+        for tls in (matches[name]["typed_config"] for name in ("a.internal", "fd00:0::1"))
+    ]
+    assert said == [
+        ("a.internal", [{"san_type": "DNS", "matcher": {"exact": "a.internal"}}]),
+        (None, [{"san_type": "IP_ADDRESS", "matcher": {"exact": "fd00::1"}}]),
+    ]
+
+
+def test_limits_of_a_route(tmp_path: Path) -> None:
+    usual = action(made(tmp_path / "usual"))
+    assert (usual["timeout"], usual["idle_timeout"], usual["retry_policy"]["per_try_timeout"]) == ("0s", "300s", "120s")
+    assert "max_stream_duration" not in usual
+    home = 'id = "ehr.home"'
+    own = action(made(tmp_path / "own", home, f"{home}\nidle_seconds = 600\ntotal_seconds = 3600"))
+    assert (own["timeout"], own["idle_timeout"]) == ("0s", "600s")
+    assert own["retry_policy"]["per_try_timeout"] == own["retry_policy"]["per_try_idle_timeout"] == "600s"
+    assert own["max_stream_duration"] == {"max_stream_duration": "3600s"}
+    # The time that the gateway takes to decide is not the application's.
+    short = action(made(tmp_path / "short", home, f"{home}\nidle_seconds = 2", ask_seconds=15))
+    assert (short["idle_timeout"], short["retry_policy"]["per_try_idle_timeout"]) == ("16s", "2s")
+
+
+# ---- where it listens
+
+
+@pytest.mark.parametrize(
+    ("addresses", "listens"),
+    [
+        ("10.0.0.1", [("10.0.0.1", False)]),
+        ("[::]", [("::", True)]),
+        ("::", [("::", True)]),
+        ("10.0.0.1 [::]", [("10.0.0.1", False), ("::", False)]),
+        ("[fd00::1] 10.0.0.1", [("fd00::1", False), ("10.0.0.1", False)]),
+    ],
+)
+def test_addresses_to_listen_on(tmp_path: Path, addresses: str, listens: list[tuple[str, bool]]) -> None:
+    for listener in made(tmp_path, address=addresses, redirect_port=80)["static_resources"]["listeners"]:
+        places = [listener["address"], *(other["address"] for other in listener.get("additional_addresses", ()))]
+        said = [place["socket_address"] for place in places]
+        assert [(place["address"], place.get("ipv4_compat", False)) for place in said] == listens
+
+
+@pytest.mark.parametrize("addresses", ["", "everywhere", "10.0.0.1 [::"])
+def test_what_is_no_address_to_listen_on(tmp_path: Path, addresses: str) -> None:
+    with pytest.raises(ConfigError, match="is no address to listen on"):
+        made(tmp_path, address=addresses)
 
 
 # ---- the example in deploy/envoy
