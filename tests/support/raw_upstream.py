@@ -61,14 +61,15 @@ Answer = Callable[[Hit, socket.socket], bool]
 class RawUpstream:
     """A server on loopback, a thread for each connection. `hits` are in the order in which their heads were complete."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """`port`: where an earlier one has been; 0: a free one."""
         self.hits: list[Hit] = []
         self.stray: list[bytes] = []
         self.answer: Answer | None = None
         """What a test puts in the place of `answer_plainly`."""
         self.early: bytes | None = None
         """What is said to a request with a body before its body is read, as its answer."""
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listening = socket.create_server(("127.0.0.1", port), backlog=256)
         self.port: Final = int(self._listening.getsockname()[1])
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
