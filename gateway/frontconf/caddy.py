@@ -290,7 +290,7 @@ def _app(config: Config, app: AppConfig) -> list[str]:
         f"not path /{RESERVED_SEGMENT} /{RESERVED_SEGMENT}/*",
         "not header Upgrade *",
         "not header Sec-WebSocket-Key *",
-        "not header_regexp Accept (?i)^\\s*text/event-stream",
+        "not header_regexp Accept (?i)text/event-stream",
     ]
     upstream = [
         f"header_up Host {authority}",

@@ -256,7 +256,7 @@ def _manager(config: Config, options: Options, door: Door) -> Json:
             "name": "gateway",
             "ignore_port_in_host_matching": True,
             "request_headers_to_remove": ["x-envoy-external-address", "x-envoy-internal"],
-            "virtual_hosts": virtual_hosts(config, facts=FACTS, grpc=grpc, ask_seconds=options.ask_seconds),
+            "virtual_hosts": virtual_hosts(config, facts=FACTS, grpc=grpc),
         },
         "http_filters": [replies(), ask(config, grpc=grpc, seconds=options.ask_seconds), cookies(), router()],
         **({"access_log": [_access_log(options)]} if options.log != "none" else {}),

@@ -24,22 +24,21 @@ ASK: Final = "envoy.filters.http.ext_authz"
 RESPONSES: Final = "envoy.filters.http.lua"
 
 
-def virtual_hosts(config: Config, *, facts: dict[str, str], grpc: bool, ask_seconds: int) -> list[Json]:
+def virtual_hosts(config: Config, *, facts: dict[str, str], grpc: bool) -> list[Json]:
     """Return a virtual host for each host of ours, and one that has every other name refused by the gateway.
 
-    `facts` are the fields that tell the gateway about the client, where a request is passed on to it whole. `ask_seconds` is how
-    long a decision may take: no limit of an application's counts it.
+    `facts` are the fields that tell the gateway about the client, where a request is passed on to it whole.
     """
     own = [config.portal.host, config.idp_host(), config.console.host if config.console else None]
     whole = list(dict.fromkeys(host for host in own if host is not None))
     return [
         {"name": "gateway", "domains": whole, "routes": [_to_front("gateway", {"prefix": "/"}, facts)]},
-        *(_app(config, app, facts=facts, grpc=grpc, ask_seconds=ask_seconds) for app in config.apps),
+        *(_app(config, app, facts=facts, grpc=grpc) for app in config.apps),
         {"name": "unknown", "domains": ["*"], "routes": [_nowhere(grpc=grpc)]},
     ]
 
 
-def _app(config: Config, app: AppConfig, *, facts: dict[str, str], grpc: bool, ask_seconds: int) -> Json:
+def _app(config: Config, app: AppConfig, *, facts: dict[str, str], grpc: bool) -> Json:
     authority = config.origin(app.host).partition("://")[2]
     return {
         "name": f"app.{app.id}",
@@ -56,13 +55,13 @@ def _app(config: Config, app: AppConfig, *, facts: dict[str, str], grpc: bool, a
                 },
                 facts,
             ),
-            *(_route(app, route, authority, grpc=grpc, ask_seconds=ask_seconds) for route in app.routes),
+            *(_route(app, route, authority, grpc=grpc) for route in app.routes),
             _nowhere(grpc=grpc),
         ],
     }
 
 
-def _route(app: AppConfig, route: RouteConfig, authority: str, *, grpc: bool, ask_seconds: int) -> Json:
+def _route(app: AppConfig, route: RouteConfig, authority: str, *, grpc: bool) -> Json:
     match: Json = {"safe_regex": {"regex": path_regex(route.path)}}
     if route.methods != ("*",):
         methods = dict.fromkeys(name for method in route.methods for name in _methods(method))
@@ -73,7 +72,7 @@ def _route(app: AppConfig, route: RouteConfig, authority: str, *, grpc: bool, as
         "route": {
             "cluster": f"app.{app.id}",
             "host_rewrite_literal": authority,
-            **_limits(route, ask_seconds),
+            **_limits(route),
             **_retries(app, route),
         },
         "request_headers_to_add": [
@@ -84,23 +83,18 @@ def _route(app: AppConfig, route: RouteConfig, authority: str, *, grpc: bool, as
     }
 
 
-def _limits(route: RouteConfig, ask_seconds: int) -> Json:
-    """How long an exchange may be silent, and how long it may take in all.
-
-    `idle_timeout` begins before the gateway is asked: what the application alone may take is the try's (`_retries`).
-    """
-    idle = max(route.idle_seconds, ask_seconds + 1) if route.idle_seconds else _STALL_SECONDS
+def _limits(route: RouteConfig) -> Json:
+    """How long an exchange may be silent, and how long it may take in all. Both clocks begin before the gateway is asked."""
     total = {"max_stream_duration": {"max_stream_duration": f"{route.total_seconds}s"}} if route.total_seconds else {}
-    return {"timeout": "0s", "idle_timeout": f"{idle}s", **total}
+    return {"timeout": "0s", "idle_timeout": f"{route.idle_seconds or _STALL_SECONDS}s", **total}
 
 
 def _retries(app: AppConfig, route: RouteConfig) -> Json:
-    """One try, in its time. Where there is another instance, what was not sent at all goes there: no write ever.
+    """One try, with its time for the answer's head. Where there is another instance, a read that was not sent at all goes there.
 
     A connection that broke after the request went out is not told apart from one that had died before: that is not tried again.
     """
-    silence = {"per_try_idle_timeout": f"{route.idle_seconds}s"} if route.idle_seconds else {}
-    policy: Json = {"per_try_timeout": f"{route.idle_seconds or _ANSWER_SECONDS}s", **silence, "num_retries": 0}
+    policy: Json = {"per_try_timeout": f"{route.idle_seconds or _ANSWER_SECONDS}s", "num_retries": 0}
     if app.upstreams and {"*", *IDEMPOTENT} & {*route.methods}:
         repeatable = {"safe_regex": {"regex": "|".join(sorted(IDEMPOTENT))}}
         policy |= {
@@ -113,7 +107,7 @@ def _retries(app: AppConfig, route: RouteConfig) -> Json:
                     "typed_config": {"@type": f"{TYPE}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
                 }
             ],
-            "host_selection_retry_max_attempts": 4 * len(app.upstreams),
+            "host_selection_retry_max_attempts": 64,  # each draws anew, and may draw one that has refused
             "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
         }
     return {"retry_policy": policy}
