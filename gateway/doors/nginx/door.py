@@ -107,6 +107,7 @@ class NginxDoor:
     # ---- yes or no
 
     async def _decide(self, described: RawRequest) -> WireResponse:
+        since = self._leases.number() if self._leases is not None else 0
         if any(self._claims(name.lower()) for name, _ in described.headers):
             refusal = Refusal(
                 reason=RefuseReason.HEADER_MALFORMED, detail="a field that only a proxy may send, which nginx can't take away"
@@ -118,7 +119,7 @@ class NginxDoor:
         if not isinstance(decision, Allow):
             return self._no(settled, described)
         fields = [*self._asking.upstream_fields(decision), *_cookie(described)]
-        until = self._lease(decision)
+        until = self._lease(decision, since)
         if until:
             fields.append(("X-Accel-Expires", f"@{until - 1}"))
         fields += [(USE, self._mark(decision.id, described, until=until, allowed=True)), ("Cache-Control", "no-store")]
@@ -141,14 +142,14 @@ class NginxDoor:
         mark = Mark(id=decision_id, until=until, allowed=allowed)
         return self._marks.make(mark, method=described.method, host=host, path=described.target.partition("?")[0])
 
-    def _lease(self, allow: Allow) -> int:
-        """The epoch second at which the lease is over, noted; 0 for none."""
+    def _lease(self, allow: Allow, since: int) -> int:
+        """The epoch second at which the lease is over, noted; 0 for none. `since`: the last change before it was decided."""
         if not allow.lease_seconds or self._leases is None:
             return 0
         now = self._clock.now()
         # Nobody's session ends in the middle of a lease.
         until = math.floor(min(now + allow.lease_seconds, allow.handle.session.expires_at))
-        return until if self._leases.give(allow, now=now, until=until) else 0
+        return until if self._leases.give(allow, now=now, until=until, since=since) else 0
 
     def _is_claim(self, name: str) -> bool:
         """Whether this field would have to be taken away from the client's request, and is not one of nginx's own."""
