@@ -188,6 +188,7 @@ async def test_a_stranger_who_asks(gate: Gate, tmp_path: Path) -> None:
         "sec-websocket-key: x",
         "Accept: text/event-stream",
         "Accept: Text/Event-Stream;q=1, */*",
+        "Accept: application/json, text/event-stream",
     ],
 )
 async def test_streams_that_nobody_could_cut(asked: Asked, line: str) -> None:

@@ -144,9 +144,17 @@ def test_websockets_are_decided_and_carried_by_the_gateway(caddy: Door) -> None:
         assert refused.hits == []
 
 
-def test_event_streams_are_carried_by_the_gateway(caddy: Door) -> None:
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Accept: text/event-stream"],
+        ["Accept: application/json, Text/Event-Stream;q=0.5"],
+        ["Accept: */*", "Accept: text/event-stream"],
+    ],
+)
+def test_event_streams_are_carried_by_the_gateway(caddy: Door, lines: list[str]) -> None:
     with caddy.line() as line:
-        line.send(caddy.head("/x", "Accept: text/event-stream"))
+        line.send(caddy.head("/x", *lines))
         assert line.reply().status == 200
     # Only the gateway's own proxy knows how an exchange ended.
     wait_until(lambda: any(record["type"] == "completion" for record in caddy.site.records()), "no completion record")

@@ -109,6 +109,7 @@ def _only_ours(headers: Headers) -> Refusal | None:
         # A front keeps Upgrade and Connection to itself; the key shows the handshake all the same (RFC 6455 §4.1).
         if lower in {"upgrade", "sec-websocket-key"}:
             return Refusal(reason=RefuseReason.UPGRADE, detail="upgrades have to go through the gateway's own proxy")
-        if lower == "accept" and value.partition(",")[0].partition(";")[0].strip().lower() == _EVENT_STREAM:
+        # Anywhere in it: an application may choose the stream even if the client likes something else better.
+        if lower == "accept" and _EVENT_STREAM in value.lower():
             return Refusal(reason=RefuseReason.UPGRADE, detail="event streams have to go through the gateway's own proxy")
     return None
