@@ -105,9 +105,9 @@ class IdentityProvider:
         await self._changes.tell()
         return found is not None
 
-    def rotate_keys(self) -> None:
+    async def rotate_keys(self) -> None:
         """Sign with a new key from now on. The one before stays published; tokens of older ones stop verifying."""
-        self._keys.rotate(int(self._clock.now()))
+        await self._keys.rotate(int(self._clock.now()))
         self._endpoints.rekey(self._keys.keyset())
 
     async def close(self) -> None:
@@ -137,7 +137,7 @@ async def open_provider(
     settings.check()
     now = int(clock.now())
     keys = open_keys(settings.data_dir, now=now)
-    keys.rotate_if_older(settings.key_days, now)
+    await keys.rotate_if_older(settings.key_days, now)
     store = await open_store(
         settings.data_dir / DATABASE, clock=clock, sealing_key=keys.sealing_key(), idle_seconds=settings.session_idle_seconds,
         seconds=settings.session_seconds, limits=limits,
@@ -211,7 +211,7 @@ async def _chores(settings: IdpSettings, store: SqliteStore, keys: KeyFile, endp
     while True:
         try:
             await store.purge()
-            if keys.refresh() or keys.rotate_if_older(settings.key_days, int(clock.now())):
+            if keys.refresh() or await keys.rotate_if_older(settings.key_days, int(clock.now())):
                 endpoints.rekey(keys.keyset())
         except GatewayError:
             log.exception("a chore of the identity provider failed; it is tried again in %d s", _CHORES_EVERY_SECONDS)

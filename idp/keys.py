@@ -1,5 +1,6 @@
 """The provider's keys: one file, mode 0600, made once. Signing keys rotate; the one before stays published for verification."""
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -7,7 +8,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ from idp.protocol.keyset import KeySet
 _KEPT: Final = 2
 _SEAL_BYTES: Final = 32
 _DAY: Final = 86_400
+_PATIENCE_SECONDS: Final = 5.0
+"""For another process that rotates: it takes milliseconds."""
+_RETRY_SECONDS: Final = 0.05
 _Stamp = tuple[int, int, int]
 
 
@@ -37,7 +41,10 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class KeyFile:
-    """The key file. Several processes may have it open: when one rotates, `refresh` shows it to the others. Blocking."""
+    """The key file. Several processes may have it open: when one rotates, `refresh` shows it to the others.
+
+    Reads and writes of the small file block; nobody ever waits for another process but with `await`.
+    """
 
     def __init__(self, path: Path, content: _File, stamp: _Stamp) -> None:
         self._path = path
@@ -76,9 +83,12 @@ class KeyFile:
         derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"idp person digest").derive(self.sealing_key())
         return Secret(derived.hex())
 
-    def rotate(self, now: int) -> None:
-        """Make a new signing key, and keep the one before for verification. Tokens of older ones stop verifying."""
-        with self._alone():
+    async def rotate(self, now: int) -> None:
+        """Make a new signing key, and keep the one before for verification. Tokens of older ones stop verifying.
+
+        ConfigError when the file can't be written, or another process holds the directory's lock for seconds.
+        """
+        async with self._alone():
             self.refresh()
             self._rotate(now)
 
@@ -88,11 +98,11 @@ class KeyFile:
         self._content = content
         self._stamp = _stamp(self._path)
 
-    def rotate_if_older(self, days: int, now: int) -> bool:
-        """Rotate when the signing key is older than so many days; True when it was done."""
+    async def rotate_if_older(self, days: int, now: int) -> bool:
+        """Rotate when the signing key is older than so many days; True when it was done. ConfigError as `rotate`."""
         if not self._older(days, now):
             return False
-        with self._alone():
+        async with self._alone():
             # Another process may have been first.
             self.refresh()
             if self._older(days, now):
@@ -102,15 +112,34 @@ class KeyFile:
     def _older(self, days: int, now: int) -> bool:
         return now - self._content.signing[0].created_at > days * _DAY
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Be the one process that rotates. The directory is what is locked: the file is replaced by rotating."""
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Be the one that rotates. The directory is what is locked: the file is replaced by rotating."""
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX)
+            await _lock(directory, self._path.parent)
             yield
         finally:
             os.close(directory)
+
+
+async def _lock(directory: int, path: Path) -> None:
+    """Lock it, and let others work as long as another process has it locked. ConfigError when that takes too long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if loop.time() >= deadline:
+                raise ConfigError(
+                    "another process keeps this directory locked: the signing key is not rotated",
+                    where=str(path),
+                    todo=f"Find it with: lsof +d {path}",
+                ) from error
+        else:
+            return
+        await asyncio.sleep(_RETRY_SECONDS)
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -11,7 +11,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +54,8 @@ class Generation:
         self.sockets: Final = sockets
         self._text: Final = loaded.text
         self.children: Final[list[Child]] = []
+        self.slots: list[int] = []
+        """Its log slots: nobody else's until it is retired, also while one awaits the successor of a worker that died."""
         self.retired = False
 
     async def launch(self, slot: int) -> Child:
@@ -62,12 +64,13 @@ class Generation:
         self.children.append(child)
         return child
 
-    async def start(self, slots: Iterable[int]) -> None:
-        """Start all, and return when they serve: the first alone, so that what is wrong is said once, and files are made once.
+    async def start(self) -> None:
+        """Start a worker for each slot, and return when they serve: the first alone, so that what is wrong is said once, and
+        files are made once.
 
         EndedError when one ended instead; OSError when the system can't.
         """
-        first, *others = slots
+        first, *others = self.slots
         await (await self.launch(first)).ready()
         for child in [await self.launch(slot) for slot in others]:
             await child.ready()
@@ -92,6 +95,8 @@ class Supervisor:
         self._generation: Generation
         self._coming: Generation | None = None
         self._retired: list[Generation] = []
+        self._launching = asyncio.Lock()
+        """Held by a reload, and where a worker is put in another's place: no generation gets workers while the next one comes."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, loaded: Loaded) -> int:
@@ -131,9 +136,9 @@ class Supervisor:
         return await self._end_all()
 
     async def _begin(self, generation: Generation) -> None:
-        slots = self._free_slots(generation.config.server.workers)
-        await self._prepare(generation.config, slots)
-        await generation.start(slots)
+        generation.slots = self._free_slots(generation.config.server.workers)
+        await self._prepare(generation.config, generation.slots)
+        await generation.start()
         for child in generation.children:
             self._keep(self._watch(generation, child))
 
@@ -166,11 +171,11 @@ class Supervisor:
 
     def _free_slots(self, count: int) -> list[int]:
         """Return the lowest slots that nobody has. GatewayError when there are not enough."""
-        taken = {child.slot for child in self._alive()}
+        taken = {*self._generation.slots, *(child.slot for child in self._alive())}
         free = [slot for slot in range(1, MAX_SLOTS + 1) if slot not in taken][:count]
         if len(free) < count:
             raise GatewayError(
-                f"{len(taken)} processes still write logs, and there are {MAX_SLOTS} at most", todo="Try again soon"
+                f"{len(taken)} logs are still being written, and there can be {MAX_SLOTS} at most", todo="Try again soon"
             )
         return free
 
@@ -197,8 +202,7 @@ class Supervisor:
             failures = 1 if served >= YOUNG_SECONDS else failures + 1
             generation.children.remove(child)
             if failures > MOST_FAILURES:
-                logger.critical("workers end as soon as they have begun; the service ends")
-                self._fail(status or 1)
+                await self._give_up(generation, status)
                 return
             logger.error("worker %d (log slot %d) ended with status %d, and is replaced", child.pid, child.slot, status)
             await asyncio.sleep(min(FIRST_PAUSE_SECONDS * 2 ** (failures - 1), LONGEST_PAUSE_SECONDS))
@@ -220,15 +224,24 @@ class Supervisor:
         await child.ended()
         return asyncio.get_running_loop().time() - began
 
+    async def _give_up(self, generation: Generation, status: int) -> None:
+        """End the service, unless a reload that is under way mends it."""
+        async with self._launching:
+            if not generation.retired:
+                logger.critical("workers end as soon as they have begun; the service ends")
+                self._fail(status or 1)
+
     async def _successor(self, generation: Generation, slot: int) -> Child | None:
-        """Launch another worker; None when nobody wants it any more."""
-        while not generation.retired and not self._stopped.is_set():
+        """Launch another worker, after a reload that is under way; None when nobody wants it any more."""
+        while True:
             try:
-                return await generation.launch(slot)
+                async with self._launching:
+                    if generation.retired or self._stopped.is_set():
+                        return None
+                    return await generation.launch(slot)
             except OSError as error:
                 logger.error("no worker can be started now: %s", error)  # noqa: TRY400  the reason is all there is to say
                 await asyncio.sleep(LONGEST_PAUSE_SECONDS)
-        return None
 
     # ---- reload
 
@@ -238,7 +251,8 @@ class Supervisor:
             self._reload.clear()
             self._notifier.reloading()
             try:
-                await self._renew()
+                async with self._launching:
+                    await self._renew()
             except (GatewayError, EndedError, OSError) as error:
                 for line in str(error).splitlines():
                     logger.error("reload refused: %s", line)  # noqa: TRY400  a person can mend it; no trace is needed

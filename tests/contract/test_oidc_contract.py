@@ -202,7 +202,7 @@ async def test_key_rotation_keeps_earlier_tokens_verifiable_and_signs_with_the_n
     user = await oidc.person()
     browser = oidc.browser()
     old = await oidc.tokens(browser, user)
-    oidc.provider.rotate_keys()
+    await oidc.provider.rotate_keys()
     await oidc.verified(old)
     ask = oidc.ask(id_token_hint=old["id_token"])
     reply = await browser.get("/authorize", ask.pairs)
@@ -210,7 +210,7 @@ async def test_key_rotation_keeps_earlier_tokens_verifiable_and_signs_with_the_n
     await oidc.verified(new)
     keys = (await browser.get("/jwks.json")).json()["keys"]
     assert len(keys) == 2
-    oidc.provider.rotate_keys()
+    await oidc.provider.rotate_keys()
     kids = {key["kid"] for key in (await browser.get("/jwks.json")).json()["keys"]}
     assert len(kids) == 2
     assert keys[1]["kid"] not in kids
@@ -227,7 +227,7 @@ async def test_a_key_that_another_process_made_is_published_accepted_and_used_at
     await server.start_server()
     try:
         other = Browser(str(server.make_url("")).rstrip("/"), oidc.http)
-        oidc.provider.rotate_keys()
+        await oidc.provider.rotate_keys()
         signed = await oidc.tokens(oidc.browser(), user)
         kids = [key["kid"] for key in (await other.get("/jwks.json")).json()["keys"]]
         header = signed["id_token"].partition(".")[0]

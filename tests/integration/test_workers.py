@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiohttp
 import pytest
@@ -370,6 +370,45 @@ async def test_workers_that_end_as_soon_as_they_begin_end_the_service(tmp_path: 
         said = site.said()
         assert "audit.pem" in said, "each of them says why"
         assert "workers end as soon as they have begun; the service ends" in said
+
+
+SLOW: Final = """\
+import sys, gateway.app.supervisor as s
+s.FIRST_PAUSE_SECONDS, s.MOST_FAILURES = 4, 1
+from gateway.cli import main
+sys.exit(main())
+"""
+"""`gateway`, with a long pause after a crash, and the end after the second."""
+
+
+@pytest.mark.parametrize("when", ["in a pause", "before the last failure"])
+async def test_a_reload_ends_a_crash_loop(when: str, tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:
+    """The log of the one that died stays its successor's, and no failure of the old workers ends what the new ones serve."""
+    async with served(tmp_path, WARD.format(upstream=app.port), redis_url=own_redis.url, workers=2) as site:
+        site.launcher = [sys.executable, "-c", SLOW]
+        await site.start()
+        first, staying = site.workers
+        os.kill(first, signal.SIGKILL)
+        await site.until_said("is replaced")
+        if when == "in a pause":
+            await site.reload()
+        else:
+            await until(lambda: len(site.workers) == 2)
+            [last] = set(site.workers) - {staying}
+            renewal = asyncio.create_task(site.reload())
+            await asyncio.sleep(0)  # it is told
+            os.kill(last, signal.SIGKILL)
+            await renewal
+        await site.until_said("generation 1 has gone")
+        assert "refused" not in site.said()
+        assert "the service ends" not in site.said()
+        assert len(site.workers) == 2
+        doctor = await at_work(site)
+        assert (await doctor.get(doctor.url("ward"))).status == 200
+        await site.stop()
+        await everything_is_in_the_log(site, app)
+        started = Counter(row["slot"] for row in await site.rows() if row["record"].get("event") == "gateway.started")
+        assert set(started) == {1, 2, 3, 4}, "no log of the workers that are there, or are to come back"
 
 
 async def test_without_the_supervisor_no_worker_goes_on(tmp_path: Path, own_redis: RedisServer, app: Ward) -> None:

@@ -1,5 +1,6 @@
 """The key file: made once, private, never replaced silently."""
 
+import asyncio
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -38,39 +39,39 @@ def test_two_installations_have_different_keys(tmp_path: Path) -> None:
     assert one.sealing_key() != two.sealing_key()
 
 
-def test_rotation_keeps_one_before(tmp_path: Path) -> None:
+async def test_rotation_keeps_one_before(tmp_path: Path) -> None:
     keys = KeyFile.open(tmp_path / "keys.json", now=NOW)
     (first,) = kids(keys)
     seal = keys.sealing_key()
-    keys.rotate(NOW)
+    await keys.rotate(NOW)
     second = kids(keys)[0]
     assert kids(keys) == [second, first]
-    keys.rotate(NOW)
+    await keys.rotate(NOW)
     assert kids(keys)[1:] == [second]
     assert keys.sealing_key() == seal
     assert kids(KeyFile.open(tmp_path / "keys.json", now=NOW)) == kids(keys)
     assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
 
 
-def test_it_rotates_when_old_and_not_before(tmp_path: Path) -> None:
+async def test_it_rotates_when_old_and_not_before(tmp_path: Path) -> None:
     keys = KeyFile.open(tmp_path / "keys.json", now=NOW)
-    assert not keys.rotate_if_older(90, NOW + 90 * DAY)
-    assert keys.rotate_if_older(90, NOW + 90 * DAY + 1)
-    assert not keys.rotate_if_older(90, NOW + 90 * DAY + 1)
+    assert not await keys.rotate_if_older(90, NOW + 90 * DAY)
+    assert await keys.rotate_if_older(90, NOW + 90 * DAY + 1)
+    assert not await keys.rotate_if_older(90, NOW + 90 * DAY + 1)
 
 
-def test_another_process_sees_the_new_key_and_both_rotate_once(tmp_path: Path) -> None:
+async def test_another_process_sees_the_new_key_and_both_rotate_once(tmp_path: Path) -> None:
     one, two = (KeyFile.open(tmp_path / "keys.json", now=NOW) for _ in range(2))
     assert not two.refresh()
     old = kids(one)
     later = NOW + 90 * DAY + 1
-    assert one.rotate_if_older(90, later)
+    assert await one.rotate_if_older(90, later)
     assert kids(two) == old
-    assert two.rotate_if_older(90, later), "it has another key now"
+    assert await two.rotate_if_older(90, later), "it has another key now"
     assert kids(two) == kids(one)
     assert kids(one)[1:] == old
     assert not one.refresh(), "nothing was rotated twice"
-    two.rotate(later)
+    await two.rotate(later)
     assert one.refresh()
     assert kids(one) == kids(two)
 
@@ -136,3 +137,29 @@ def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, name: str) -> 
 def test_a_directory_that_does_not_exist_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be written"):
         KeyFile.open(tmp_path / "missing" / "keys.json", now=NOW)
+
+
+async def test_a_lock_that_another_process_keeps_stops_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = KeyFile.open(tmp_path / "keys.json", now=NOW)
+    old = kids(keys)
+    monkeypatch.setattr("idp.keys._PATIENCE_SECONDS", 0.3)
+    other = await asyncio.create_subprocess_exec(
+        *("flock", str(tmp_path), "sh", "-c", "echo locked; read -r _"),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert other.stdout is not None
+    assert await other.stdout.readline() == b"locked\n"
+    rotating = asyncio.create_task(keys.rotate(NOW))
+    await asyncio.sleep(0.1)
+    assert not rotating.done(), "it waits, and this went on meanwhile"
+    with pytest.raises(ConfigError, match=r"another process keeps this directory locked"):
+        await rotating
+    with pytest.raises(ConfigError, match=r"the signing key is not rotated"):
+        await keys.rotate_if_older(90, NOW + 90 * DAY + 1)
+    assert kids(keys) == kids(KeyFile.open(tmp_path / "keys.json", now=NOW)) == old
+    monkeypatch.setattr("idp.keys._PATIENCE_SECONDS", 10.0)
+    rotating = asyncio.create_task(keys.rotate(NOW))
+    await asyncio.sleep(0)
+    await other.communicate(b"\n")
+    await rotating
+    assert kids(keys)[1:] == old
