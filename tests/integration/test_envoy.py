@@ -168,7 +168,7 @@ def test_replies_carry_nothing_of_ours(door: Door) -> None:
 def test_a_large_body_is_streamed_and_never_held(door: Door) -> None:
     """The application has the beginning before the client has sent the end, and Envoy stays small."""
     size, piece = 24 * 2**20, b"x" * 2**16
-    (pid,) = door.processes() - {door.site.pid}
+    (pid,) = door.processes() - set(door.site.pids())
     before = resident(pid)
     with door.line() as line:
         line.send(door.head("/write/scan", f"Content-Length: {size}", method="POST"))
