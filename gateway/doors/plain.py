@@ -7,7 +7,7 @@ takes nothing that aiohttp's parser would refuse. What it takes:
 - GET or HEAD, origin-form, HTTP/1.1, in lines that end in CRLF, all of printable ASCII, at most 8,000 bytes together;
 - field names that are tokens, each once, Host among them;
 - no body, and no field that could announce one or another protocol (Transfer-Encoding, Trailer, Expect, Upgrade, Content-Length
-  but for the `content-length: 0` of Envoy's questions);
+  but for the `content-length: 0` of Envoy's questions), or the draft of WebSockets that aiohttp refuses (Sec-WebSocket-Key1);
 - `Connection` absent or `keep-alive`.
 """
 
@@ -21,7 +21,9 @@ MAX_HEAD: Final = 8_000
 MAX_FIELDS: Final = 64
 _FIRST: Final = re.compile(rb"(GET|HEAD) (/[!-~]*) HTTP/1\.1")
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}")
-_NOT_PLAIN: Final = frozenset({"content-length", "transfer-encoding", "trailer", "expect", "upgrade", "http2-settings"})
+_NOT_PLAIN: Final = frozenset(
+    {"content-length", "transfer-encoding", "trailer", "expect", "upgrade", "http2-settings", "sec-websocket-key1"}
+)
 _NO_BODY: Final = "content-length: 0"
 _END: Final = b"\r\n\r\n"
 

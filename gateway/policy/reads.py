@@ -5,8 +5,8 @@ Whatever this does not understand counts as read exactly, so a new construct of 
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, Final, get_type_hints
 
 import msgspec
@@ -16,6 +16,10 @@ from gateway.policy.facts import Facts
 from gateway.policy.schema import facts_paths
 
 _COMPARING: Final = frozenset({"eq", "not_eq", "less", "less_eq", "greater", "greater_eq"})
+_PASSED_THROUGH: Final = (pst.UnaryOp, pst.BinaryOp, pst.Like, pst.Is, pst.IfThenElse, pst.Set, pst.Record)
+_READS_NOTHING: Final = (
+    pst.BoolLit, pst.LongLit, pst.StringLit, pst.EntityLit, pst.Slot, pst.EntityType, pst.Char, pst.Wildcard, str, type(None),
+)  # fmt: skip
 Path = tuple[str, ...]
 """An attribute as Cedar spells it: `("context", "device", "evidence")`."""
 
@@ -91,9 +95,13 @@ class _Found:
                 self._known((*base, *node.attrs))
             else:
                 self._everything()
-        else:
-            for child in _children(node):
+        elif isinstance(node, _READS_NOTHING):
+            pass
+        elif (children := _children(node)) is not None:
+            for child in children:
                 self.look(child)
+        else:
+            self._everything()
 
     def _compared(self, node: pst.BinaryOp) -> bool:
         """Whether this is a whole number beside a literal; then it is taken in as that."""
@@ -132,11 +140,12 @@ def _path(node: Any) -> Path:
     return (node.name, *reversed(names)) if isinstance(node, pst.Var) else ()
 
 
-def _children(node: Any) -> Iterator[Any]:
+def _children(node: Any) -> Iterable[Any] | None:
+    """Return what stands below a node; None when it is of a kind that is not known here."""
     if isinstance(node, tuple):
-        yield from node
-    elif isinstance(node, Mapping):
-        yield from node.values()
-    elif is_dataclass(node):
-        for field in fields(node):
-            yield getattr(node, field.name)
+        return node
+    if isinstance(node, Mapping):
+        return node.values()
+    if isinstance(node, _PASSED_THROUGH):
+        return [getattr(node, field.name) for field in fields(node)]
+    return None

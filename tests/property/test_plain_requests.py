@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ NAMES = [
     "Transfer-Encoding",
     "Expect",
     "Upgrade",
+    "Sec-WebSocket-Key1",
     "Connection",
     "Host",
     "a b",
@@ -94,6 +96,13 @@ def test_what_is_plain_is_the_same_to_aiohttp(data: bytes) -> None:
     assert not message.upgrade
     assert not message.chunked
     assert not message.should_close
+
+
+@pytest.mark.parametrize("name", ["Sec-WebSocket-Key1", "SEC-WEBSOCKET-KEY1"])
+def test_the_draft_of_websockets_is_left_to_aiohttp_which_refuses_it(name: str) -> None:
+    data = f"GET / HTTP/1.1\r\nHost: a\r\n{name}: 1\r\n\r\n".encode()
+    assert by_aiohttp(data) is None
+    assert PlainReader().read(data) is None
 
 
 def test_usual_requests_are_plain() -> None:

@@ -1,14 +1,17 @@
 """What a bundle reads, and what is remembered of its answers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from cedarpy import pst
 
 from gateway.policy.bundle import load_bundle
 from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer
 from gateway.policy.facts import Facts
-from gateway.policy.reads import LEAVES, place, whole_numbers
+from gateway.policy.reads import LEAVES, place, reads_of, whole_numbers
 from gateway.policy.remedy import find_remedy
 from tests.support.policy import STARTER, bundle, facts, policy
 
@@ -37,6 +40,26 @@ def reads(*conditions: str) -> tuple[set[str], dict[str, tuple[int, ...]]]:
 )
 def test_what_policies_read(condition: str, exact: set[str], thresholds: dict[str, tuple[int, ...]]) -> None:
     assert reads(condition) == (exact, thresholds)
+
+
+@dataclass(frozen=True)
+class Unheard:
+    """A construct that the language may get one day, and that reads what it does not name."""
+
+    what: str
+
+
+@pytest.mark.parametrize("node", [Unheard("the whole context"), object(), ["a list"], b"bytes"])
+def test_what_is_not_known_counts_as_reading_everything(node: Any) -> None:
+    clause = pst.When(expr=pst.BinaryOp(op="and", left=pst.BoolLit(value=True), right=node))
+    assert reads_of([template(clause)]).exact == frozenset(LEAVES.values())
+
+
+def template(*clauses: pst.When) -> pst.Template:
+    anything = pst.ScopeAny()
+    return pst.Template(
+        id="p", effect="permit", principal=anything, action=anything, resource=anything, clauses=clauses, annotations={}
+    )
 
 
 def test_what_the_starter_bundle_reads() -> None:
