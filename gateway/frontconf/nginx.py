@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from gateway.config import Config
 from gateway.config.model import AppConfig, Door, FrontListener, hold_file
-from gateway.doors.nginx.fields import ANSWERED, cleared_fields
+from gateway.doors.nginx.fields import ANSWERED, cleared_fields, passed_fields
 from gateway.doors.tls import HSTS, PROFILES, Preset
 from gateway.kernel.errors import ConfigError
 from gateway.pipeline.outgoing import ASSERTION_HEADER, REQUEST_ID_HEADER
@@ -66,6 +66,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Where each request leaves a line; the `access_log` of the [[doors]] section counts where there is one."""
     lease_dir: str = "/run/gateway-lease"
     """On a tmpfs: it holds answers, and with them session cookies, for the seconds of a lease."""
+    pass_fields: str = ""
+    """More request fields for applications, by name, separated by spaces. They matter where there may be leases (`access_log` in
+    the [[doors]] section): there only the usual fields are passed on, and these."""
     temp_dir: str = ""
     """Folder for temporary files; empty: nginx's own."""
     worker_processes: str = "auto"
@@ -79,7 +82,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 def render(config: Config, options: Options) -> str:
     """Return nginx.conf. Raises ConfigError when `gateway.toml` has no nginx door, or one that knows less than nginx tells it."""
     for name in Options.__struct_fields__:
-        _word(f"--set {name}", str(getattr(options, name)), spaces=name in {"listen", "resolver"})
+        _word(f"--set {name}", str(getattr(options, name)), spaces=name in {"listen", "resolver", "pass_fields"})
     door, front = _listeners(config, options)
     names = tuple({header.lower(): header for app in config.apps for header in app.headers}.values())
     answered = [(name, _variable(name)) for name in (ASSERTION_HEADER, *names)]
@@ -87,6 +90,12 @@ def render(config: Config, options: Options) -> str:
     facts = _facts(door)
     hosts = [host for host in (config.portal.host, config.idp_host(), config.console and config.console.host) if host]
     clear = cleared_fields(names)
+    try:
+        passed = passed_fields(names, options.pass_fields.split())
+    except ValueError as error:
+        raise ConfigError(
+            f'--set pass_fields: no client may send "{error}"', todo="Leave it out: the gateway or nginx sets such fields."
+        ) from error
     env = Environment(  # noqa: S701  a configuration, not a page
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
@@ -105,6 +114,7 @@ def render(config: Config, options: Options) -> str:
         answered=answered,
         cleared_to_gateway=_without(clear, [name for name, _ in facts]),
         cleared_to_app=_without(clear, [*_TO_APPS, *(name for name, _ in answered)]),
+        passed=[(name, f"$http_{name.lower().replace('-', '_')}") for name in passed],
         hidden=_HIDDEN,
         access_log=_word("access_log", str(door.access_log)) if door.access_log is not None else options.access_log,
         leases=door.access_log is not None,

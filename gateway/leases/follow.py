@@ -3,6 +3,7 @@
 Where reading goes on is kept in a state file, written only once everything before is on the disk: after a crash lines may be
 taken in twice (their records have the same process, connection and number), never not at all. The file's modification time is a
 sign of life: leases are given only while somebody follows (`Outstanding`), because each request under one has to leave a record.
+Where the file can't be written (a full disk), lines are taken in all the same, there are no leases, and it is tried again.
 """
 
 import asyncio
@@ -82,7 +83,7 @@ class Follower:
         self._drained = False
         self._gaps: collections.deque[int] = collections.deque(maxlen=GAP_LOOKS)
         self._next_save = self._next_status = 0.0
-        self._warned = False
+        self._warned = self._unsaved = False
 
     async def run(self) -> None:
         """Follow until cancelled. Raises AuditError when the log can't be written."""
@@ -210,6 +211,7 @@ class Follower:
         self._tail = Tail(self._path, state.position)
 
     async def _save(self) -> None:
+        """Write the state. Where it can't be written, say so once: the old one grows old, and then nobody gives leases."""
         if self._tail is None:
             return
         if self._newest >= 0:
@@ -218,8 +220,17 @@ class Follower:
         lines, base, requests = self._count.kept()
         state = _State(position=self._tail.position(), lines=lines, base=base, requests=requests)
         new = self._state.with_name(f"{self._state.name}.new")
-        new.write_bytes(msgspec.json.encode(state))
-        new.replace(self._state)
+        try:
+            new.write_bytes(msgspec.json.encode(state))
+            new.replace(self._state)
+        except OSError as error:
+            if not self._unsaved:
+                logger.error("how far the access log was read can't be kept, so no leases are given: %s", error)  # noqa: TRY400
+            self._unsaved = True
+        else:
+            if self._unsaved:
+                logger.warning("how far the access log was read is kept again")
+            self._unsaved = False
 
 
 def followed(state: Path) -> bool:

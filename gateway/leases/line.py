@@ -5,7 +5,9 @@ from typing import Final, Literal
 
 import msgspec
 
-LONGEST: Final = 65_536
+LONGEST: Final = 262_144
+"""In bytes; more than nginx writes for any request: method, Host and path are at most one of its buffers each
+(`large_client_header_buffers`, 16 KiB), and JSON makes of one byte up to six."""
 _TEXT: Final = re.compile(r"[0-9]{1,3}")
 
 

@@ -32,6 +32,13 @@ def counts(site: Site) -> bool:
     return state.exists() and json.loads(state.read_bytes())["base"] is not None
 
 
+def taken_in(site: Site, front: nginx.Nginx) -> bool:
+    """Whether everything that nginx has written so far is in our log."""
+    position = json.loads((site.folder / "state" / "nginx-log.json").read_bytes())["position"]
+    log = (front.folder / "access.json").stat()
+    return (position["inode"], position["offset"]) == (log.st_ino, log.st_size)
+
+
 @pytest.fixture
 def running(opened: Running) -> Running:
     site, front, door = opened
@@ -42,7 +49,7 @@ def running(opened: Running) -> Running:
         return leased(door, probe, cookie) == 200 and any(line["lease"] == "HIT" for line in asked(front, probe))
 
     wait_until(given, "leases are given", 30)
-    time.sleep(0.5)  # its lines are taken in
+    wait_until(lambda: taken_in(site, front), "its lines are taken in")
     door.site.forget()
     return opened
 
@@ -136,6 +143,86 @@ def test_a_refused_header_is_no_way_around(running: Running) -> None:
     leased(door, "/claims", cookie, "X-Remote-User: evil", "X-Gateway-Assertion: evil", "X-Forwarded-For: 10.0.0.9")
     assert len(site.upstream.hits) == 3
     assert all(b"evil" not in hit.head and b"10.0.0.9" not in hit.head for hit in site.upstream.hits)
+
+
+UNUSUAL = (
+    "X-Forwarded-Bork: evil", "XRemote-User: evil", "X-Authentik-Is-Superuser: evil", "OIDC-CLAIM-admin: evil",
+    "X-Gateway-Anything: evil", "Sec-WebSocket-Key: evil", "X-Unheard-Of: evil",
+)  # fmt: skip
+
+
+def test_fields_that_nobody_was_asked_about_do_not_arrive(running: Running) -> None:
+    """Under a lease the gateway can't refuse them, so nginx passes on none but those that it knows."""
+    site, front, door = running
+    cookie = site.cookie()
+    assert leased(door, "/unusual", cookie) == 200
+    for line in UNUSUAL:
+        assert leased(door, "/unusual", cookie, line, "Accept: text/x-usual", "If-None-Match: usual") == 200
+    assert leased(door, "/unusual", cookie, "Accept: text/x-usual", "Accept: text/event-stream", "If-None-Match: usual") == 200
+    wait_until(lambda: len(asked(front, "/unusual")) == len(UNUSUAL) + 2, "lines")
+    assert [line["lease"] for line in asked(front, "/unusual")][1:] == ["HIT"] * (len(UNUSUAL) + 1)
+    hits = site.upstream.hits[1:]
+    assert len(hits) == len(UNUSUAL) + 1
+    for hit in hits:
+        assert b"evil" not in hit.head
+        assert b"event-stream" not in hit.head, "what the gateway would have seen, and the application did"
+        assert hit.values("Accept") == ["text/x-usual"]
+        assert hit.values("If-None-Match") == ["usual"]
+        assert len(hit.values("X-Gateway-Assertion")) == 1
+    # Asked, it refuses them.
+    for line in UNUSUAL[:-1]:
+        assert leased(door, "/write/unusual", cookie, line, "Content-Length: 0", f"Origin: {origin(door)}", method="POST") >= 400
+    assert len(site.upstream.hits) == len(UNUSUAL) + 2
+
+
+def origin(door: Door) -> str:
+    return f"https://{door.authority}"
+
+
+@pytest.mark.parametrize(
+    ("framing", "sent"),
+    [
+        ("Content-Length: 5", b"hello"),
+        ("Transfer-Encoding: chunked", b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"),
+        ("Content-Length: 0", b""),
+    ],
+)
+def test_a_body_is_framed_as_it_was(running: Running, framing: str, sent: bytes) -> None:
+    site, _, door = running
+    more = ("Content-Type: text/plain", f"Origin: {origin(door)}")
+    with door.line() as line:
+        for _ in range(2):
+            line.send(door.head("/write/a", framing, *more, method="POST", cookie=site.cookie()) + sent)
+            assert line.reply("POST").status == 200
+    assert [hit.body for hit in site.upstream.hits] == [b"hello" if sent else b""] * 2
+    assert site.upstream.stray == []
+    for hit in site.upstream.hits:
+        assert hit.values("Content-Type") == ["text/plain"]
+        assert len(hit.values("Content-Length")) + len(hit.values("Transfer-Encoding")) == 1
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json, Text/Event-Stream;q=0.1"])
+def test_event_streams_go_to_the_gateway_itself(running: Running, accept: str) -> None:
+    site, front, door = running
+    path = f"/stream/{len(accept)}"
+    assert leased(door, path, site.cookie(), f"Accept: {accept}") == 200
+    wait_until(lambda: [line["way"] for line in front.lines() if line["path"] == path] == ["whole"], "the gateway's own proxy")
+
+
+def test_a_long_line_is_no_finding(running: Running) -> None:
+    """Anybody can have nginx write it: JSON makes two, or six, of what stands in the path and in Host."""
+    site, front, door = running
+    before = len(front.lines())
+    with door.line() as line:
+        line.send(door.head("/" + '"' * 15_000, "Connection: close", host='"' * 15_000, cookie=site.cookie()))
+        assert line.reply().status >= 400
+    with door.line() as line:
+        line.send(door.head("/" + '"' * 15_000, "Connection: close", host=b"\x01" * 15_000, cookie=site.cookie()))
+        assert line.reply().status >= 400
+    wait_until(lambda: len(front.lines()) == before + 2, "lines")
+    assert max(map(len, (front.folder / "access.json").read_bytes().splitlines())) > 65_536
+    assert leased(door, "/afterwards", site.cookie()) == 200
+    assert suspicions(records_until(site, lambda records: bool(of_type(records, "completion")))) == []
 
 
 def test_what_nginx_refuses_by_itself_is_in_our_log(running: Running) -> None:

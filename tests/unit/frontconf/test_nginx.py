@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from gateway.config import Config, load_config
-from gateway.domain.headers import CLAIM_PREFIXES, CLAIMS
+from gateway.domain.headers import CLAIM_PREFIXES, CLAIMS, strip_client
 from gateway.doors.nginx.fields import cleared_fields
 from gateway.frontconf.nginx import Options, render
 from gateway.kernel.errors import ConfigError
+from gateway.leases.line import LONGEST
 from tests.support.configuration import CLIENT_SECRET, MINIMAL, private, write_config
 
 ROOT = Path(__file__).parents[3]
@@ -137,6 +138,47 @@ def test_there_are_leases_only_where_their_uses_are_read(tmp_path: Path) -> None
     assert "proxy_cache_use_stale" not in text
     # Only the question is ever kept, never an application's reply.
     assert text.count("proxy_cache gateway_lease;") == 1
+
+
+def test_where_nobody_may_be_asked_only_known_fields_go_on(tmp_path: Path) -> None:
+    """Under a lease the gateway sees no fields, so that it could refuse none."""
+    change = ("[[apps.routes]]", f"{HEADERS}[[apps.routes]]")
+    assert "proxy_pass_request_headers" not in made(tmp_path, *change)
+    text = made(tmp_path, *change, section=DOOR + FOLLOWED, pass_fields="X-Ward-Station hx-request")
+    assert text.count("proxy_pass_request_headers off;") == 1
+    to_app = block_of(text, "location / {")
+    assert "proxy_pass_request_headers off;" in to_app
+    fields = set_headers(to_app)
+    for name, value in fields.items():
+        if value.startswith("$http_"):
+            assert value == f"$http_{name.replace('-', '_')}"
+            assert strip_client(((name, ""),), frozenset({"xremoteuser", "xhospitalrole"})), name
+    assert {"accept", "authorization", "content-type", "range", "if-none-match", "x-ward-station", "hx-request"} <= {
+        name for name, value in fields.items() if value.startswith("$http_")
+    }
+    assert fields["x-remote-user"] == "$gateway_says_x_remote_user"
+    assert fields["cookie"] == "$gateway_cookie"
+    assert "upgrade" not in fields
+    assert len(fields) == len(re.findall("proxy_set_header", to_app)), "each once"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Remote-User", "xremote-user", "X-Hospital-Role", "X-Forwarded-Bork", "OIDC-CLAIM-admin", "X-Gateway-Assertion", "Host",
+        "Cookie", "Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "TE", "Sec-WebSocket-Key", "a_b", "x:",
+    ],
+)  # fmt: skip
+def test_fields_that_cannot_be_added(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="no client may send"):
+        made(tmp_path, "[[apps.routes]]", f"{HEADERS}[[apps.routes]]", section=DOOR + FOLLOWED, pass_fields=f"X-Fine {name}")
+
+
+def test_no_request_makes_a_line_that_is_too_long(tmp_path: Path) -> None:
+    found = re.search(r"large_client_header_buffers \d+ (\d+)k;", made(tmp_path))
+    assert found is not None
+    # Host and path, of whose bytes JSON may make six each; a method is letters; and the rest.
+    assert (2 * 6 + 1) * int(found[1]) * 1024 + 4096 < LONGEST
 
 
 # ---- TLS, and the way
