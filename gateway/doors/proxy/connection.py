@@ -8,6 +8,7 @@ Informational responses and trailers end here: docs/decisions/0013.
 """
 
 import asyncio
+import select
 import socket
 from typing import Final
 
@@ -18,6 +19,7 @@ HIGH_WATER: Final = 131_072
 """More than this is not taken from an application while nobody asks for it."""
 MAX_HEAD: Final = 65_536
 MAX_INFORMATIONAL: Final = 16
+FINISH_SECONDS: Final = 30.0
 _END: Final = b"\r\n\r\n"
 
 
@@ -33,13 +35,14 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to an application. What waits here has no time limit: whoever waits sets one, and calls `fail`."""
 
     __slots__ = (
-        "_buffer", "_drains", "_ended", "_error", "_full", "_loop", "_paused", "_transport", "_waiter", "_wants_head",
-        "idle_since", "in_use", "instance", "silent", "used",
+        "_buffer", "_drains", "_ended", "_error", "_full", "_loop", "_paused", "_poll", "_transport", "_waiter",
+        "_wants_head", "idle_since", "in_use", "instance", "silent", "used",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._poll = select.poll()
         self._buffer = b""
         self._ended = False
         """The application says nothing more."""
@@ -68,7 +71,9 @@ class UpstreamConnection(asyncio.Protocol):
             raise TypeError("a connection to an application is a stream")
         self._transport = transport
         # A silent stream is legitimate; a dead machine behind it is found by TCP.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._poll.register(sock.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in, and wake up who waits for them."""
@@ -127,6 +132,19 @@ class UpstreamConnection(asyncio.Protocol):
     def usable(self) -> bool:
         """False once either side has ended it, or bytes are left that belong to no answer."""
         return not self._ended and self._error is None and not self._buffer and self._open() is not None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it is usable and the application has sent nothing, neither bytes nor its end, that our loop has yet to see.
+
+        Half a TLS record that has been read already is not seen.
+        """
+        transport = self._transport
+        if transport is None or not self.usable:
+            return False
+        if self._paused and transport.get_extra_info("ssl_object") is not None:
+            return False  # while we do not read, TLS may hold what the kernel no longer has
+        return not self._poll.poll(0)
 
     def _open(self) -> asyncio.Transport | None:
         transport = self._transport
@@ -218,6 +236,14 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
         self._wake()
         self.resume_writing()
+
+    def finish(self) -> None:
+        """End it when what was sent is out, in FINISH_SECONDS at the latest. Nothing more is read."""
+        transport = self._open()
+        if transport is not None and transport.get_write_buffer_size():
+            self._transport = None
+            transport.close()
+            self._loop.call_later(FINISH_SECONDS, transport.abort)
 
     def abort(self) -> None:
         """End it at once."""

@@ -19,7 +19,7 @@ from gateway.domain.request import Request
 from gateway.doors.client import BrokenBodyError
 from gateway.doors.proxy.around import Asked, ClientBodyError, Surroundings
 from gateway.doors.proxy.connection import Body, UpstreamConnection, UpstreamError
-from gateway.doors.proxy.head import client_fields, request_head
+from gateway.doors.proxy.head import client_fields, request_framing, request_head
 from gateway.doors.proxy.response import ResponseHead
 from gateway.doors.proxy.upstream import Upstream
 from gateway.doors.reply import Wire, wire_of
@@ -214,7 +214,7 @@ class Exchange:
         """Send the request, then stream the response. Overridden for WebSockets."""
         asked = self.asked
         if asked.content is not None:
-            framing, has_body = self._request_framing()
+            framing, has_body = request_framing(self.request)
             return await self.stream(await self._ask(self.head(framing), has_body=has_body))
         connection = self._upstream.kept()
         if connection is None:
@@ -229,14 +229,6 @@ class Exchange:
         except UpstreamError as error:
             answer = await self._again(connection, head, error)
         return await self.stream(answer)
-
-    def _request_framing(self) -> tuple[tuple[tuple[str, str], ...], bool]:
-        length = self.request.header("content-length")
-        if length is not None:
-            return (("Content-Length", length),), bool(length.strip("0"))
-        if self.request.header("transfer-encoding") is not None:
-            return (("Transfer-Encoding", "chunked"),), True
-        return (), False
 
     def head(self, more: tuple[tuple[str, str], ...] = ()) -> bytes:
         """Return the head for the application; `more` is framing or the upgrade."""
@@ -272,6 +264,8 @@ class Exchange:
         if self._ended or not died_idle:
             raise error
         self._upstream.release(connection, reusable=False)
+        self.connection = None
+        self.wait(None)  # connecting has its own limit
         connection = await self.connect(fresh=True)
         connection.send(head)
         return await self.wait_for_head(connection)
@@ -375,8 +369,11 @@ class Exchange:
         if self.client.slow:
             self.wait(self.patience, client=True)
             await self.client.drained()
-        uploaded = self._uploading is None or (self._uploading.done() and self._uploading.result())
-        self._upstream.release(connection, reusable=head.reusable and uploaded)
+        upload = self._uploading
+        if upload is not None and upload.done() and upload.result():
+            connection.finish()
+        # Where a body was read differently than it was meant, what comes next answers a request that nobody made: not kept.
+        self._upstream.release(connection, reusable=head.reusable and upload is None)
         self.connection = None
         return response
 

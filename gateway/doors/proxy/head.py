@@ -33,3 +33,13 @@ def _lines(fields: Iterable[tuple[str, str]]) -> bytes:
     if text.count("\r") != breaks or text.count("\n") != breaks or "\0" in text:
         raise ValueError("a header field for the upstream holds a line break")
     return (text + "\r\n").encode("utf-8") if lines else b""
+
+
+def request_framing(request: Request) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """Return the fields that frame the request's body for the application, and whether there is a body."""
+    length = request.header("content-length")
+    if length is not None:
+        return (("Content-Length", length),), bool(length.strip("0"))
+    if request.header("transfer-encoding") is not None:
+        return (("Transfer-Encoding", "chunked"),), True
+    return (), False

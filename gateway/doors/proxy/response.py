@@ -57,7 +57,9 @@ class ResponseHead(msgspec.Struct, frozen=True, kw_only=True):
     length: int | None
     """Of the body with framing `length`; with `none` what a HEAD's reply says of the body that it does not have."""
     reusable: bool
-    """Whether the connection may carry another request after this body."""
+    """Whether the connection may carry another request after this body. Not after an answer without a body that speaks of one: if
+    the application sends it all the same, a moment later, it would be the answer to another request (RFC 9112 §11.1).
+    """
     events: bool
     """Whether the body is a stream of events, which may be silent for ever."""
     block: bytes
@@ -99,14 +101,14 @@ def parse_head(block: bytes, *, method: str) -> ResponseHead:
     options = _options(connection_lines) if connection_lines else _NO_OPTIONS
     if not options <= _USUAL_OPTIONS:
         passed = [text for text in passed if text.partition(b":")[0].lower() not in options]
-    framing, length = _framing(status, method, framing_lines, modern=modern)
+    framing, length, certain = _framing(status, method, framing_lines, modern=modern)
     return ResponseHead(
         status=status,
         reason=reason,
         passed=b"".join(passed),
         framing=framing,
         length=length,
-        reusable=modern and b"close" not in options and framing != "close",
+        reusable=modern and b"close" not in options and certain,
         events=events,
         block=block,
     )
@@ -147,7 +149,8 @@ def _options_of(line: bytes) -> frozenset[bytes]:
 _remembered_options: Final = functools.lru_cache(maxsize=64)(_options_of)
 
 
-def _framing(status: int, method: str, lines: list[bytes], *, modern: bool) -> tuple[Framing, int | None]:
+def _framing(status: int, method: str, lines: list[bytes], *, modern: bool) -> tuple[Framing, int | None, bool]:
+    """The framing, the length, and whether the application can mean no other end than this one."""
     length: bytes | None = None
     coding: bytes | None = None
     for line in lines:
@@ -165,10 +168,11 @@ def _framing(status: int, method: str, lines: list[bytes], *, modern: bool) -> t
         raise ResponseError("it has Content-Length together with Transfer-Encoding")
     size = int(length) if length is not None else None
     if method == "HEAD" or status < 200 or status in {204, 304}:  # noqa: PLR2004  informational; no content; not modified
-        return "none", size
+        # A GET's answer without either field has a body until the end of the connection, so for HEAD only a zero is beyond doubt.
+        return "none", size, size == 0 or (size is None and coding is None and method != "HEAD")
     if coding is not None:
-        return "chunked", None
-    return ("length", size) if size is not None else ("close", None)
+        return "chunked", None, True
+    return ("length", size, True) if size is not None else ("close", None, False)
 
 
 class Chunks:

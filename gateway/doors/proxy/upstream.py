@@ -64,7 +64,7 @@ class Instance:
         """Return an idle connection, to be given back with `release`; None when there is none."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and self._clock.monotonic() - connection.idle_since < self._limits.keep_seconds:
+            if self._clock.monotonic() - connection.idle_since < self._limits.keep_seconds and connection.quiet:
                 connection.used = connection.in_use = connection.silent = True
                 self.under_way += 1
                 return connection
@@ -99,10 +99,12 @@ class Instance:
         return connection
 
     def release(self, connection: UpstreamConnection, *, reusable: bool) -> None:
-        """Take a connection back: keep it when it may carry another request, end it otherwise."""
+        """Take a connection back: keep it when it may carry another request, end it otherwise. A second time does nothing."""
+        if not connection.in_use:
+            return
+        connection.in_use = False
         self.under_way -= 1
         if reusable and self.healthy and connection.usable and len(self._idle) < self._limits.keep_connections:
-            connection.in_use = False
             connection.idle_since = self._clock.monotonic()
             self._idle.append(connection)
         else:
@@ -112,7 +114,6 @@ class Instance:
         if connection in self._open:
             self._open.remove(connection)
             self._places.release()
-        connection.in_use = False
         connection.abort()
 
     def drop_idle(self) -> None:
