@@ -23,6 +23,8 @@ from idp.settings import IdpSettings
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _MOMENT_SECONDS: Final = 60
+_SETTLED_SECONDS: Final = 2
+"""By then the second in which a transaction was begun is over."""
 _CANCELLATIONS: Final = ("access_denied", "unmet_authentication_requirements")
 
 
@@ -166,8 +168,10 @@ class LoginFlows:
         session = await self._store.sessions.look(session_token, self._now()) if _TOKEN.fullmatch(session_token) else None
         if session is None or transaction.hint_subject not in {"", session.user_id}:
             return False
-        # Times are whole seconds: of the same one nobody can tell what was first.
-        since = tuple(event for event in session.events if event.at > transaction.created_at)
+        # Times are whole seconds: of the same one nobody can tell what was first. A moment later it counts as since: a tab that is
+        # wrong about it asks anew, once, and begins in a later second.
+        first = transaction.created_at + (self._now() - transaction.created_at < _SETTLED_SECONDS)
+        since = tuple(event for event in session.events if event.at >= first)
         alone = msgspec.structs.replace(
             transaction, user_id=session.user_id, session_id="", session_events=(), proved=since, notes={}
         )

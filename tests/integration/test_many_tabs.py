@@ -113,6 +113,21 @@ async def test_in_a_browser_that_has_none_of_our_cookies_yet(whole: Whole) -> No
     assert set(browser.cookies["ehr.localhost"]) == {SESSION_COOKIE, BINDING_COOKIE, ARRIVALS_COOKIE}
 
 
+async def test_a_tab_that_was_opened_in_the_very_second_of_the_sign_in(whole: Whole) -> None:
+    """A password manager fills the first tab in while the browser still opens the others."""
+    browser = whole.browser()
+    await browser.open("ehr", path_of(0))
+    whole.clock.advance(5)
+    # The clock stands still: the sign-in and the opening of these are of one second.
+    pages = [await browser.open("ehr", path_of(tab)) for tab in range(3)]
+    end = await browser.follow(await browser.credentials(pages[0]))
+    assert end.url == browser.url("ehr", path_of(0))
+    whole.clock.advance(3)
+    for tab in (1, 2):
+        assert (await look(browser, pages[tab])).url == browser.url("ehr", path_of(tab))
+    assert sign_ins(whole) == 1
+
+
 async def test_a_tab_that_was_left_on_the_way_goes_on_from_where_it_is(whole: Whole) -> None:
     browser = whole.browser()
     steps = ("/.gateway/sign-in", "/.gateway/go", "/authorize", "id.localhost")
