@@ -168,8 +168,8 @@ class LoginFlows:
         session = await self._store.sessions.look(session_token, self._now()) if _TOKEN.fullmatch(session_token) else None
         if session is None or transaction.hint_subject not in {"", session.user_id}:
             return False
-        # Times are whole seconds: of the same one nobody can tell what was first. A moment later it counts as since: a tab that is
-        # wrong about it asks anew, once, and begins in a later second.
+        # Times are whole seconds: of the same one nobody can tell what was first. A moment later it counts as since: a tab that
+        # is wrong about it asks anew, once, and begins in a later second.
         first = transaction.created_at + (self._now() - transaction.created_at < _SETTLED_SECONDS)
         since = tuple(event for event in session.events if event.at >= first)
         alone = msgspec.structs.replace(
