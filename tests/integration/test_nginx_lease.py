@@ -281,8 +281,9 @@ def test_a_blocked_device_ends_its_leases(running: Running) -> None:
             line.send(door.head("/ward/1", *SCRIPT, cookie=cookie))
             return line.reply().status
 
-    assert [status(), status()] == [200, 200]
-    assert len(site.decisions()) == 1
+    assert [status(), status(), status()] == [200, 200, 200]
+    # The first may have heard in its middle that the device was registered, and then it left no lease.
+    assert len(site.decisions()) <= 2
     site.block(device)
     wait_until(lambda: status() == 403, "the device is blocked", 10)
 
