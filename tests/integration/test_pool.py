@@ -84,6 +84,21 @@ async def test_to_release_twice_counts_once() -> None:
         assert instance.under_way == 0
 
 
+async def test_what_was_sent_goes_out_before_the_end() -> None:
+    size = 8_000_000  # more than the kernel takes
+    async with kept_one() as (instance, _, peer):
+        connection = instance.kept()
+        assert connection is not None
+        connection.send(b"x" * size)
+        connection.finish()
+        instance.release(connection, reusable=False)
+        peer.setblocking(False)
+        loop, got = asyncio.get_running_loop(), 0
+        while piece := await asyncio.wait_for(loop.sock_recv(peer, 1 << 20), 10):
+            got += len(piece)
+        assert got == size
+
+
 async def test_one_under_tls_is_used_again_and_not_with_bytes_that_nobody_asked_for(tmp_path: Path) -> None:
     with tls.Certified("localhost", kind="ec") as certified:
         certified.install(tmp_path)
