@@ -10,7 +10,7 @@ import re
 import pytest
 
 from tests.support.fronts import Answered, Door
-from tests.support.fronts_site import HOST
+from tests.support.fronts_site import HOST, IDP, OTHER_HOST, PORTAL
 
 REFUSED: dict[str, list[str | bytes]] = {
     "dot_segments_CVE_2026_33494_66490": [
@@ -126,6 +126,49 @@ def test_absolute_form(door: Door, target: str) -> None:
     assert answered.unjustified == []
     assert [hit.target for hit in answered.hits] == ([b"/public"] if answered.status == 200 else [])
     assert all(record["host"] in {HOST, ""} or record["outcome"] == "refuse" for record in answered.decisions)
+
+
+_UPGRADE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+)
+WAYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "asked": ("/public", ()),
+    "page_of_the_gateway": ("/.gateway/sign-in?rd=%2F", ()),
+    "question_of_the_front": ("/.gateway/decide", ()),
+    "event_stream": ("/public", ("Accept: text/event-stream",)),
+    "upgrade": ("/public", _UPGRADE),
+}
+"""The ways that a front may send a request on: each by other words of the request."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("named", [HOST, OTHER_HOST, PORTAL, IDP, "evil.example"])
+def test_an_absolute_form_is_refused_on_every_way(door: Door, way: str, named: str) -> None:
+    """It may name another host than `Host` does: whoever goes by the one, and passes on the other, is led around the check."""
+    path, lines = WAYS[way]
+    port = door.site.port
+    for target in (f"https://{named}{path}", f"https://{named}:{port}{path}", f"HTTPS://a@{named.upper()}:{port}{path}"):
+        for host in {door.authority, f"{named}:{port}"}:
+            for double in (False, True):
+                door.site.forget()
+                data = door.head(target, *lines, "Connection: close", host=host)
+                answered = door.send(data.replace(b" ", b"  ", 1) if double else data, wait=0)
+                assert 400 <= answered.status < 500, (target, host, double, answered)
+                assert (answered.hits, answered.stray) == ([], [])
+                assert {record["outcome"] for record in answered.decisions} <= {"refuse"}, (target, host, double, answered)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_hosts_are_refused_on_every_way(door: Door, way: str) -> None:
+    path, lines = WAYS[way]
+    for first, second in ((PORTAL, HOST), (HOST, PORTAL), (HOST, OTHER_HOST), (OTHER_HOST, HOST)):
+        door.site.forget()
+        answered = door.get(path, f"Host: {second}:{door.site.port}", *lines, host=f"{first}:{door.site.port}")
+        assert 400 <= answered.status < 500, (first, second, answered)
+        assert (answered.hits, answered.stray) == ([], [])
 
 
 @pytest.mark.parametrize("target", [f"{HOST}:443", "evil.example:22", "/x"])
