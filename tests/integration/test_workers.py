@@ -505,7 +505,10 @@ async def test_it_tells_systemd(tmp_path: Path, own_redis: RedisServer, app: War
             assert b"NOTIFY_SOCKET" not in environment(site.workers[0]), "a worker does not speak for the service"
             await site.reload()
             heard: list[list[str]] = []
-            await until(lambda: heard.extend(messages()) or len(heard) >= 2)
+            async with asyncio.timeout(20):
+                while len(heard) < 2:
+                    heard += messages()
+                    await asyncio.sleep(0.01)
             assert heard == [["RELOADING", "MONOTONIC_USEC"], ["READY", "STATUS"]]
             await site.stop()
             assert messages() == [["STOPPING"]]
