@@ -74,8 +74,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Of clients, at a time."""
     log: Literal["refused", "all", "none"] = "refused"
     """What Envoy's own log holds. `refused`: replies of 400 and above, among them what Envoy refused before it asked anybody."""
-    access_log: str = "/dev/stdout"
-    """Where to: JSON Lines with the decision's id."""
+    access_log: str = ""
+    """The file of that log: JSON Lines with the decision's id. Empty: standard output."""
 
 
 def render(config: Config, options: Options | None = None) -> str:
@@ -279,11 +279,17 @@ def _access_log(options: Options) -> Json:
         "bytes_out": "%BYTES_SENT%",
         "milliseconds": "%DURATION%",
     }
-    kind = f"{TYPE}.access_loggers.file.v3.FileAccessLog"
-    config = {"@type": kind, "path": options.access_log, "log_format": {"json_format": fields}}
+    log_format = {"json_format": fields}
+    if options.access_log:
+        name = "file"
+        config = {"@type": f"{TYPE}.access_loggers.file.v3.FileAccessLog", "path": options.access_log, "log_format": log_format}
+    else:
+        # Not the file /dev/stdout: under systemd that is a socket, which can't be opened, and Envoy would not start.
+        name = "envoy.access_loggers.stdout"
+        config = {"@type": f"{TYPE}.access_loggers.stream.v3.StdoutAccessLog", "log_format": log_format}
     refused = {"default_value": 400, "runtime_key": "gateway.log.status"}
     only: Json = {"filter": {"status_code_filter": {"comparison": {"op": "GE", "value": refused}}}}
-    return {"name": "file", **(only if options.log == "refused" else {}), "typed_config": config}
+    return {"name": name, **(only if options.log == "refused" else {}), "typed_config": config}
 
 
 # ---------------------------------------------------------------- plain HTTP

@@ -512,6 +512,25 @@ def test_the_access_log_names_the_decision(transport: Transport, tmp_path: Path,
     assert "secret" not in log.read_text("utf-8")
 
 
+def test_starts_where_its_output_is_a_socket_and_logs_there(tmp_path: Path, sites: Sites) -> None:
+    # As under systemd: a socket can't be opened by the name /dev/stdout.
+    ours, its = socket.socketpair()
+    site = sites.on_sockets("http")
+    site.forget()
+    running = Envoy(site)
+    with ours, its:
+        try:
+            running.start(stdout=its.fileno())
+            door = Door("envoy-http", site, site.port, asked=True, pids=running.pids, errors=running.output)
+            assert door.get("/%zz", cookie="").status == 400
+        finally:
+            running.stop()
+        its.close()
+        text = b"".join(iter(lambda: ours.recv(65_536), b""))
+    (line,) = [json.loads(line) for line in text.splitlines()]
+    assert line["status"] == 400
+
+
 def test_what_envoy_refuses_by_itself_is_in_its_log(transport: Transport, tmp_path: Path, sites: Sites) -> None:
     log = tmp_path / "access"
     with before(sites.on_sockets(transport), transport, access_log=str(log)) as door:

@@ -59,14 +59,14 @@ class Envoy:
         self._output: Final = site.folder / "envoy.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it, and wait until it listens."""
+    def start(self, stdout: int | None = None) -> None:
+        """Start it, and wait until it listens. `stdout`: a descriptor for its standard output, in place of `output`."""
         assert ENVOY is not None, "make setup-test installs it"
         self.config.write_text(self.text, "utf-8")
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [ENVOY, "-c", str(self.config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                stdin=subprocess.DEVNULL, stdout=output if stdout is None else stdout, stderr=output,
             )  # fmt: skip
         deadline = time.monotonic() + START_SECONDS
         while not _listens(self.port):
