@@ -24,8 +24,9 @@ Finding = Literal[
     "no_line", "no_decision", "mark", "no_lease", "after_lease", "not_read", "repeated", "lost", "too_many", "gap", "file",
 ]  # fmt: skip
 """What can't be: a line that is none; a request that was let through without a decision; a mark that is not ours, or another
-request's; a lease that was never given; or was over; or for something else than a read; a request, or a decision of its own,
-that comes twice; lines fewer, or more, than nginx counted requests; numbers of a connection passed over; a file cut or gone."""
+request's or client's; a lease that was never given; or was over; or for something else than a read; a request, or a decision
+of its own, that comes twice; lines fewer, or more, than nginx counted requests; numbers of a connection passed over; a file
+cut or gone."""
 
 FRONT: Final = "nginx"
 _DECISIONS_KEPT: Final = 50_000
@@ -58,7 +59,7 @@ class Ingest:
             if line.code and line.code < _LET_THROUGH:
                 return [self._found("no_decision", line, at)]
             return [_refused(line, at)]
-        mark = self._marks.verify(line.use, method=line.method, host=line.host, path=line.path)
+        mark = self._marks.verify(line.use, method=line.method, host=line.host, path=line.path, address=line.address)
         if mark is None:
             return [self._found("mark", line, at)]
         if not mark.allowed:

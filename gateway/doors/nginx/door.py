@@ -140,7 +140,8 @@ class NginxDoor:
     def _mark(self, decision_id: str, described: RawRequest, *, until: int, allowed: bool) -> str:
         host = next((value for name, value in described.headers if name.lower() == "host"), "")
         mark = Mark(id=decision_id, until=until, allowed=allowed)
-        return self._marks.make(mark, method=described.method, host=host, path=described.target.partition("?")[0])
+        path, address = described.target.partition("?")[0], described.connection.peer_address
+        return self._marks.make(mark, method=described.method, host=host, path=path, address=address)
 
     def _lease(self, allow: Allow, since: int) -> int:
         """The epoch second at which the lease is over, noted; 0 for none. `since`: the last change before it was decided."""

@@ -15,8 +15,11 @@ UNTIL = 2_000_000_000
 AT = "2026-11-23T00:00:00.000Z"
 
 
-def marked(until: int = UNTIL, *, allowed: bool = True, method: str = "GET", marks: Marks = MARKS, name: str = ID) -> str:
-    return marks.make(Mark(id=name, until=until, allowed=allowed), method=method, host="ehr.localhost", path="/x")
+def marked(
+    until: int = UNTIL, *, allowed: bool = True, method: str = "GET", marks: Marks = MARKS, address: str = "10.0.0.9"
+) -> str:
+    mark = Mark(id=ID, until=until, allowed=allowed)
+    return marks.make(mark, method=method, host="ehr.localhost", path="/x", address=address)
 
 
 def line(n: int = 1, **changes: Any) -> bytes:
@@ -69,6 +72,10 @@ def test_what_nginx_refuses_by_itself_is_recorded() -> None:
         ("mark", {"path": "/y"}),
         ("mark", {"host": "lab.localhost"}),
         ("mark", {"method": "HEAD"}),
+        ("mark", {"address": "10.0.0.8"}),
+        ("mark", {"address": "10.0.0.8", "lease": "MISS"}),
+        ("mark", {"address": ""}),
+        ("mark", {"address": "2001:db8::2", "use": marked(address="2001:db8::1")}),
         ("mark", {"use": marked(marks=Marks(b"l" * 32))}),
         ("mark", {"use": marked().replace(str(UNTIL), str(UNTIL + 9))}),
         ("mark", {"use": marked(0, allowed=False).replace(".n.", ".a.")}),
@@ -80,6 +87,14 @@ def test_what_nginx_refuses_by_itself_is_recorded() -> None:
 )
 def test_what_can_not_be(what: str, change: dict[str, Any]) -> None:
     assert found(taken(line(**change))) == [what]
+
+
+@pytest.mark.parametrize(
+    ("said", "logged"),
+    [("10.0.0.9", "::ffff:10.0.0.9"), ("2001:db8::1", "2001:db8:0:0:0:0:0:1"), ("::ffff:a00:9", "10.0.0.9")],
+)
+def test_one_address_in_two_spellings(said: str, logged: str) -> None:
+    assert found(taken(line(address=logged, use=marked(address=said)))) == []
 
 
 def test_a_lease_is_over_to_the_millisecond() -> None:
