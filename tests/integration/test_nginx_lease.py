@@ -375,6 +375,7 @@ def test_lines_of_before_a_start_and_of_a_rotated_file_are_taken_in(running: Run
 FORGED: tuple[tuple[str, dict[str, str]], ...] = (
     ("mark", {"path": "/admin"}),
     ("mark", {"method": "POST"}),
+    ("mark", {"address": "10.9.9.9"}),
     ("mark", {"use": "dec_" + "0" * 32 + ".0.a." + "A" * 22}),
     ("no_decision", {"use": ""}),
     ("after_lease", {"at": "4102444800.000"}),
