@@ -3,7 +3,7 @@
 Three answers are never mixed: not found (a value), not yours (a value), broken (`StoreUnavailable` / `AuditError` raised).
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -154,6 +154,13 @@ class AuditLog(Protocol):
 
     def write(self, record: Record) -> int:
         """`append` for those who can't wait and need not: the record is written during this very call. Raises AuditError."""
+        ...
+
+    def write_many(self, records: Sequence[Record]) -> int:
+        """Write several, in order and all or none of them; return the index of the last.
+
+        Raises AuditError, and ValueError when there are none.
+        """
         ...
 
     async def append(self, record: Record) -> int:

@@ -110,6 +110,8 @@ def open_line(line: bytes) -> Line | None:
 
 def _may_be_unsafe(line: bytes) -> bool:
     """Look for the first bytes of the unsafe characters' UTF-8, which is many times quicker than looking for the characters."""
+    if line.isascii():
+        return b"\x7f" in line
     return (
         b"\xe2" in line
         or b"\xef" in line

@@ -36,16 +36,16 @@ class Feed:
 
         return unsubscribe
 
-    def publish(self, index: int, record: Record) -> None:
-        """Keep a record and tell everybody.
+    def publish(self, index: int, *records: Record) -> None:
+        """Keep records, the first of them at `index`, and tell everybody.
 
-        The record is written by now: a listener that raises can't undo that, so it is logged and not called again. A listener
-        that causes another record hears of it afterwards, so that everybody hears in the same order.
+        They are written by now: a listener that raises can't undo that, so it is logged and not called again. A listener that
+        causes another record hears of it afterwards, so that everybody hears in the same order.
         """
-        self._recent.append((index, record))
+        self._recent.extend(enumerate(records, index))
         if not self._listeners:
             return
-        self._pending.append((index, record))
+        self._pending.extend(enumerate(records, index))
         if self._telling:
             return
         self._telling = True

@@ -1,6 +1,6 @@
 """A log that keeps its records in memory: for tests of other parts. It proves nothing and survives nothing."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from gateway.audit.encoding import encode_record
@@ -21,15 +21,22 @@ class MemoryAuditLog:
 
     def write(self, record: Record) -> int:
         """Keep a record and return its index, or raise AuditError."""
+        return self.write_many((record,))
+
+    def write_many(self, records: Sequence[Record]) -> int:
+        """Keep records and return the index of the last, or raise AuditError and keep none."""
+        if not records:
+            raise ValueError("no records")
         if self._broken is not None:
             raise again(self._broken)
         if self._closed:
             raise AuditError("the log is closed", where="memory")
-        encode_record(record)
-        index = len(self.records)
-        self.records.append(record)
-        self._feed.publish(index, record)
-        return index
+        for record in records:
+            encode_record(record)
+        first = len(self.records)
+        self.records.extend(records)
+        self._feed.publish(first, *records)
+        return first + len(records) - 1
 
     def append(self, record: Record) -> Coroutine[Any, Any, int]:
         """Keep a record during this very call; the coroutine only hands out its index, or raises AuditError."""

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from gateway.domain.record import Actor, EventRecord, Source
+from gateway.domain.record import Actor, EventRecord, Record, Source
 from gateway.kernel.clock import Clock
 from gateway.kernel.ids import new_id
 from gateway.leases.count import LOOKS, Count, Status, read_status
@@ -30,8 +30,8 @@ from gateway.ports import AuditLog
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 0.1
-LINES_AT_A_TIME: Final = 64
-"""Then others have their turn: some milliseconds."""
+LINES_AT_A_TIME: Final = 128
+"""Then others have their turn: about a millisecond. Their records are written together."""
 SAVE_SECONDS: Final = 0.5
 STATUS_SECONDS: Final = 1.0
 SETTLE_SECONDS: Final = 5.0
@@ -126,17 +126,21 @@ class Follower:
         assert self._tail is not None  # noqa: S101  `run` opened it
         taken = 0
         at = rfc3339(self._clock.now())
+        take, look = self._ingest.take, self._look
+        found: list[Record] = []
         for data in self._tail.lines(LINES_AT_A_TIME):
+            line, records = take(data, at=at)
+            if look is not None and line is not None and line.way == "plain" and line.path == look.path:
+                look.lines = self._count.lines + taken
+                look.passed_over = sum(self._ingest.sequence.gaps().values())
             taken += 1
-            line, records = self._ingest.take(data, at=at)
-            if self._look is not None and line is not None and line.way == "plain" and line.path == self._look.path:
-                self._look.lines = self._count.lines
-                self._look.passed_over = sum(self._ingest.sequence.gaps().values())
-            self._count.lines += 1
-            for record in records:
-                if isinstance(record, EventRecord) and record.event == "front.suspicious":
-                    logger.error("the front's access log does not add up: %s", record.detail)
-                self._newest = await self._log.append(record)
+            found += records
+        self._count.lines += taken
+        for record in found:
+            if isinstance(record, EventRecord) and record.event == "front.suspicious":
+                logger.error("the front's access log does not add up: %s", record.detail)
+        if found:
+            self._newest = self._log.write_many(found)
         for problem in self._tail.problems:
             logger.error("the front's access log does not add up: %s", problem)
             self._newest = await self._log.append(finding("file", at=at, target=str(self._path), problem=problem))

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _FORM: Final = re.compile(r"(dec_[0-9a-f]{32})\.([0-9]{1,12})\.([an])\.([A-Za-z0-9_-]{22})")
 _MAC_BYTES: Final = 16
+_REMEMBERED: Final = 1024
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +37,8 @@ class Marks:
     def __init__(self, secret: bytes) -> None:
         """`secret`: at least 32 bytes of high entropy, from which the key is derived (HKDF, RFC 5869)."""
         self._key: Final = HKDF(SHA256(), 32, salt=None, info=b"zt-gateway front marks 1").derive(secret)
+        # Each use of a lease shows the same mark for the same request.
+        self._verified: Final = functools.lru_cache(maxsize=_REMEMBERED)(self._verify)
 
     def make(self, mark: Mark, *, method: str, host: str, path: str, address: str) -> str:
         """Return the mark of a decision about this request of a client at `address`, as the front will log it."""
@@ -44,6 +47,9 @@ class Marks:
 
     def verify(self, text: str, *, method: str, host: str, path: str, address: str) -> Mark | None:
         """Return what the mark of a line says; None when it is not ours, or another request's, or another client's."""
+        return self._verified(text, method, host, path, address)
+
+    def _verify(self, text: str, method: str, host: str, path: str, address: str) -> Mark | None:
         found = _FORM.fullmatch(text)
         if found is None:
             return None

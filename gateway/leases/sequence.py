@@ -36,6 +36,9 @@ class Sequence:
                 self._missing.pop(self._connections.popitem(last=False)[0], None)
         else:
             self._connections.move_to_end(key)
+        if n == seen.upto + 1 and not seen.beyond:
+            seen.upto = n
+            return True
         if n <= seen.upto or n in seen.beyond:
             return False
         if n == seen.upto + 1:

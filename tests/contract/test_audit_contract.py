@@ -129,6 +129,38 @@ async def test_a_record_that_can_not_be_written_harms_no_other(log: AnyLog) -> N
     assert log.broken is None
 
 
+async def test_several_are_written_in_order_and_heard_in_order(log: AnyLog) -> None:
+    heard: list[tuple[int, Record]] = []
+    first = await log.append(decision(0))
+    later: list[int] = []
+
+    def answers_the_first(index: int, record: Record) -> None:
+        if not later:
+            later.append(log.write(decision(9)))
+
+    log.subscribe(answers_the_first)
+    log.subscribe(lambda index, record: heard.append((index, record)))
+    last = log.write_many([decision(number) for number in (1, 2, 3)])
+    assert last == first + 3
+    # What a listener causes comes behind all of them.
+    assert heard == [(first + number, decision(number)) for number in (1, 2, 3)] + [(first + 4, decision(9))]
+    assert later == [first + 4]
+    await log.synced(later[0])
+
+
+async def test_several_are_written_all_or_none(log: AnyLog) -> None:
+    first = await log.append(decision(0))
+    with pytest.raises(AuditError, match="can't be written as JSON"):
+        log.write_many([decision(1), msgspec.structs.replace(decision(2), facts={"what": object()})])
+    assert log.write(decision(3)) == first + 1
+    assert [record for _, record in log.recent(2)] == [decision(0), decision(3)]
+
+
+async def test_writing_nothing_is_a_mistake_of_the_caller(log: AnyLog) -> None:
+    with pytest.raises(ValueError, match="no records"):
+        log.write_many([])
+
+
 async def test_once_broken_every_call_fails(log: AnyLog) -> None:
     index = await log.append(decision(0))
     await break_it(log)
@@ -136,6 +168,8 @@ async def test_once_broken_every_call_fails(log: AnyLog) -> None:
     for _ in range(3):
         with pytest.raises(AuditError):
             await log.append(decision(1))
+        with pytest.raises(AuditError):
+            log.write_many([decision(1), decision(2)])
     with pytest.raises(AuditError):
         await log.synced(index + 1 if isinstance(log, DiskAuditLog) else index)
 

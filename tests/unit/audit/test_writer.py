@@ -477,3 +477,34 @@ async def test_a_folder_that_is_no_folder_is_refused(place: Place) -> None:
     place.folder.symlink_to(place.root / "elsewhere")
     with pytest.raises(AuditError, match="not a link"):
         await place.open()
+
+
+async def test_records_that_are_written_together_are_as_good_as_others(place: Place) -> None:
+    log = await place.open(segment_bytes=6_000)
+    for start in range(0, 40, 4):
+        await log.synced(log.write_many([decision(number) for number in range(start, start + 4)]))
+    await log.append(completion(39))
+    await log.close()
+    assert place.records(2).exists()
+    report = place.verify()
+    assert report.whole
+    assert report.records == 41
+
+
+async def test_records_that_do_not_fit_the_disk_together_break_the_log_and_are_not_counted(place: Place) -> None:
+    disk = FullDisk(room=5_000)
+    log = await place.open(disk=disk)
+    size = log.size
+    with pytest.raises(AuditError, match="No space left"):
+        log.write_many([decision(number) for number in range(20)])
+    assert log.size == size
+    assert log.recent(1) == []
+    with pytest.raises(AuditError):
+        log.write(decision(1))
+    with pytest.raises(AuditError):
+        await log.close()
+    # What did fit stands in the file, as after any crash: the next start finds out how far it is whole.
+    again = await place.open()
+    assert again.size > size
+    await again.close()
+    assert place.verify().whole

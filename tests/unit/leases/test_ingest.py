@@ -24,7 +24,7 @@ def marked(
 
 def line(n: int = 1, **changes: Any) -> bytes:
     content = {
-        "at": f"{UNTIL - 1}.500", "pid": "7", "connection": "3", "n": str(n), "request": "ab", "address": "10.0.0.9",
+        "at": f"{UNTIL - 1}.500", "pid": "7", "connection": "3", "n": str(n), "address": "10.0.0.9",
         "method": "GET", "host": "ehr.localhost", "path": "/x", "status": "200", "in": "10", "out": "20", "seconds": "0.250",
         "way": "ask", "use": marked(), "lease": "HIT",
     }  # fmt: skip

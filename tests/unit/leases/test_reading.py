@@ -14,7 +14,7 @@ from gateway.leases.sequence import Sequence
 from gateway.leases.tail import Position, Tail
 
 LINE: dict[str, Any] = {
-    "at": "1795389884.751", "pid": "7", "connection": "3", "n": "1", "request": "ab", "address": "127.0.0.1", "method": "GET",
+    "at": "1795389884.751", "pid": "7", "connection": "3", "n": "1", "address": "127.0.0.1", "method": "GET",
     "host": "ehr.localhost", "path": "/x", "status": "200", "in": "10", "out": "20", "seconds": "0.250", "way": "ask", "use": "",
     "lease": "",
 }  # fmt: skip
