@@ -23,13 +23,15 @@ ACR_VALUES: Final = (ACR_MFA, ACR_PHR, ACR_PROOFED)
 
 ChangeName = Literal[
     "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
+    "proofing.ended", "proofing.added", "proofing.invited",
 ]  # fmt: skip
-"""What an administrator does to an account."""
+"""What an administrator, or a verifier that was asked again, does to an account."""
 
 EventName = Literal[
     "signin.started", "signin.succeeded", "signin.failed", "signin.locked", "stepup.succeeded", "signout",
     "session.revoked", "factor.registered", "factor.removed",
-    "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken",
+    "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken", "proofing.review", "proofing.decided",
+    "proofing.bound", "proofing.exported", "proofing.deleted", "proofing.rechecked",
     ChangeName,
 ]  # fmt: skip
 
@@ -40,6 +42,8 @@ class AuthEvent(msgspec.Struct, frozen=True, kw_only=True):
     kind: AuthKind
     at: int
     phishing_resistant: bool = False
+    authenticator: str = ""
+    """Which one, as `proofing_binding` names it: `fido2:` and the credential id; empty where the kind says it all."""
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +66,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     """YYYY-MM-DD; compared in identity proofing only."""
     kana: str | None = None
     """Name in katakana; compared in identity proofing only."""
+    former_names: tuple[str, ...] = ()
+    """Names that cards and licences may still show; compared in identity proofing only."""
+    licences: tuple[str, ...] = ()
+    """Numbers of national licences, as they are printed; compared in identity proofing only."""
 
 
 class PasswordCredential(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,11 +130,23 @@ class ProofingRecord(msgspec.Struct, frozen=True, kw_only=True):
     verifier: str
     transaction: str
     person_digest: str
-    """Keyed digest (hex) that recognises the same person; says nothing without the key."""
+    """Keyed digest (hex) that recognises the same person or card; says nothing without the key."""
+    digest_key: str = ""
+    """Which key made the digest; empty: the first one."""
+    evidence: str = "none"
+    """What was looked at: `electronic_signature`, `electronic_record`, `document`, `vouch`, `none`."""
+    ended_at: int | None = None
+    """When it ended before its time; None: it did not."""
+    ended_why: str = ""
+    """`revoked`, `expired`, `replaced`, `reset`, `officer`, `withdrawn`."""
+    checked_at: int = 0
+    """When the verifier last said that it still holds; 0: never asked."""
+    number: int = 0
+    """The store's own; 0 before it is stored."""
 
     def in_force(self, now: int) -> bool:
-        """True while it has not expired."""
-        return self.expires_at is None or now < self.expires_at
+        """True while it has neither expired nor been ended."""
+        return self.ended_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class SsoSession(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,20 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.ids import new_id
 from gateway.kernel.secret import Secret
-from idp.proofing.port import Broken, NotProofed, Outcome, Person, Proofed, Purpose, Show, Started
+from idp.proofing.port import (
+    Broken,
+    Expired,
+    NotProofed,
+    Outcome,
+    Person,
+    Proofed,
+    Purpose,
+    Recorded,
+    Show,
+    Standing,
+    Started,
+    Valid,
+)
 
 METHOD: Final = "simulated"
 LEVEL: Final = 3
@@ -63,8 +76,8 @@ class SimulatedBackend:
             case "success":
                 now = int(self._clock.now())
                 return Proofed(
-                    level=LEVEL, method=METHOD, verified_at=now, expires_at=now + VALID_SECONDS, verifier=METHOD,
-                    transaction=begun.transaction, person=Secret(begun.user_id),
+                    level=LEVEL, method=METHOD, evidence="none", verified_at=now, expires_at=now + VALID_SECONDS,
+                    verifier=METHOD, transaction=begun.transaction, person=Secret(begun.user_id), vouched=True,
                 )  # fmt: skip
             case "wrong_person":
                 return NotProofed(reason="wrong_person")
@@ -76,3 +89,11 @@ class SimulatedBackend:
                 return NotProofed(reason="cancelled")
             case _:
                 return NotProofed(reason="unusable_answer")
+
+    async def recheck(self, record: Recorded) -> Standing:
+        """Hold until it ends by itself."""
+        over = record.expires_at is not None and record.expires_at <= self._clock.now()
+        return Expired() if over else Valid()
+
+    async def close(self) -> None:
+        """Do nothing."""

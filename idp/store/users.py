@@ -13,11 +13,12 @@ from idp.store.database import Database
 
 _MOST_ROLES: Final = 16
 _LONGEST_ROLE: Final = 32
+_MOST_NAMES: Final = 8
 _LONGEST: Final = 100
 # With these limits an ID token stays below the 8 KB that verifiers accept (JSON spells a kanji in six bytes).
 _COLUMNS: Final = """
 SELECT user.id, user.name, user.roles, user.organization, user.department, user.active, user.birth_date, user.kana,
-       l.canonical AS login, coalesce(e.canonical, '') AS email
+       l.canonical AS login, coalesce(e.canonical, '') AS email, user.former_names, user.licences
 FROM user
 JOIN identifier l ON l.user_id = user.id AND l.kind = 'login'
 LEFT JOIN identifier e ON e.user_id = user.id AND e.kind = 'email'
@@ -61,7 +62,8 @@ def add_user(connection: sqlite3.Connection, user: User) -> None:
     _check(user)
     try:
         connection.execute(
-            "INSERT INTO user (id, name, roles, organization, department, active, birth_date, kana) VALUES (?,?,?,?,?,?,?,?)",
+            "INSERT INTO user (id, name, roles, organization, department, active, birth_date, kana, former_names, licences) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?)",
             (user.id, *_values(user)),
         )
     except sqlite3.IntegrityError as error:
@@ -79,7 +81,8 @@ def update_user(connection: sqlite3.Connection, user_id: str, change: Callable[[
     if after.id != before.id:
         raise ValueError("a user's id can't change: it is the sub of tokens")
     connection.execute(
-        "UPDATE user SET name=?, roles=?, organization=?, department=?, active=?, birth_date=?, kana=? WHERE id=?",
+        "UPDATE user SET name=?, roles=?, organization=?, department=?, active=?, birth_date=?, kana=?, former_names=?, "
+        "licences=? WHERE id=?",
         (*_values(after), user_id),
     )
     if (after.login, after.email) != (before.login, before.email):
@@ -107,16 +110,18 @@ def find_user_id(connection: sqlite3.Connection, name: str) -> str | None:
     return str(row[0]) if row else None
 
 
-def _user(row: tuple[str, str, str, str, str, int, str | None, str | None, str, str]) -> User:
+def _user(row: tuple[str, str, str, str, str, int, str | None, str | None, str, str, str, str]) -> User:
     return User(
         id=row[0], name=row[1], roles=msgspec.json.decode(row[2], type=tuple[str, ...]), organization=row[3], department=row[4],
         active=bool(row[5]), birth_date=row[6], kana=row[7], login=row[8], email=row[9],
+        former_names=msgspec.json.decode(row[10], type=tuple[str, ...]),
+        licences=msgspec.json.decode(row[11], type=tuple[str, ...]),
     )  # fmt: skip
 
 
-def _values(user: User) -> tuple[str, str, str, str, int, str | None, str | None]:
-    roles = msgspec.json.encode(user.roles).decode()
-    return user.name, roles, user.organization, user.department, int(user.active), user.birth_date, user.kana
+def _values(user: User) -> tuple[str, str, str, str, int, str | None, str | None, str, str]:
+    roles, former, licences = (msgspec.json.encode(part).decode() for part in (user.roles, user.former_names, user.licences))
+    return user.name, roles, user.organization, user.department, int(user.active), user.birth_date, user.kana, former, licences
 
 
 def _name(connection: sqlite3.Connection, user: User) -> None:
@@ -138,9 +143,11 @@ def _check(user: User) -> None:
         raise ValueError(f"user {user.login} has no name")
     if any(not role.strip() for role in user.roles):
         raise ValueError(f"user {user.login} has an empty role")
-    texts = (user.name, user.organization, user.department, user.kana or "", *user.roles)
+    texts = (user.name, user.organization, user.department, user.kana or "", *user.roles, *user.former_names, *user.licences)
     if len(user.roles) > _MOST_ROLES or any(len(role) > _LONGEST_ROLE for role in user.roles):
         raise ValueError(f"user {user.login} has more than {_MOST_ROLES} roles, or one of more than {_LONGEST_ROLE} characters")
+    if len(user.former_names) > _MOST_NAMES or len(user.licences) > _MOST_NAMES:
+        raise ValueError(f"user {user.login} has more than {_MOST_NAMES} former names or licences")
     if any(len(text) > _LONGEST for text in texts):
         raise ValueError(f"user {user.login} has a text of more than {_LONGEST} characters")
     if any(unicodedata.category(char) in {"Cc", "Cs"} for text in texts for char in text):
