@@ -64,8 +64,8 @@ class Show(msgspec.Struct, frozen=True, kw_only=True):
     """File in `idp/proofing/templates`."""
     values: dict[str, str] = {}
     link: str = ""
-    """Where the person's browser goes to be read (https, absolute); it comes back to `/login/proofing/return` with a query that is
-    the answer. Empty: the page's form is the answer."""
+    """Where the person's browser goes to be read (https, absolute). It comes back to `/login/proofing/return` with a query that
+    is the answer. Empty: the page's form is the answer."""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
