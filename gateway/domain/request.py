@@ -109,9 +109,19 @@ def parse_request(raw: RawRequest, limits: Limits = DEFAULT_LIMITS) -> Request |
 
 
 def canonical(
-    method: str, target: str, fields: Fields | None, headers: Headers, connection: Connection, limits: Limits
+    method: str,
+    target: str,
+    fields: Fields | None,
+    headers: Headers,
+    connection: Connection,
+    limits: Limits,
+    *,
+    routed: str | None = None,
 ) -> Request | Refusal:
-    """Do what `parse_request` does; `fields` is what `parse_fields` has said before of the fields that `headers` come from."""
+    """Do what `parse_request` does; `fields` is what `parse_fields` has said before of the fields that `headers` come from.
+
+    `routed` is passed on.
+    """
     # 1. The method is a plain upper-case token, and not one that makes a proxy do something else (RFC 9110 §9.1).
     if not _METHOD.fullmatch(method) or method in _REFUSED_METHODS:
         return Refusal(reason=RefuseReason.METHOD, detail="a method that is never forwarded")
@@ -139,6 +149,7 @@ def canonical(
         headers=headers,
         connection=connection,
         websocket=websocket,
+        routed=routed,
     )
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -13,49 +13,18 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gateway.domain.connection import Connection
 from gateway.domain.reason import RefuseReason
-from gateway.domain.request import Headers, RawRequest, Refusal, Request
+from gateway.domain.request import RawRequest, Refusal
 from gateway.doors.connection import describe
 from gateway.doors.plain import PlainReader
+from gateway.doors.plain_handler import PlainHandler, PlainRequest
 from gateway.doors.refused_heads import refusal_of
-from gateway.doors.reply import Wire, WireResponse
+from gateway.doors.reply import WireResponse
 
 if TYPE_CHECKING:
     from gateway.doors.listener import Listener
 
 _REQUEST_LINE: Final = re.compile(rb"([A-Z-]{1,32}) ([!-~]{1,8000}) HTTP/1\.[01]\r?\n")
 _SNIFFED: Final = 8_192
-
-
-class PlainRequest:
-    """A whole request without a body that was read without aiohttp."""
-
-    __slots__ = ("client", "headers", "method", "parsed", "raw_path")
-
-    def __init__(self, client: "GatewayProtocol", method: str, raw_path: str, headers: Headers) -> None:
-        self.client: Final = client
-        self.method: Final = method
-        self.raw_path: Final = raw_path
-        """The target, byte for byte."""
-        self.headers: Final = headers
-        """The same object as in the connection's request before, when the fields' bytes are the same."""
-        self.parsed: Request | None = None
-        """For the handler: the canonical request, once it has taken it."""
-
-
-class PlainHandler(Protocol):
-    """Answers plain requests."""
-
-    def takes(self, request: PlainRequest) -> bool:
-        """Whether it answers this one; if not, aiohttp's parser reads it for the usual handler. Must not raise."""
-        ...
-
-    def answer(self, request: PlainRequest) -> Awaitable[Wire]:
-        """Answer, or return what has been answered already."""
-        ...
-
-    def failed(self, request: PlainRequest, error: Exception) -> Wire:
-        """Return the reply to a request on which `answer` raised."""
-        ...
 
 
 class BrokenBodyError(Exception):
@@ -205,10 +174,15 @@ class GatewayProtocol(web.RequestHandler):
         handler = self._listener.plain
         if handler is None or self._close or self._force_close:
             return False
-        read = self._reader.read(data)
-        if read is None:
-            return False
-        request = PlainRequest(self, *read)
+        cutter = self._listener.cutter
+        question = cutter.cut(data) if cutter is not None else None
+        if question is not None:
+            request = PlainRequest(self, question.method, question.target, (), question)
+        else:
+            read = self._reader.read(data)
+            if read is None:
+                return False
+            request = PlainRequest(self, *read)
         if not handler.takes(request):
             return False
         self._stop_timer()

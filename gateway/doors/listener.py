@@ -25,9 +25,11 @@ from aiohttp.streams import StreamReader
 
 from gateway.domain.request import RawRequest, Refusal
 from gateway.doors.accepting import Acceptor, bind_tcp, bind_unix
-from gateway.doors.client import GatewayProtocol, PlainHandler
+from gateway.doors.client import GatewayProtocol
 from gateway.doors.leaving import leave
 from gateway.doors.limits import ListenerLimits
+from gateway.doors.plain_handler import PlainHandler
+from gateway.doors.repeated import Cutter
 from gateway.doors.reply import WireResponse
 from gateway.kernel.errors import ConfigError
 
@@ -63,9 +65,11 @@ class Listener(web.Server):
         plain: PlainHandler | None = None,
         always: bytes = b"",
         half_close: bool = False,
+        cutter: Cutter | None = None,
     ) -> None:
         """`always`: a header field of every response, as in `gateway.doors.reply.Client`. `half_close`: a client that ends its
-        side of the connection still gets its answer. Call it inside the event loop. Raises ConfigError without the C parser.
+        side of the connection still gets its answer. `cutter`: for plain requests of which most of the
+        head repeats. Call it inside the event loop. Raises ConfigError without the C parser.
         """
         assert_parser()
         if limits.field_length == limits.head.target_length:
@@ -77,6 +81,7 @@ class Listener(web.Server):
         self.plain: Final = plain
         self.always: Final = always
         self.half_close: Final = half_close
+        self.cutter: Final = cutter
         self._bound: list[Acceptor] = []
         self.leaving = False
         """Whether every connection ends after its next response."""

@@ -42,27 +42,32 @@ class PlainReader:
 
         The fields are the same object as before when their bytes are.
         """
-        if len(data) > MAX_HEAD or not data.endswith(_END):
-            return None
-        end = data.find(b"\r\n")
-        first = _first(data[:end])
+        end = end_of_first(data)
+        first = first_of(data[:end]) if end else None
         if first is None:
             return None
         block = data[end + 2 :]
         if block != self._block:
-            fields = _fields(block)
+            fields = fields_of(block)
             if fields is None:
                 return None
             self._block, self._fields = block, fields
         return *first, self._fields
 
 
-def _first(line: bytes) -> tuple[str, str] | None:
+def end_of_first(data: bytes) -> int:
+    """Return where the request line ends of what may be a whole plain head; 0 when it can't be one."""
+    return data.find(b"\r\n") if len(data) <= MAX_HEAD and data.endswith(_END) else 0
+
+
+def first_of(line: bytes) -> tuple[str, str] | None:
+    """Return method and target of a plain request line; None when it is none."""
     found = _FIRST.fullmatch(line)
     return (found[1].decode("ascii"), found[2].decode("ascii")) if found is not None else None
 
 
-def _fields(block: bytes) -> Headers | None:
+def fields_of(block: bytes) -> Headers | None:
+    """Return the field lines of a plain head, each with its line end, and the empty line after them; None when it is none."""
     if not block.isascii():
         return None
     lines = block.decode("ascii").split("\r\n")

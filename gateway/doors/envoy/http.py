@@ -16,6 +16,7 @@ completion record.
 
 import functools
 import re
+from collections.abc import Awaitable
 from typing import Final
 
 import msgspec
@@ -25,11 +26,13 @@ from gateway.domain.connection import Connection
 from gateway.domain.decision import Allow, Unavailable
 from gateway.domain.headers import HOP_BY_HOP, fold
 from gateway.domain.reason import RefuseReason
-from gateway.domain.request import Headers, RawRequest, Refusal
+from gateway.domain.request import Headers, RawRequest, Refusal, Request
 from gateway.doors.contract import Pipeline, Present, Reply
 from gateway.doors.envoy.common import HTTP_DOOR, PREFIX, ROUTE_FIELD, UNAVAILABLE_AS, changed_cookie, routed
-from gateway.doors.external import Asking, FrontListener, Settled
+from gateway.doors.external import Asking, FrontListener, Known, Settled
 from gateway.doors.limits import ListenerLimits
+from gateway.doors.plain import MAX_FIELDS, MAX_HEAD
+from gateway.doors.repeated import Cutter, Question
 from gateway.doors.reply import Wire, WireResponse, wire_of
 from gateway.doors.said import Says, client_of, only
 from gateway.doors.trust import Fronts
@@ -68,6 +71,17 @@ def _parts(headers: Headers) -> tuple[Headers, Headers, Headers]:
     return tuple(parts[_CLIENTS]), tuple(parts[_ENVOYS]), tuple(parts[_PORTS])
 
 
+class _Usual(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows from the fields that a client's questions share (`gateway.doors.repeated`), whatever they ask for."""
+
+    connection: Connection
+    """Without the client's port."""
+    headers: Headers
+    """The client's."""
+    route: str
+    known: Known
+
+
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     headers: list[tuple[str, str]]
@@ -85,6 +99,8 @@ class EnvoyHttpDoor:
         self._asking = Asking(pipeline=pipeline, present=present, door=HTTP_DOOR, limits=limits.head)
         self._says: Final = says
         self._known: Final = functools.lru_cache(maxsize=_REMEMBERED)(self._look)
+        # As in `gateway.doors.forward_auth.usual`: only where no plain head can be too large.
+        roomy = limits.head.header_count > MAX_FIELDS and limits.head.header_bytes >= MAX_HEAD
         head = msgspec.structs.replace(
             limits.head,
             target_length=limits.head.target_length + len(PREFIX),
@@ -97,6 +113,8 @@ class EnvoyHttpDoor:
             present=present,
             fronts=fronts,
             limits=msgspec.structs.replace(limits, head=head),
+            quick=self._quick,
+            cutter=Cutter((_PORT_FIELD,), asked_at=f"{PREFIX}/") if roomy and says.tls else None,
         )
 
     async def _answer(self, _http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse | Wire:
@@ -117,6 +135,36 @@ class EnvoyHttpDoor:
         described = RawRequest(method=raw.method, target=raw.target[len(PREFIX) :], headers=headers, connection=connection)
         # Whatever was wrong with the client's request, the question was well-formed: Envoy's connection stays.
         return wire_of(self._reply(await self._asking.decide(described, routed=route)), close=False)
+
+    def _quick(self, question: Question, front: str) -> Awaitable[Wire] | None:
+        [port] = question.values
+        if not _PORT.fullmatch(port):
+            return None
+        usual = question.repeated.known
+        if not isinstance(usual, _Usual) or usual.connection.front != front:
+            usual = question.repeated.known = self._usual(question, front)
+        if usual is None:
+            return None
+        connection = msgspec.structs.replace(usual.connection, peer_port=int(port))
+        target = question.target[len(PREFIX) :]
+        request = self._asking.request_of(usual.known, question.method, target, connection, routed=usual.route)
+        return self._decide(request, usual) if request is not None else None
+
+    def _usual(self, question: Question, front: str) -> "_Usual | None":
+        headers, facts, _ = _parts(question.repeated.fields)
+        connection = client_of(facts, front, self._says)
+        said = only(facts, ROUTE_FIELD)
+        route = said if isinstance(said, Refusal) else routed(said)
+        if isinstance(connection, Refusal) or isinstance(route, Refusal):
+            return None
+        described = RawRequest(method=question.method, target=question.target, headers=headers, connection=connection)
+        known = self._asking.known(described)
+        return _Usual(connection=connection, headers=headers, route=route, known=known) if known is not None else None
+
+    async def _decide(self, request: Request, usual: "_Usual") -> Wire:
+        decision = await self._asking.decided(request)
+        raw = RawRequest(method=request.method, target=request.target, headers=usual.headers, connection=request.connection)
+        return wire_of(self._reply(Settled(decision=decision, request=request, raw=raw)), close=False)
 
     def _client(self, facts: Headers, ports: Headers, front: str) -> Connection | Refusal:
         """What Envoy says of the client. But for the port that is the same with each question of a client, and remembered."""

@@ -9,6 +9,7 @@
 """
 
 import functools
+from collections.abc import Awaitable
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from gateway.domain.decision import Allow, Decision
 from gateway.domain.headers import misspelt, strip_client
 from gateway.domain.reason import RefuseReason
 from gateway.domain.request import Fields, Headers, Limits, RawRequest, Refusal, Request, canonical, parse_fields
-from gateway.domain.site import cross_site
+from gateway.domain.site import SAFE_METHODS, cross_site
 from gateway.doors.contract import Pipeline, Present, Reply
 
 _EVENT_STREAM: Final = "text/event-stream"
@@ -33,7 +34,7 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     raw: RawRequest
 
 
-class _Known(msgspec.Struct, frozen=True, kw_only=True):
+class Known(msgspec.Struct, frozen=True, kw_only=True):
     """What field lines say by themselves, whatever is asked for."""
 
     ours: Refusal | None
@@ -79,11 +80,29 @@ class Asking:
         request = msgspec.structs.replace(parsed, headers=known.stripped, routed=routed)
         return Settled(decision=await self._pipeline.decide(request, self._door), request=request, raw=described)
 
-    def _look(self, headers: Headers, tls_version: str, server_name: str) -> _Known:
+    def known(self, described: RawRequest) -> Known | None:
+        """Return what `request_of` needs to know of a request's fields; None when `decide` would refuse them in any case."""
+        known = self._look(described.headers, described.connection.tls_version, described.connection.server_name)
+        return known if known.ours is None and known.fields is not None and not known.odd else None
+
+    def request_of(
+        self, known: Known, method: str, target: str, connection: Connection, *, routed: str | None = None
+    ) -> Request | None:
+        """Return the request that `decide` would have decided, for `decided`; None when it has to look at it itself."""
+        if method not in SAFE_METHODS:
+            return None  # where it comes from counts, and that may be said in fields that are taken away
+        parsed = canonical(method, target, known.fields, known.stripped, connection, self._limits, routed=routed)
+        return None if isinstance(parsed, Refusal) else parsed
+
+    def decided(self, request: Request) -> Awaitable[Decision]:
+        """Decide a request of `request_of`, and write the record. Raises nothing but cancellation."""
+        return self._pipeline.decide(request, self._door)
+
+    def _look(self, headers: Headers, tls_version: str, server_name: str) -> Known:
         fields = parse_fields(
             headers, Connection(peer_address="", tls_version=tls_version, server_name=server_name), self._limits
         )
-        return _Known(
+        return Known(
             ours=_only_ours(headers),
             fields=fields if isinstance(fields, Fields) else None,
             odd=misspelt(headers, self._pipeline.own_names()) is not None,

@@ -12,12 +12,13 @@ from gateway.domain.connection import Connection
 from gateway.domain.decision import Unavailable
 from gateway.domain.reason import RefuseReason, UnavailableReason
 from gateway.domain.request import RawRequest, Refusal
-from gateway.doors.client import PlainRequest
 from gateway.doors.connection import connection_of
 from gateway.doors.contract import Present
 from gateway.doors.external.core import Asking
 from gateway.doors.limits import ListenerLimits
 from gateway.doors.listener import Listener
+from gateway.doors.plain_handler import PlainRequest
+from gateway.doors.repeated import Cutter, Question
 from gateway.doors.reply import Wire, WireResponse, from_reply
 from gateway.doors.trust import Fronts
 from gateway.kernel.ids import new_id
@@ -29,12 +30,28 @@ Answer = Callable[[web.BaseRequest | None, RawRequest, str], Awaitable[WireRespo
 The first is None for a question that has no body and was read without aiohttp.
 """
 
+Quick = Callable[[Question, str], Awaitable[Wire] | None]
+"""Answers a question as `Answer` would, with what is known of the lines that it repeats; None when it has to be looked at."""
+
 
 class FrontListener:
     """Listens for fronts. `listen`, `listen_unix` or `listen_socket`, and `close` once."""
 
-    def __init__(self, answer: Answer, *, asking: Asking, present: Present, fronts: Fronts, limits: ListenerLimits) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        asking: Asking,
+        present: Present,
+        fronts: Fronts,
+        limits: ListenerLimits,
+        quick: Quick | None = None,
+        cutter: Cutter | None = None,
+    ) -> None:
+        """`cutter`: where most of a question's head repeats; what it takes is shown to `quick` first."""
         self._answer = answer
+        self._quick = quick
+        self.cutter: Final = cutter
         self._asking = asking
         self._present = present
         self._fronts = fronts
@@ -56,7 +73,12 @@ class FrontListener:
     def _ready(self) -> Listener:
         if self._listener is None:
             self._listener = Listener(
-                self._handle, on_refused=self.head_refused, on_failed=self._failed, limits=self._limits, plain=_Plain(self)
+                self._handle,
+                on_refused=self.head_refused,
+                on_failed=self._failed,
+                limits=self._limits,
+                plain=_Plain(self),
+                cutter=self.cutter,
             )
         return self._listener
 
@@ -70,8 +92,12 @@ class FrontListener:
         """Return which front is at the other end; empty when it is none that is trusted here."""
         return self._fronts.prove(transport)
 
-    async def answer_plain(self, request: PlainRequest, front: str) -> Wire:
+    def answer_plain(self, request: PlainRequest, front: str) -> Awaitable[Wire]:
         """Answer a question without a body."""
+        quick = self._quick(request.question, front) if self._quick is not None and request.question is not None else None
+        return self._answer_plain(request, front) if quick is None else quick
+
+    async def _answer_plain(self, request: PlainRequest, front: str) -> Wire:
         raw = RawRequest(
             method=request.method, target=request.raw_path, headers=request.headers, connection=request.client.connection
         )

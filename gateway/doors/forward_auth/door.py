@@ -17,26 +17,27 @@ What this door does not see: the body, the response, and how the request ended: 
 record.
 """
 
+from collections.abc import Awaitable
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from gateway.domain.decision import Allow
-from gateway.domain.headers import HOP_BY_HOP, fold
 from gateway.domain.reason import RefuseReason
-from gateway.domain.request import Headers, RawRequest, Refusal
+from gateway.domain.request import RawRequest, Refusal, Request
 from gateway.doors.contract import Pipeline, Present
 from gateway.doors.external import Asking, FrontListener, Settled
+from gateway.doors.forward_auth.described import described_by
+from gateway.doors.forward_auth.usual import Usual, Usuals
 from gateway.doors.limits import ListenerLimits
-from gateway.doors.reply import WireResponse, from_reply
-from gateway.doors.said import Says, client_of, only
+from gateway.doors.repeated import Question
+from gateway.doors.reply import Wire, WireResponse, wire_of
+from gateway.doors.said import Says
 from gateway.doors.trust import Fronts
 
 DOOR: Final = "forward_auth"
 ENDPOINT: Final = "/decide"
-_OF_THE_SUBREQUEST: Final = (HOP_BY_HOP - {"upgrade"}) | {"host", "contentlength", "expect"}
-"""Framing, Connection and Host of the subrequest itself are not the client's. Its Upgrade is: some fronts pass it on."""
 
 
 class Allowed(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,9 +58,18 @@ class ForwardAuthDoor:
         limits = limits or ListenerLimits()
         self._asking = Asking(pipeline=pipeline, present=present, door=DOOR, limits=limits.head)
         self._says: Final = says
-        self.listener: Final = FrontListener(self._answer, asking=self._asking, present=present, fronts=fronts, limits=limits)
+        self._usuals: Final = Usuals(self._asking, says, limits.head)
+        self.listener: Final = FrontListener(
+            self._answer,
+            asking=self._asking,
+            present=present,
+            fronts=fronts,
+            limits=limits,
+            quick=self._quick,
+            cutter=self._usuals.cutter(ENDPOINT),
+        )
 
-    async def _answer(self, _http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse:
+    async def _answer(self, _http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse | Wire:
         # 1. What is asked?
         if raw.method != "GET" or raw.target.partition("?")[0] != ENDPOINT:
             refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only GET {ENDPOINT} is answered here")
@@ -71,25 +81,26 @@ class ForwardAuthDoor:
         # 3. The same decision as at every door.
         return self._reply(await self._asking.decide(described))
 
-    def _reply(self, settled: Settled) -> WireResponse:
-        decision = settled.decision
+    def _quick(self, question: Question, front: str) -> Awaitable[Wire] | None:
+        if question.target != ENDPOINT or question.method != "GET":
+            return None
+        usual = question.repeated.known
+        if not isinstance(usual, Usual) or usual.connection.front != front:
+            usual = question.repeated.known = self._usuals.look(question, front)
+        request = self._usuals.request_of(usual, question) if usual is not None else None
+        return self._decide(request, question, front) if request is not None else None
+
+    async def _decide(self, request: Request, question: Question, front: str) -> Wire:
+        decision = await self._asking.decided(request)
         if isinstance(decision, Allow):
-            fields = [*self._asking.upstream_fields(decision), ("Cache-Control", "no-store")]
-            return from_reply(Allowed(headers=fields), close=False)
+            return self._allow(decision)
+        return self._reply(Settled(decision=decision, request=request, raw=self._usuals.described(question, front)))
+
+    def _reply(self, settled: Settled) -> Wire:
+        if isinstance(settled.decision, Allow):
+            return self._allow(settled.decision)
         # Whatever was wrong with the client's request, the question was well-formed: the front's connection stays.
-        return from_reply(self._asking.reply(settled), close=False)
+        return wire_of(self._asking.reply(settled), close=False)
 
-
-def described_by(headers: Headers, front: str, says: Says) -> RawRequest | Refusal:
-    """The request that a proved front asks about, or what it left out or said twice."""
-    said: dict[str, str] = {}
-    for name in ("method", "host", "uri"):
-        value = only(headers, f"x-forwarded-{name}")
-        if isinstance(value, Refusal):
-            return value
-        said[name] = value
-    connection = client_of(headers, front, says)
-    if isinstance(connection, Refusal):
-        return connection
-    kept = tuple((name, value) for name, value in headers if fold(name) not in _OF_THE_SUBREQUEST)
-    return RawRequest(method=said["method"], target=said["uri"], headers=(("Host", said["host"]), *kept), connection=connection)
+    def _allow(self, allow: Allow) -> Wire:
+        return wire_of(Allowed(headers=[*self._asking.upstream_fields(allow), ("Cache-Control", "no-store")]), close=False)

@@ -20,6 +20,7 @@ Not seen here: the body of what was allowed, the reply, and how it ended; `gatew
 
 import functools
 import math
+from collections.abc import Awaitable
 from typing import Final
 
 import msgspec
@@ -29,15 +30,18 @@ from gateway.domain.connection import Connection
 from gateway.domain.decision import Allow, Challenge, Deny
 from gateway.domain.headers import strip_client, without_own_cookies
 from gateway.domain.reason import RefuseReason
-from gateway.domain.request import Headers, Limits, RawRequest, Refusal, parse_request
+from gateway.domain.request import Headers, Limits, RawRequest, Refusal, Request, parse_request
 from gateway.doors.contract import Pipeline, Present
 from gateway.doors.external import Asking, FrontListener, Settled
 from gateway.doors.form import small_form
-from gateway.doors.forward_auth.door import Allowed, described_by
+from gateway.doors.forward_auth.described import described_by
+from gateway.doors.forward_auth.door import Allowed
+from gateway.doors.forward_auth.usual import Usual, Usuals
 from gateway.doors.limits import ListenerLimits
 from gateway.doors.nginx.fields import ANSWER, COOKIE, USE
 from gateway.doors.nginx.sealed import Answers
-from gateway.doors.reply import WireResponse, from_reply
+from gateway.doors.repeated import Question
+from gateway.doors.reply import Wire, WireResponse, from_reply, wire_of
 from gateway.doors.said import Says, client_of, only
 from gateway.doors.trust import Fronts
 from gateway.kernel.clock import Clock
@@ -60,6 +64,15 @@ class _Listener(FrontListener):
         """Say no with a record; nginx then sends the same fields to `/answer`, and their refusal there is the reply."""
         response = await self.refuse(raw, refusal)
         return from_reply(Allowed(status=401, headers=[]), close=True) if raw.target == DECIDE else response
+
+
+class _Client(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a client's questions."""
+
+    usual: Usual
+    host: str
+    """The Host field, as it came."""
+    cookie: Headers
 
 
 class NginxDoor:
@@ -88,9 +101,18 @@ class NginxDoor:
         self._marks: Final = Marks(secret)
         self._leases = leases
         self._claims: Final = functools.lru_cache(maxsize=4096)(self._is_claim)
-        self.listener: Final = _Listener(self._answer, asking=self._asking, present=present, fronts=fronts, limits=limits)
+        self._usuals: Final = Usuals(self._asking, says, limits.head)
+        self.listener: Final = _Listener(
+            self._answer,
+            asking=self._asking,
+            present=present,
+            fronts=fronts,
+            limits=limits,
+            quick=self._quick,
+            cutter=self._usuals.cutter(DECIDE),
+        )
 
-    async def _answer(self, http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse:
+    async def _answer(self, http: web.BaseRequest | None, raw: RawRequest, front: str) -> WireResponse | Wire:
         path = raw.target.partition("?")[0]
         if path not in {DECIDE, ANSWERS} or (path == DECIDE and raw.method != "GET"):
             refusal = Refusal(reason=RefuseReason.NO_ROUTE, detail=f"only GET {DECIDE} and {ANSWERS} are answered here")
@@ -106,9 +128,32 @@ class NginxDoor:
 
     # ---- yes or no
 
-    async def _decide(self, described: RawRequest) -> WireResponse:
-        since = self._leases.number() if self._leases is not None else 0
-        if any(self._claims(name.lower()) for name, _ in described.headers):
+    def _quick(self, question: Question, front: str) -> Awaitable[Wire] | None:
+        if question.target != DECIDE or question.method != "GET":
+            return None
+        client = question.repeated.known
+        if not isinstance(client, _Client) or client.usual.connection.front != front:
+            client = question.repeated.known = self._look(question, front)
+        request = self._usuals.request_of(client.usual, question) if client is not None else None
+        return self._decide_quick(client, request, question, front) if client is not None and request is not None else None
+
+    def _look(self, question: Question, front: str) -> "_Client | None":
+        usual = self._usuals.look(question, front)
+        if usual is None or self._claimed(usual.headers):
+            return None
+        return _Client(usual=usual, host=_first(usual.headers, "host"), cookie=_cookie(usual.headers))
+
+    async def _decide_quick(self, client: "_Client", request: Request, question: Question, front: str) -> Wire:
+        since = self._since()
+        decision = await self._asking.decided(request)
+        if isinstance(decision, Allow):
+            return self._yes(decision, since=since, host=client.host, path=request.path, cookie=client.cookie)
+        described = self._usuals.described(question, front)
+        return self._no(Settled(decision=decision, request=request, raw=described), described)
+
+    async def _decide(self, described: RawRequest) -> Wire:
+        since = self._since()
+        if self._claimed(described.headers):
             refusal = Refusal(
                 reason=RefuseReason.HEADER_MALFORMED, detail="a field that only a proxy may send, which nginx can't take away"
             )
@@ -118,30 +163,39 @@ class NginxDoor:
         decision = settled.decision
         if not isinstance(decision, Allow):
             return self._no(settled, described)
-        fields = [*self._asking.upstream_fields(decision), *_cookie(described)]
-        until = self._lease(decision, since)
+        host, path = _first(described.headers, "host"), described.target.partition("?")[0]
+        return self._yes(decision, since=since, host=host, path=path, cookie=_cookie(described.headers))
+
+    def _yes(self, allow: Allow, *, since: int, host: str, path: str, cookie: Headers) -> Wire:
+        fields = [*self._asking.upstream_fields(allow), *cookie]
+        until = self._lease(allow, since)
         if until:
             fields.append(("X-Accel-Expires", f"@{until - 1}"))
-        fields += [(USE, self._mark(decision.id, described, until=until, allowed=True)), ("Cache-Control", "no-store")]
-        return from_reply(Allowed(headers=fields), close=False)
+        request, mark = allow.request, Mark(id=allow.id, until=until, allowed=True)
+        made = self._marks.make(mark, method=request.method, host=host, path=path, address=request.connection.peer_address)
+        fields += [(USE, made), ("Cache-Control", "no-store")]
+        return wire_of(Allowed(headers=fields), close=False)
 
-    def _no(self, settled: Settled, described: RawRequest) -> WireResponse:
+    def _no(self, settled: Settled, described: RawRequest) -> Wire:
         decision = settled.decision
         if isinstance(decision, Allow):
             raise AssertionError("an Allow has no page")  # noqa: TRY004  our own mistake, not a caller's
         sealed = self._answers.seal(decision, canonical=settled.request is not None, raw=described)
         fields = [
             (ANSWER, sealed),
-            (USE, self._mark(decision.id, described, until=0, allowed=False)),
+            (USE, self._mark_of_no(decision.id, described)),
             ("Cache-Control", "no-store"),
         ]
-        return from_reply(Allowed(status=401, headers=fields), close=False)
+        return wire_of(Allowed(status=401, headers=fields), close=False)
 
-    def _mark(self, decision_id: str, described: RawRequest, *, until: int, allowed: bool) -> str:
-        host = next((value for name, value in described.headers if name.lower() == "host"), "")
-        mark = Mark(id=decision_id, until=until, allowed=allowed)
-        path, address = described.target.partition("?")[0], described.connection.peer_address
+    def _mark_of_no(self, decision_id: str, described: RawRequest) -> str:
+        host, path = _first(described.headers, "host"), described.target.partition("?")[0]
+        mark, address = Mark(id=decision_id, until=0, allowed=False), described.connection.peer_address
         return self._marks.make(mark, method=described.method, host=host, path=path, address=address)
+
+    def _since(self) -> int:
+        """The newest change of what leases hang on: see `_lease`."""
+        return self._leases.number() if self._leases is not None else 0
 
     def _lease(self, allow: Allow, since: int) -> int:
         """The epoch second at which the lease is over, noted; 0 for none. `since`: the last change before it was decided."""
@@ -151,6 +205,9 @@ class NginxDoor:
         # Nobody's session ends in the middle of a lease.
         until = math.floor(min(now + allow.lease_seconds, allow.handle.session.expires_at))
         return until if self._leases.give(allow, now=now, until=until, since=since) else 0
+
+    def _claimed(self, headers: Headers) -> bool:
+        return any(self._claims(name.lower()) for name, _ in headers)
 
     def _is_claim(self, name: str) -> bool:
         """Whether this field would have to be taken away from the client's request, and is not one of nginx's own."""
@@ -189,9 +246,9 @@ class NginxDoor:
         return from_reply(self._asking.reply(Settled(decision=decision, request=request, raw=described), form), close=False)
 
 
-def _cookie(described: RawRequest) -> Headers:
+def _cookie(headers: Headers) -> Headers:
     """The Cookie field for the application, under a name of its own; absent when nothing remains."""
-    values = [without_own_cookies(value) for name, value in described.headers if name.lower() == "cookie"]
+    values = [without_own_cookies(value) for name, value in headers if name.lower() == "cookie"]
     rest = "; ".join(value for value in values if value)
     return ((COOKIE, rest),) if rest else ()
 

@@ -23,12 +23,13 @@ from gateway.domain.reason import RefuseReason, UnavailableReason, UpstreamProbl
 from gateway.domain.request import Headers, RawRequest, Refusal, Request, parse_request
 from gateway.domain.route import RESERVED_SEGMENT, App
 from gateway.domain.site import cross_site
-from gateway.doors.client import BrokenBodyError, GatewayProtocol, PlainRequest
+from gateway.doors.client import BrokenBodyError, GatewayProtocol
 from gateway.doors.connection import connection_of, record_server_names
 from gateway.doors.contract import Pages, Pipeline, Present
 from gateway.doors.form import say_continue, small_form
 from gateway.doors.limits import ListenerLimits
 from gateway.doors.listener import Listener
+from gateway.doors.plain_handler import PlainRequest
 from gateway.doors.proxy.around import Asked, ClientBodyError, Exchanges, Surroundings
 from gateway.doors.proxy.exchange import Exchange
 from gateway.doors.proxy.plain import PlainDoor

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.domain.connection import Connection
 from gateway.domain.request import Fields, Headers, Limits, Refusal, canonical, parse_fields
-from gateway.doors.client import PlainRequest
+from gateway.doors.plain_handler import PlainRequest
 from gateway.doors.proxy.head import client_fields
 from gateway.doors.reply import Wire
 
