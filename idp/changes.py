@@ -17,6 +17,7 @@ from gateway.kernel.errors import GatewayError, StoreUnavailable
 from idp.model import AccountChange, Event
 from idp.ports import EventSink
 from idp.store.accounts import SqliteAccounts
+from idp.store.changes import OUTCOME
 
 EVERY_SECONDS: Final = 0.25
 """How often to look for what another process did: the embedder's sessions of a person who was shut out end within a second."""
@@ -86,8 +87,20 @@ class Changes:
                 pause, trouble = EVERY_SECONDS, ""
 
 
+class NotedEvents:
+    """`EventSink` of a process that does not write the log: the one that does, tells them, within a second or once it starts."""
+
+    def __init__(self, accounts: SqliteAccounts) -> None:
+        self._accounts = accounts
+
+    async def record(self, event: Event) -> None:
+        """Keep the event until it is told."""
+        await self._accounts.note(event)
+
+
 def _event(change: AccountChange) -> Event:
+    detail = {key: value for key, value in change.detail.items() if key != OUTCOME}
     return Event(
-        name=change.name, outcome="success", at=change.at, login=change.login, subject=change.user_id, by=change.by,
-        detail={**change.detail, "change": str(change.number)},
+        name=change.name, outcome="failure" if change.detail.get(OUTCOME) == "failure" else "success", at=change.at,
+        login=change.login, subject=change.user_id, by=change.by, detail={**detail, "change": str(change.number)},
     )  # fmt: skip

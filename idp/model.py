@@ -23,7 +23,7 @@ ACR_VALUES: Final = (ACR_MFA, ACR_PHR, ACR_PROOFED)
 
 ChangeName = Literal[
     "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
-    "proofing.ended", "proofing.added", "proofing.invited",
+    "proofing.ended", "proofing.added", "proofing.invited", "proofing.deleted",
 ]  # fmt: skip
 """What an administrator, or a verifier that was asked again, does to an account."""
 
@@ -31,7 +31,7 @@ EventName = Literal[
     "signin.started", "signin.succeeded", "signin.failed", "signin.locked", "stepup.succeeded", "signout",
     "session.revoked", "factor.registered", "factor.removed",
     "proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken", "proofing.review", "proofing.decided",
-    "proofing.bound", "proofing.exported", "proofing.deleted", "proofing.rechecked",
+    "proofing.bound", "proofing.exported", "proofing.rechecked",
     ChangeName,
 ]  # fmt: skip
 
@@ -260,7 +260,8 @@ class AccountChange(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     """In the order of the changes. A change that the log got twice (after a crash in between) has the same number twice."""
-    name: ChangeName
+    name: EventName
+    """A `ChangeName`; or what a process that does not write the log did besides (an officer decided, say)."""
     user_id: str
     login: str
     by: str

@@ -9,8 +9,9 @@ from typing import Final
 
 import msgspec
 
-from idp.model import AccountChange, ChangeName, PasswordCredential, Standing, TotpCredential, User
+from idp.model import AccountChange, ChangeName, Event, PasswordCredential, Standing, TotpCredential, User
 from idp.store.attempts import blocked_until, clear_attempts
+from idp.store.changes import OUTCOME, EndedWhy, end_proofings, note
 from idp.store.credentials import SqliteCredentials
 from idp.store.database import Database
 from idp.store.passing import end_transactions
@@ -22,7 +23,8 @@ _FACTORS: Final = tuple(
     for table in ("password", "totp", "fido2", "recovery_code")
 )
 _PROOFED: Final = (
-    "SELECT expires_at IS NULL OR expires_at>? FROM proofing WHERE user_id=? ORDER BY id DESC LIMIT 1"  # the newest counts
+    "SELECT ended_at IS NULL AND (expires_at IS NULL OR expires_at>?) FROM proofing WHERE user_id=? "
+    "ORDER BY id DESC LIMIT 1"  # the newest counts
 )
 
 
@@ -101,9 +103,7 @@ class SqliteAccounts:
             for table in ("fido2", "recovery_code", "session"):
                 connection.execute(f"DELETE FROM {table} WHERE user_id=?", (user_id,))  # noqa: S608  the names stand above
             end_transactions(connection, user_id)
-            connection.execute(
-                "UPDATE proofing SET expires_at=? WHERE user_id=? AND (expires_at IS NULL OR expires_at>?)", (at, user_id, at)
-            )
+            end_proofings(connection, user_id, why="reset", at=at, by=by)
             clear_attempts(connection, user_id)
             self._credentials.write_password(connection, password)
             self._credentials.write_totp(connection, totp)
@@ -111,6 +111,19 @@ class SqliteAccounts:
             return user
 
         return await self._database.run(work)
+
+    async def end_proofing(self, user_id: str, *, why: EndedWhy, by: str, at: int) -> int:
+        """End what proofings of a person are in force; how many there were."""
+        return await self._database.run(lambda connection: end_proofings(connection, user_id, why=why, at=at, by=by))
+
+    async def note(self, event: Event) -> None:
+        """Have the running provider tell an event: for a process that does not write the log."""
+        detail = dict(event.detail) if event.outcome == "success" else {**event.detail, OUTCOME: event.outcome}
+        await self._database.run(
+            lambda connection: note(
+                connection, event.name, user_id=event.subject, login=event.login, by=event.by, at=event.at, detail=detail
+            )
+        )
 
     async def standing(self, now: int) -> list[Standing]:
         """Return everybody, by login, with what their account has."""
@@ -149,10 +162,7 @@ class SqliteAccounts:
 
 
 def _note(connection: sqlite3.Connection, name: ChangeName, user: User, by: str, at: int, detail: Mapping[str, str]) -> None:
-    connection.execute(
-        "INSERT INTO account_change (name, user_id, login, done_by, at, detail) VALUES (?,?,?,?,?,?)",
-        (name, user.id, user.login, by, at, msgspec.json.encode(detail).decode()),
-    )
+    note(connection, name, user_id=user.id, login=user.login, by=by, at=at, detail=detail)
 
 
 def _standing(connection: sqlite3.Connection, user: User, now: int) -> Standing:
