@@ -9,8 +9,11 @@ from idp.store.accounts import SqliteAccounts
 from idp.store.attempts import AttemptLimits, SqliteAttempts
 from idp.store.credentials import SqliteCredentials
 from idp.store.database import Database
+from idp.store.invitations import SqliteInvitations
+from idp.store.kept import SqliteKept
 from idp.store.passing import SqliteOneTime, SqliteTransactions
 from idp.store.proofing import SqliteProofing
+from idp.store.rechecks import SqliteRechecks
 from idp.store.sealing import Seal
 from idp.store.sessions import SqliteGrants, SqliteSessions
 from idp.store.users import SqliteUsers
@@ -35,6 +38,9 @@ class SqliteStore:
         self.credentials = SqliteCredentials(database, seal)
         self.accounts = SqliteAccounts(database, self.credentials)
         self.proofing = SqliteProofing(database)
+        self.invitations = SqliteInvitations(database)
+        self.rechecks = SqliteRechecks(database)
+        self.kept = SqliteKept(database)
         self.attempts = SqliteAttempts(database, limits)
         self.sessions = SqliteSessions(database, idle_seconds=idle_seconds, seconds=seconds)
         self.grants = SqliteGrants(database, self.sessions)

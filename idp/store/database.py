@@ -69,6 +69,16 @@ class Database:
             raise StoreUnavailable("the identity provider's database is closed", where=str(self._path)) from error
         return await asyncio.shield(future)
 
+    async def fold(self) -> bool:
+        """Fold the write-ahead log into the file now, so that what was deleted is in neither. False: another process reads
+        meanwhile, and it happens when somebody writes next, or closes.
+        """
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._thread, self._fold)
+        except RuntimeError as error:
+            raise StoreUnavailable("the identity provider's database is closed", where=str(self._path)) from error
+        return await asyncio.shield(future)
+
     async def close(self) -> None:
         """Finish what was begun, fold the write-ahead log into the file, and close."""
         try:
@@ -115,6 +125,16 @@ class Database:
             if self._connection.in_transaction:
                 self._connection.rollback()
         return answer
+
+    def _fold(self) -> bool:
+        if self._connection is None:
+            raise StoreUnavailable("the identity provider's database is not open", where=str(self._path))
+        try:
+            (busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            log.exception("identity provider's database failed")
+            raise StoreUnavailable("the identity provider's database does not answer", where=str(self._path)) from error
+        return not busy
 
     def _close(self) -> None:
         if self._connection is not None:
