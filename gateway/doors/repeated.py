@@ -90,13 +90,10 @@ class Cutter:
 
     def _read(self, rest: bytes) -> Repeated | None:
         fields = fields_of(rest[2:])
-        # A line that changes, but stands there twice or is spelled otherwise, is still in the rest.
-        if (
-            fields is None
-            or len(fields) + len(self._names) > MAX_FIELDS
-            or any(name.lower() in self._names for name, _ in fields)
-        ):
+        if fields is None or len(fields) + len(self._names) > MAX_FIELDS:
             return None
+        if any(name.lower() in self._names for name, _ in fields):
+            return None  # a line that changes stands there twice, perhaps spelled otherwise
         repeated = Repeated(fields)
         self._repeated.put(rest, repeated)
         return repeated

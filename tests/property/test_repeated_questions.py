@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import pytest
@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from jose import jwt
 
 from gateway.domain.request import Limits
+from gateway.doors.client import GatewayProtocol
 from gateway.doors.envoy.http import EnvoyHttpDoor
 from gateway.doors.forward_auth import ForwardAuthDoor
 from gateway.doors.limits import ListenerLimits
 from gateway.doors.nginx import NginxDoor
-from gateway.doors.plain import MAX_HEAD, PlainReader
+from gateway.doors.plain import MAX_FIELDS, MAX_HEAD, PlainReader
+from gateway.doors.plain_handler import PlainRequest
 from gateway.doors.repeated import Cutter
 from gateway.doors.said import Says
 from gateway.doors.trust import Fronts
@@ -147,6 +149,14 @@ def test_a_second_spelling_of_a_line_that_changes_is_not_cut(name: str, change: 
     assert Cutter(CHANGING, asked_at="/decide").cut(head("GET /decide HTTP/1.1", usual)) is not None
 
 
+@pytest.mark.parametrize(("count", "taken"), [(MAX_FIELDS, True), (MAX_FIELDS + 1, False)])
+def test_as_many_lines_as_the_plain_reader_takes(count: int, taken: bool) -> None:
+    usual = base("nginx", "GET", "/a", "1", HOST)
+    data = head("GET /decide HTTP/1.1", [*usual, *(f"X-{number}: a" for number in range(count - len(usual)))])
+    assert (PlainReader().read(data) is not None) == taken
+    assert (Cutter(CHANGING, asked_at="/decide").cut(data) is not None) == taken
+
+
 # ---------------------------------------------------------------- the doors
 
 
@@ -183,8 +193,8 @@ class Bench:
         await self.gate.close()
 
     async def ask(self, name: str, data: bytes) -> tuple[Answer, list[Any]]:
-        """The answer, and the records that it left."""
-        before = len(self.gate.log.records)
+        """The answer, the records that it left, and the client that was decided about."""
+        before, shown = len(self.gate.log.records), len(self.gate.posture.connections)
         reader, writer = await asyncio.open_unix_connection(str(self.folder / name))
         try:
             writer.write(data)
@@ -192,7 +202,8 @@ class Bench:
                 answer = await read_answer(reader)
         finally:
             writer.close()
-        return answer, [_same(msgspec.json.decode(msgspec.json.encode(record))) for record in self.gate.log.records[before:]]
+        records = [_same(msgspec.json.decode(msgspec.json.encode(record))) for record in self.gate.log.records[before:]]
+        return answer, [*records, *self.gate.posture.connections[shown:]]
 
     def knows(self, name: str, data: bytes) -> bool:
         """Whether the door has worked out something that holds for this question."""
@@ -272,7 +283,33 @@ def test_what_is_remembered_changes_no_answer(kind: str, bench: tuple[asyncio.Ru
         runner.run(check(*question))
 
     each()
+    # Where a request comes from counts only when it changes something: what its GETs have taught must not let it in.
+    if kind != "envoy":
+        origin = ["Origin: https://evil.example", "Sec-Fetch-Site: cross-site", f"Cookie: {site.gate.cookie}"]
+        for method, status in (("GET", 200), ("POST", 401 if kind == "nginx" else 403), ("GET", 200)):
+            line, lines = "GET /decide HTTP/1.1", [*base(kind, method, "/x", "1", HOST), *origin]
+            runner.run(check(line, lines))
+            answer, _ = runner.run(site.ask(f"{kind}.quick", head(line, lines)))
+            assert answer.status == status
     known = {status for remembered, status in seen if remembered}
     assert 200 in known, "nothing was remembered"
     assert {status for _, status in seen} > {200}, "nothing was refused"
-    assert not any(site.knows(f"{kind}.slow", head("GET /decide HTTP/1.1", base(kind, "GET", "/", "1", HOST))) for _ in "x")
+    assert site.doors[f"{kind}.slow"].listener.cutter is None, "both ways are the same"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_one_front_said_is_not_taken_for_another_fronts_word(kind: str, bench: tuple[asyncio.Runner, Bench]) -> None:
+    runner, site = bench
+    listener = site.doors[f"{kind}.quick"].listener
+    line = "GET /ask/x HTTP/1.1" if kind == "envoy" else "GET /decide HTTP/1.1"
+    data = head(line, [*base(kind, "GET", "/x", "1", HOST), f"Cookie: {site.gate.cookie}", f"User-Agent: {kind}"])
+
+    async def said_by(front: str) -> str:
+        question = listener.cutter.cut(data) if listener.cutter is not None else None
+        assert question is not None
+        request = PlainRequest(cast("GatewayProtocol", None), question.method, question.target, (), question)
+        assert (await listener.answer_plain(request, front)).status == 200
+        assert question.repeated.known is not None
+        return site.gate.posture.connections[-1].front
+
+    assert [runner.run(said_by(front)) for front in ("uid:1", "uid:2", "uid:1")] == ["uid:1", "uid:2", "uid:1"]
