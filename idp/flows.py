@@ -13,10 +13,12 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ProtocolError
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret, hash_token, same
+from idp.bindings import Binder
 from idp.model import ACR_MFA, Event, EventName, LoginTransaction, ProofingRecord, SsoSession, User
 from idp.ports import EventSink, GrantStore, Store
 from idp.protocol.assurance import merged, reached_at
 from idp.protocol.authorize import Asked, AuthorizeError, begin, failure, success
+from idp.protocol.binding import FRESH_SECONDS
 from idp.protocol.discovery import LOGIN
 from idp.protocol.transaction import check_change, check_complete, code_grant, lacking, silent_error, without_session
 from idp.settings import IdpSettings
@@ -60,6 +62,7 @@ class LoginFlows:
         self._store = store
         self._clock = clock
         self._events = events
+        self._binder = Binder(store, events, clock)
 
     async def start(self, asked: Asked, session_token: str, browser: str, address: str) -> Started:
         """Answer a valid authorize request: at once when the browser's session is enough, else by a sign-in.
@@ -138,6 +141,8 @@ class LoginFlows:
         detail = {"client": transaction.client_id, "how": kinds, "acr": transaction.acr or ACR_MFA}
         await self._record(name, "success", user=user, session=session_id, address=address, detail=detail)
         kept, token = await self._session(transaction, session, session_id, address)
+        events = (*(session.events if session else ()), *transaction.proved)
+        await self._binder.used(user, events, transaction.created_at - FRESH_SECONDS, address)
         if reached_at(transaction.proved, ACR_MFA) is not None and "pwd" in kinds.split():
             await self._store.attempts.clear(user.id)
         return Completed(location=await self._code(transaction, kept), session_token=token)

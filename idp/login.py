@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.kernel.errors import ProtocolError
 from idp.model import AuthEvent, AuthKind, LoginTransaction
-from idp.protocol.assurance import missing
+from idp.protocol.assurance import missing, suffices
 
 Step = Literal["identify", "password", "totp", "recovery", "fido2", "register_key", "proofing", "done", "refuse"]
 """`identify`: name and password, or a passkey, of anybody. `password`: the same of one known person. `totp`: a one-time code
@@ -49,6 +49,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     keys: int = 0
     proofed: bool = False
     """An identity proofing is in force."""
+    proofing: int = 0
+    """Its number."""
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     kind: AuthKind
     at: int
+    authenticator: str = ""
+    """Which one: `AuthEvent.authenticator`."""
 
 
 class Next(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +105,7 @@ def next_step(transaction: LoginTransaction, account: Account | None) -> Next:
         return Next(step="refuse", problem="inactive")
     if transaction.hint_subject and transaction.hint_subject != who:
         return Next(step="refuse", problem="other_person")
-    lacking = missing(transaction.acr, transaction.events(), known=True, proofed=account.proofed)
+    lacking = missing(transaction.acr, transaction.events(), known=True, proofed=_proofed(transaction, account))
     if "phr" in lacking:
         return _towards_key(transaction, account)
     if "mfa" in lacking:
@@ -118,7 +122,9 @@ def accept(transaction: LoginTransaction, account: Account | None, proof: Proof)
         raise NotNow("other_person")
     if proof.kind not in _TAKEN_AT[next_step(transaction, account if who else None).step]:
         raise NotNow("order")
-    event = AuthEvent(kind=proof.kind, at=proof.at, phishing_resistant=proof.kind == "fido2")
+    event = AuthEvent(
+        kind=proof.kind, at=proof.at, phishing_resistant=proof.kind == "fido2", authenticator=proof.authenticator
+    )  # fmt: skip
     kept = tuple(earlier for earlier in transaction.proved if earlier.kind != proof.kind)
     return msgspec.structs.replace(transaction, user_id=proof.user_id, proved=(*kept, event))
 
@@ -150,7 +156,12 @@ def key_at_hand(transaction: LoginTransaction) -> LoginTransaction:
 
 def start_over(transaction: LoginTransaction) -> LoginTransaction:
     """Return the transaction as if nobody had proved anything: "I am somebody else". A person named by the client stays named."""
-    return msgspec.structs.replace(transaction, user_id="", session_id="", session_events=(), proved=(), notes={})
+    return msgspec.structs.replace(transaction, user_id="", session_id="", session_events=(), proved=(), proofing=0, notes={})
+
+
+def _proofed(transaction: LoginTransaction, account: Account) -> bool:
+    """Whether the account's proofing is one that the transaction takes."""
+    return account.proofed and suffices(transaction, account.proofing)
 
 
 def _kinds(events: tuple[AuthEvent, ...]) -> frozenset[AuthKind]:

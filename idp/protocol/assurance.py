@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from idp.model import ACR_MFA, ACR_PHR, ACR_PROOFED, AuthEvent, AuthKind
+from idp.model import ACR_MFA, ACR_PHR, ACR_PROOFED, ACR_PROOFED_ANEW, AuthEvent, AuthKind, LoginTransaction
 
 POSSESSION: tuple[AuthKind, ...] = ("otp", "recovery")
 
@@ -41,9 +41,16 @@ def missing(asked: str, events: Sequence[AuthEvent], *, known: bool, proofed: bo
         lacking.append("user")
     if reached_at(events, asked or ACR_MFA) is None:
         lacking.append("phr" if asked == ACR_PHR else "mfa")
-    if asked == ACR_PROOFED and not proofed:
+    if asked in {ACR_PROOFED, ACR_PROOFED_ANEW} and not proofed:
         lacking.append("proofing")
     return tuple(lacking)
+
+
+def suffices(transaction: LoginTransaction, proofing: int) -> bool:
+    """Whether the person's proofing in force, by its number, is one that is asked for: for `ACR_PROOFED_ANEW` only one that was
+    made in this transaction.
+    """
+    return transaction.acr != ACR_PROOFED_ANEW or transaction.proofing == proofing != 0
 
 
 def merged(older: Iterable[AuthEvent], newer: Iterable[AuthEvent]) -> tuple[AuthEvent, ...]:

@@ -1,8 +1,9 @@
 """What is said about a person, in the ID token and at userinfo."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from idp.model import AuthEvent, ProofingRecord, User
+from idp.protocol.binding import authenticator
 
 
 def profile(user: User, scope: str) -> dict[str, object]:
@@ -18,9 +19,17 @@ def profile(user: User, scope: str) -> dict[str, object]:
     }
 
 
-def auth_events(events: Iterable[AuthEvent]) -> list[dict[str, object]]:
-    """Return the claim `auth_events`: what was proved in this session, oldest first."""
-    return [{"kind": event.kind, "at": event.at, "phishing_resistant": event.phishing_resistant} for event in events]
+def auth_events(events: Iterable[AuthEvent], bound: Collection[str] = ()) -> list[dict[str, object]]:
+    """Return the claim `auth_events`: what was proved in this session, oldest first, and whether with an authenticator that the
+    proofing in force is bound to (`bound`: what is bound to it, by name). Which one it was stays here.
+    """
+    return [
+        {
+            "kind": event.kind, "at": event.at, "phishing_resistant": event.phishing_resistant,
+            "bound": authenticator(event) in bound,
+        }
+        for event in events
+    ]  # fmt: skip
 
 
 def proofing(record: ProofingRecord | None, now: int) -> dict[str, object] | None:

@@ -38,6 +38,8 @@ class Redeemed(msgspec.Struct, frozen=True, kw_only=True):
     """None when the code is not one to give tokens for."""
     user: User | None
     proofing: ProofingRecord | None
+    bound: frozenset[str] = frozenset()
+    """Authenticators that this proofing is bound to."""
     access_token: Secret
     """Fresh, random."""
     now: int
@@ -222,10 +224,11 @@ class IdToken(OpenIDCode):  # type: ignore[misc]  # Authlib has no type informat
         if redeemed is None or redeemed.grant is None:
             raise ValueError("an ID token is for a redeemed code")
         now, proofed = redeemed.now, proofing(redeemed.proofing, redeemed.now)
+        events = auth_events(redeemed.grant.events, redeemed.bound if proofed else ())
         return {
             "iss": self._settings.issuer, "aud": request.client.get_client_id(), "iat": now,
             "exp": now + self._settings.id_token_seconds, "sid": redeemed.grant.session_id,
-            "auth_events": auth_events(redeemed.grant.events), **({"proofing": proofed} if proofed else {}),
+            "auth_events": events, **({"proofing": proofed} if proofed else {}),
         }  # fmt: skip
 
     def generate_user_info(self, user: User, scope: str) -> dict[str, object]:

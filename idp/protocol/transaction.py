@@ -5,11 +5,12 @@ from typing import Final
 import msgspec
 
 from gateway.kernel.errors import ProtocolError
-from idp.model import ACR_PROOFED, CodeGrant, LoginTransaction, ProofingRecord, SsoSession, User
-from idp.protocol.assurance import best, merged, missing, reached_at
+from idp.model import ACR_PROOFED, ACR_PROOFED_ANEW, CodeGrant, LoginTransaction, ProofingRecord, SsoSession, User
+from idp.protocol.assurance import best, merged, missing, reached_at, suffices
 
-_OPEN: Final = frozenset({"user_id", "session_id", "session_events", "proved", "notes"})
+_OPEN: Final = frozenset({"user_id", "session_id", "session_events", "proved", "proofing", "notes"})
 _NOTES: Final = 4096
+_PROOFED: Final = (ACR_PROOFED, ACR_PROOFED_ANEW)
 
 
 def check_change(before: LoginTransaction, after: LoginTransaction) -> None:
@@ -27,7 +28,9 @@ def check_change(before: LoginTransaction, after: LoginTransaction) -> None:
         raise ProtocolError("events of a session don't count without it")
     if after.proved and not after.user_id:
         raise ProtocolError("a proof needs a person")
-    if before.user_id not in {"", after.user_id} and (after.session_id or not set(before.proved).isdisjoint(after.proved)):
+    if before.user_id not in {"", after.user_id} and (
+        after.session_id or after.proofing or not set(before.proved).isdisjoint(after.proved)
+    ):
         raise ProtocolError("what one person proved does not count for another")
     if sum(len(name) + len(text) for name, text in after.notes.items()) > _NOTES:
         raise ProtocolError("notes are for small values")
@@ -41,7 +44,7 @@ def without_session(transaction: LoginTransaction) -> LoginTransaction:
 
 def lacking(transaction: LoginTransaction, user: User | None, proofed: ProofingRecord | None, now: int) -> tuple[str, ...]:
     """Return what is still missing (`Flows.missing`). `user` and `proofed` are of `transaction.user_id`."""
-    in_force = proofed is not None and proofed.in_force(now)
+    in_force = proofed is not None and proofed.in_force(now) and suffices(transaction, proofed.number)
     return missing(transaction.acr, transaction.events(), known=user is not None, proofed=in_force)
 
 
@@ -79,4 +82,4 @@ def code_grant(transaction: LoginTransaction, session: SsoSession, *, now: int, 
 
 def silent_error(still_missing: tuple[str, ...], acr: str) -> str:
     """Return the error for `prompt=none` (OpenID Connect Core 1.0 §3.1.2.6): what would have to be shown."""
-    return "interaction_required" if still_missing == ("proofing",) and acr == ACR_PROOFED else "login_required"
+    return "interaction_required" if still_missing == ("proofing",) and acr in _PROOFED else "login_required"

@@ -3,6 +3,7 @@
 import sqlite3
 
 from idp.model import Fido2Credential, PasswordCredential, RecoveryCodes, TotpCredential
+from idp.store.bindings import unbind
 from idp.store.database import Database
 from idp.store.sealing import Seal
 
@@ -51,7 +52,12 @@ class SqliteCredentials:
 
     async def remove_totp(self, user_id: str) -> bool:
         """Forget the generator."""
-        return await self._change("DELETE FROM totp WHERE user_id=?", (user_id,)) == 1
+
+        def work(connection: sqlite3.Connection) -> bool:
+            unbind(connection, user_id, "otp")
+            return connection.execute("DELETE FROM totp WHERE user_id=?", (user_id,)).rowcount == 1
+
+        return await self._database.run(work)
 
     async def fido2(self, user_id: str) -> list[Fido2Credential]:
         """Return a person's keys, oldest first."""
@@ -93,7 +99,14 @@ class SqliteCredentials:
 
     async def remove_fido2(self, user_id: str, credential_id: str) -> bool:
         """Forget a key of this person."""
-        return await self._change("DELETE FROM fido2 WHERE id=? AND user_id=?", (credential_id, user_id)) == 1
+
+        def work(connection: sqlite3.Connection) -> bool:
+            removed = connection.execute("DELETE FROM fido2 WHERE id=? AND user_id=?", (credential_id, user_id)).rowcount == 1
+            if removed:
+                unbind(connection, user_id, f"fido2:{credential_id}")
+            return removed
+
+        return await self._database.run(work)
 
     async def recovery(self, user_id: str) -> RecoveryCodes | None:
         """Return the unused recovery codes' hashes."""
@@ -138,7 +151,8 @@ class SqliteCredentials:
         )
 
     def write_totp(self, connection: sqlite3.Connection, credential: TotpCredential) -> None:
-        """Store or replace a generator, within a transaction."""
+        """Store or replace a generator, within a transaction. A new one is bound to no proofing, whatever the old one was."""
+        unbind(connection, credential.user_id, "otp")
         sealed = self._seal.close(credential.secret, _totp_of(credential.user_id))
         _write(
             connection,

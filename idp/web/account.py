@@ -18,10 +18,12 @@ from aiohttp import web
 
 from gateway.kernel.ids import new_token
 from gateway.kernel.secret import Secret, same
+from idp.bindings import Binder
 from idp.factors import recovery, totp
 from idp.factors.fido2 import CeremonyRefused
 from idp.login import Account
 from idp.model import AuthEvent, AuthKind, Fido2Credential, RecoveryCodes, SsoSession, TotpCredential, User
+from idp.protocol.binding import KEY
 from idp.settings import Client
 from idp.web.checks import Checks, Wait, Wrong, clean_label
 from idp.web.cookies import bind_browser, browser_of, session_of, set_session
@@ -78,6 +80,7 @@ class AccountPages:
     def __init__(self, parts: Parts, checks: Checks, renderer: Renderer, options: PageOptions) -> None:
         self._parts, self._checks, self._renderer, self._options = parts, checks, renderer, options
         self._credentials = parts.store.credentials
+        self._binder = Binder(parts.store, parts.events, parts.clock)
 
     def add_routes(self, app: web.Application) -> None:
         """Add them."""
@@ -125,15 +128,15 @@ class AccountPages:
         """Take a touch."""
         holder, form = await self._posted(request)
         try:
-            user = await self._checks.touch(
+            touched = await self._checks.touch(
                 self._binding(request, holder, "confirm"), form.get("ceremony", ""), form.get("response", ""),
                 self._parts.address_of(request),
             )  # fmt: skip
         except CeremonyRefused:
             return await self._page(request, holder, status=403, error="key_refused")
-        if user.id != holder.user.id:
+        if touched.user.id != holder.user.id:
             raise Halt(403, "not_completed")
-        return await self._confirmed(holder, "fido2")
+        return await self._confirmed(request, holder, "fido2", touched.authenticator)
 
     async def confirm_code(self, request: web.Request) -> web.StreamResponse:
         """Take a code: of the app for those without a key, a recovery code for anybody."""
@@ -146,11 +149,13 @@ class AccountPages:
             return await self._page(request, holder, status=429, wait=result)
         if isinstance(result, Wrong):
             return await self._page(request, holder, status=403, error="code_wrong")
-        return await self._confirmed(holder, result)
+        return await self._confirmed(request, holder, result)
 
-    async def _confirmed(self, holder: Holder, kind: AuthKind) -> web.StreamResponse:
+    async def _confirmed(
+        self, request: web.Request, holder: Holder, kind: AuthKind, authenticator: str = ""
+    ) -> web.StreamResponse:
         now = self._checks.now()
-        event = AuthEvent(kind=kind, at=now, phishing_resistant=kind == "fido2")
+        event = AuthEvent(kind=kind, at=now, phishing_resistant=kind == "fido2", authenticator=authenticator)
 
         def add(session: SsoSession) -> SsoSession:
             kept = tuple(earlier for earlier in session.events if earlier.kind != kind)
@@ -159,6 +164,8 @@ class AccountPages:
         token = await self._parts.store.sessions.rotate(holder.session.id, add, now)
         if token is None:
             raise Halt(403, "not_completed")
+        events = (*holder.session.events, event)
+        await self._binder.used(holder.user, events, self._fresh_since(), self._parts.address_of(request))
         response = self._home()
         set_session(response, token)
         return response
@@ -179,13 +186,16 @@ class AccountPages:
         label = clean_label(form.get("label", ""))
         if label is None:
             return await self._page(request, holder, status=400, error="label")
+        bind = await self._binder.may_add(holder.user, holder.session.events, self._fresh_since())
         try:
-            await self._checks.add_key(
+            added = await self._checks.add_key(
                 holder.user, self._binding(request, holder, "add"), form.get("ceremony", ""), form.get("response", ""), label,
                 self._parts.address_of(request),
             )  # fmt: skip
         except CeremonyRefused:
             return await self._page(request, holder, status=403, error="register_refused")
+        if bind:
+            await self._binder.add(holder.user, KEY + added.id, self._parts.address_of(request))
         return self._home(saved=True)
 
     async def remove_key(self, request: web.Request) -> web.StreamResponse:
@@ -223,10 +233,13 @@ class AccountPages:
             return self._enrol_page(request, holder, secret, name, status=403, error="enrol_code")
         if await self._parts.store.once.take(_ENROL, name) is None:
             raise Halt(410, "transaction_unknown")
+        bind = await self._binder.may_add(holder.user, holder.session.events, self._fresh_since())
         await self._tell(request, "factor.registered", holder, {"kind": "otp"})
         await self._credentials.set_totp(
             TotpCredential(user_id=holder.user.id, secret=secret, created_at=self._checks.now(), last_step=step)
         )
+        if bind:
+            await self._binder.add(holder.user, "otp", self._parts.address_of(request))
         return self._home(saved=True)
 
     async def new_recovery(self, request: web.Request) -> web.StreamResponse:
@@ -290,6 +303,9 @@ class AccountPages:
 
     async def _tell(self, request: web.Request, name: Any, holder: Holder, detail: dict[str, str]) -> None:
         await self._checks.tell(name, holder.user, self._parts.address_of(request), detail)
+
+    def _fresh_since(self) -> int:
+        return self._checks.now() - self._options.fresh_seconds
 
     def _scope(self, session: SsoSession) -> str:
         return f"account\x00{session.id}"

@@ -16,6 +16,7 @@ from idp.factors.fido2 import CeremonyRefused, RelyingParty
 from idp.factors.password import MAXIMUM_LENGTH, Passwords
 from idp.login import Account
 from idp.model import AuthKind, Event, EventName, Fido2Credential, PasswordCredential, User
+from idp.protocol.binding import KEY
 from idp.web.options import PageOptions
 from idp.web.parts import Parts
 
@@ -34,6 +35,13 @@ class Wait(msgspec.Struct, frozen=True, kw_only=True):
 
     seconds: int
     locked: bool
+
+
+class Touched(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose key was touched, and which it was (`AuthEvent.authenticator`)."""
+
+    user: User
+    authenticator: str
 
 
 class _Begun(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,10 +67,12 @@ class Checks:
             return None
         credentials = self._store.credentials
         codes, proofing = await credentials.recovery(user_id), await self._store.proofing.latest(user_id)
+        proofed = proofing is not None and proofing.in_force(self.now())
         return Account(
             user_id=user_id, active=user.active, password=await credentials.password(user_id) is not None,
             totp=await credentials.totp(user_id) is not None, recovery=codes is not None and bool(codes.hashes),
-            keys=len(await credentials.fido2(user_id)), proofed=proofing is not None and proofing.in_force(self.now()),
+            keys=len(await credentials.fido2(user_id)), proofed=proofed,
+            proofing=proofing.number if proofing is not None and proofed else 0,
         )  # fmt: skip
 
     def now(self) -> int:
@@ -132,8 +142,10 @@ class Checks:
         options, ceremony = fido2.begin_assertion(self.party, user_id, keys, challenge)
         return await self._remember(binding, ceremony), options
 
-    async def touch(self, binding: str, name: str, response: str, address: str) -> User:
-        """Verify a touch; return whose key it was. CeremonyRefused when it does not count. Either way the ceremony is over."""
+    async def touch(self, binding: str, name: str, response: str, address: str) -> Touched:
+        """Verify a touch; return whose key it was, and which. CeremonyRefused when it does not count; either way the ceremony is
+        over.
+        """
         claimed: Fido2Credential | None = None
         try:
             ceremony = await self._taken(binding, name)
@@ -145,13 +157,13 @@ class Checks:
             await self._failed(owner, "", address, "fido2", refused.flaw)
             raise
 
-    async def _used(self, assertion: fido2.Assertion) -> User:
+    async def _used(self, assertion: fido2.Assertion) -> Touched:
         user = await self._store.users.get(assertion.user_id)
         if user is None or not user.active:
             raise CeremonyRefused("credential_of_other", "the person is deactivated")
         if not await self._store.credentials.use_fido2(assertion.credential_id, assertion.sign_count, self.now()):
             raise CeremonyRefused("counter", "the counter was used by another assertion, or the key was removed")
-        return user
+        return Touched(user=user, authenticator=KEY + assertion.credential_id)
 
     async def begin_key(self, user: User, binding: str) -> tuple[str, fido2.Options]:
         """Start registering a key. Returns as `begin_touch` does. Whether this person may now is the caller's to know."""

@@ -181,9 +181,11 @@ class Endpoints:
             reused: TokenReason = "token_code_reused" if redeemed == "reused" else "token_code"
             await self._refusals.tell(request, reused, client=prepared.client_id)
             return _json(token.refused("invalid_grant", "the code is not valid"))
+        proofed = await self._store.proofing.latest(redeemed.user_id)
         known = Redeemed(
-            grant=redeemed, user=await self._store.users.get(redeemed.user_id), now=now,
-            proofing=await self._store.proofing.latest(redeemed.user_id), access_token=Secret(self._new_token()),
+            grant=redeemed, user=await self._store.users.get(redeemed.user_id), now=now, proofing=proofed,
+            bound=await self._store.bindings.of(proofed.number) if proofed is not None else frozenset(),
+            access_token=Secret(self._new_token()),
         )  # fmt: skip
         issued = token.issue(self._server, prepared, known)
         if isinstance(issued, token.Issued):

@@ -9,9 +9,11 @@ from typing import Any, Final, get_args
 import msgspec
 from aiohttp import web
 
+from idp.bindings import Binder
 from idp.model import LoginTransaction, ProofingRecord, User
 from idp.proofing.desk import Pending, ProofingDesk, Refused, RefusedReason
 from idp.proofing.port import Broken
+from idp.protocol.binding import FRESH_SECONDS, sitting
 from idp.web.cookies import browser_of
 from idp.web.guard import Halt, form_token
 from idp.web.parts import Parts
@@ -30,6 +32,7 @@ class ProofingPages:
 
     def __init__(self, parts: Parts, desk: ProofingDesk | None, renderer: Renderer) -> None:
         self._parts, self._desk, self._renderer = parts, desk, renderer
+        self._binder = Binder(parts.store, parts.events, parts.clock)
 
     def offer(self, user: User | None) -> dict[str, Any]:
         """Return what the page that asks for consent needs to know."""
@@ -62,7 +65,7 @@ class ProofingPages:
             if result.reason == "cancelled":
                 return web.Response(status=303, headers={"Location": f"/login?tx={transaction_id}", "Cache-Control": "no-store"})
             return await self._end(request, transaction_id, result.reason)
-        await self._note(request, transaction_id, _DONE)
+        await self._note(request, transaction_id, _DONE, proofing=await self._bound(request, user, transaction_id))
         return self._done(request, user, transaction_id, result)
 
     async def look(
@@ -80,9 +83,20 @@ class ProofingPages:
 
     # ------------------------------------------------------------------
 
-    async def _note(self, request: web.Request, transaction_id: str, note: str) -> None:
+    async def _bound(self, request: web.Request, user: User, transaction_id: str) -> int:
+        """Bind what this sitting has proved to the proofing that it ended with; return that proofing's number."""
+        browser = browser_of(request)
+        transaction = await self._parts.flows.load(transaction_id, browser)
+        if transaction is None or transaction.user_id != user.id:
+            raise Halt(410, "transaction_unknown")
+        events = sitting(transaction.proved, transaction.session_events, transaction.created_at - FRESH_SECONDS)
+        return await self._binder.proofed(user, events, self._parts.address_of(request))
+
+    async def _note(self, request: web.Request, transaction_id: str, note: str, *, proofing: int = 0) -> None:
         after = await self._parts.flows.update(
-            transaction_id, browser_of(request), lambda old: msgspec.structs.replace(old, notes={**old.notes, _NOTE: note})
+            transaction_id,
+            browser_of(request),
+            lambda old: msgspec.structs.replace(old, notes={**old.notes, _NOTE: note}, proofing=proofing or old.proofing),
         )
         if after is None:
             raise Halt(410, "transaction_unknown")

@@ -182,12 +182,12 @@ class SignIn:
         if not visit.takes("fido2"):
             return self._again(visit)
         try:
-            user = await self._checks.touch(
+            touched = await self._checks.touch(
                 _binding(visit), form.get("ceremony", ""), form.get("response", ""), self._parts.address_of(request)
             )
         except CeremonyRefused:
             return await self._page(request, visit, 403, error="key_refused")
-        return await self._proved(request, visit, user.id, "fido2")
+        return await self._proved(request, visit, touched.user.id, "fido2", touched.authenticator)
 
     async def begin_register(self, request: web.Request) -> web.StreamResponse:
         """Give the page's script what to make a key for."""
@@ -300,10 +300,12 @@ class SignIn:
             raise Halt(410, "transaction_unknown")
         return await self._seen(after, visit.browser)
 
-    async def _proved(self, request: web.Request, visit: Visit, user_id: str, kind: AuthKind) -> web.StreamResponse:
+    async def _proved(
+        self, request: web.Request, visit: Visit, user_id: str, kind: AuthKind, authenticator: str = ""
+    ) -> web.StreamResponse:
         """Put a verified proof into the transaction and go on. `accept` judges the stored one, not the one seen before."""
         account = await self._checks.account(user_id)
-        proof = Proof(user_id=user_id, kind=kind, at=self._checks.now())
+        proof = Proof(user_id=user_id, kind=kind, at=self._checks.now(), authenticator=authenticator)
         try:
             after = await self._update(visit, lambda stored: login.accept(stored, account, proof))
         except NotNow as refused:

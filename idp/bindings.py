@@ -1,0 +1,70 @@
+"""Binds authenticators to a person's identity proofing, by the rules of `idp.protocol.binding`. The log comes first."""
+
+from collections.abc import Collection
+from typing import Final, Literal
+
+from gateway.kernel.clock import Clock
+from idp.model import AuthEvent, Event, ProofingRecord, User
+from idp.ports import EventSink, Store
+from idp.protocol.binding import confirms, sitting, used
+
+How = Literal["ceremony", "confirmed"]
+"""In the sitting in which the person was proofed, or later, together with an authenticator that was bound before."""
+
+
+class Binder:
+    """See the module. What the log or the store raises comes through, and then nothing is bound."""
+
+    def __init__(self, store: Store, events: EventSink, clock: Clock) -> None:
+        self._store: Final = store
+        self._events, self._clock = events, clock
+
+    async def proofed(self, user: User, events: Collection[AuthEvent], address: str) -> int:
+        """Bind what was used in the sitting in which the person was proofed just now (`sitting`). Returns the number of that
+        proofing, the newest; 0 when none is in force.
+
+        Whoever calls knows that the newest proofing was made in this sitting: nothing here can tell.
+        """
+        record = await self._in_force(user)
+        if record is None:
+            return 0
+        await self._bind(user, record, used(events), "ceremony", address)
+        return record.number
+
+    async def used(self, user: User, events: Collection[AuthEvent], since: int, address: str) -> None:
+        """Bind what was used at `since` or later in a session whose `events` confirm it."""
+        record = await self._in_force(user)
+        if record is None:
+            return
+        bound = await self._store.bindings.of(record.number)
+        if confirms(events, bound, since):
+            await self._bind(user, record, used(sitting((), events, since)) - bound, "confirmed", address)
+
+    async def may_add(self, user: User, events: Collection[AuthEvent], since: int) -> bool:
+        """Whether an authenticator that is registered now, in a session with these events, is to be bound (`add`)."""
+        record = await self._in_force(user)
+        return record is not None and confirms(events, await self._store.bindings.of(record.number), since)
+
+    async def add(self, user: User, authenticator: str, address: str) -> None:
+        """Bind an authenticator that was registered just now. Asks nothing."""
+        record = await self._in_force(user)
+        if record is not None:
+            await self._bind(user, record, {authenticator}, "confirmed", address)
+
+    async def _in_force(self, user: User) -> ProofingRecord | None:
+        record = await self._store.proofing.latest(user.id)
+        return record if record is not None and record.in_force(int(self._clock.now())) else None
+
+    async def _bind(self, user: User, record: ProofingRecord, names: Collection[str], how: How, address: str) -> None:
+        now = int(self._clock.now())
+        for name in sorted(names):
+            kind, _, key = name.partition(":")
+            detail = {"kind": kind, "how": how, "transaction": record.transaction} | ({"key": key[:16]} if key else {})
+            await self._events.record(
+                Event(
+                    name="proofing.bound", outcome="success", at=now, login=user.login, subject=user.id, address=address,
+                    detail=detail,
+                )
+            )  # fmt: skip
+        if names:
+            await self._store.bindings.bind(record.number, names, now)
