@@ -10,6 +10,8 @@ DATABASE: Final = "idp.sqlite3"
 KEYS: Final = "idp-keys.json"
 TELLING: Final = "telling.lock"
 """Held by the process that tells what was done to accounts."""
+RECHECKING: Final = "rechecking.lock"
+"""Held by the process that asks the verifier about proofings again."""
 
 
 def open_keys(data_dir: Path, *, now: int) -> KeyFile:

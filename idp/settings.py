@@ -45,6 +45,17 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         return same(hash_token(secret), self.secret_hash)
 
 
+class ProofingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How an installation keeps house with identity proofings."""
+
+    recheck_hours: int = 0
+    """How often the verifier is asked whether proofings still hold; 0: only when an officer wants it."""
+    review_days: int = 14
+    """How long a case waits for officers; then what they would compare is deleted."""
+    expiring_days: int = 30
+    """How long before its end a proofing counts as expiring soon."""
+
+
 class IdpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the provider is told from outside."""
 
@@ -64,6 +75,7 @@ class IdpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute limit of a browser's session: a shift."""
     key_days: int = 90
     """Age at which the signing key is replaced; the previous one stays published for verification."""
+    proofing: ProofingSettings = ProofingSettings()
 
     def check(self) -> None:
         """Raise ConfigError for the first thing that can't be used safely."""
@@ -80,6 +92,12 @@ class IdpSettings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ConfigError(f"{name} must be positive", where="idp", todo="Leave it out for the default.")
         if self.code_seconds > 600:  # noqa: PLR2004  RFC 6749 §4.1.2
             raise ConfigError("code_seconds is more than 600", where="idp", todo="RFC 6749 §4.1.2 allows ten minutes at most.")
+
+        if self.proofing.recheck_hours < 0 or self.proofing.review_days < 1 or self.proofing.expiring_days < 1:
+            raise ConfigError(
+                "recheck_hours must not be negative, review_days and expiring_days must be positive", where="idp",
+                todo="Leave them out for the defaults.",
+            )  # fmt: skip
 
     def client(self, client_id: str) -> Client | None:
         """Return a registered client."""

@@ -86,12 +86,17 @@ class SqliteKept:
         where, values = ("", ()) if open_at is None else (" WHERE state='open' AND expires_at>?", (open_at,))
         return await self._database.run(lambda connection: _cases(connection, where, values))
 
-    async def digest_keys(self) -> dict[str, int]:
-        """Return how many records each digest key has made, by the key's name (empty: the first one)."""
+    async def digest_keys(self, now: int) -> dict[str, tuple[int, int]]:
+        """Return how many records in force, and how many others, have a digest of each key, by its name (first one: empty)."""
         rows = await self._database.run(
-            lambda connection: connection.execute("SELECT digest_key, count(*) FROM proofing GROUP BY digest_key").fetchall()
+            lambda connection: connection.execute(
+                "SELECT digest_key, coalesce(sum(force), 0), coalesce(sum(1-force), 0) FROM "
+                "(SELECT digest_key, ended_at IS NULL AND (expires_at IS NULL OR expires_at>?) AS force FROM proofing) "
+                "GROUP BY digest_key",
+                (now,),
+            ).fetchall()
         )
-        return {row[0]: row[1] for row in rows}
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     async def delete(self, user_id: str, *, by: str, at: int) -> Kept | None:
         """Delete everything about one person, and note `proofing.deleted`; return what it was. None: no such person.

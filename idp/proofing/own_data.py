@@ -1,0 +1,61 @@
+"""What a person may see and take away of what is kept about their identity proofing: all of it, as JSON values.
+
+It names what is kept as the database has it; the keyed digest is given, too, though it says nothing without the key. What was
+read from the card is not among it: it is compared and forgotten, but for a case that waits for officers, which is named.
+"""
+
+from datetime import UTC, datetime
+
+from idp.model import ProofingRecord, User
+from idp.store.kept import Binding, CaseLine, InvitationLine, Kept
+
+NOT_KEPT = ("certificate", "card_image", "address", "individual_number", "attributes_of_the_card_once_compared")
+"""Named in the export, so that its reader knows that they are not missing."""
+
+
+def own_data(user: User, kept: Kept, now: int) -> dict[str, object]:
+    """Return everything that is kept, dates as RFC 3339 in UTC."""
+    bound: dict[int, list[Binding]] = {}
+    for binding in kept.bindings:
+        bound.setdefault(binding.proofing, []).append(binding)
+    return {
+        "at": _time(now),
+        "account": {
+            "id": user.id, "login": user.login, "name": user.name, "kana": user.kana, "birth_date": user.birth_date,
+            "former_names": list(user.former_names), "licences": list(user.licences),
+        },
+        "proofings": [_proofing(record, bound.get(record.number, []), now) for record in kept.records],
+        "reviews": [_case(case) for case in kept.cases],
+        "invitations": [_invitation(line) for line in kept.invitations],
+        "never_kept": list(NOT_KEPT),
+    }  # fmt: skip
+
+
+def _proofing(record: ProofingRecord, bindings: list[Binding], now: int) -> dict[str, object]:
+    return {
+        "level": record.level, "method": record.method, "evidence": record.evidence, "verified_at": _time(record.verified_at),
+        "expires_at": _time(record.expires_at), "verifier": record.verifier, "transaction": record.transaction,
+        "person_digest": record.person_digest, "digest_key": record.digest_key, "in_force": record.in_force(now),
+        "ended_at": _time(record.ended_at), "ended_why": record.ended_why,
+        "checked_at": _time(record.checked_at or None),
+        "authenticators": [{"authenticator": one.authenticator, "bound_at": _time(one.bound_at)} for one in bindings],
+    }  # fmt: skip
+
+
+def _case(case: CaseLine) -> dict[str, object]:
+    return {
+        "case": case.id, "kind": case.kind, "state": case.state, "opened_at": _time(case.opened_at),
+        "expires_at": _time(case.expires_at), "first_by": case.first_by, "first_at": _time(case.first_at),
+        "decided_by": case.decided_by, "decided_at": _time(case.decided_at), "note": case.note,
+        "card_attributes_kept_sealed": case.sealed,
+    }  # fmt: skip
+
+
+def _invitation(line: InvitationLine) -> dict[str, object]:
+    return {
+        "batch": line.batch, "invited_by": line.invited_by, "invited_at": _time(line.invited_at), "due_at": _time(line.due_at),
+    }  # fmt: skip
+
+
+def _time(at: int | None) -> str | None:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
