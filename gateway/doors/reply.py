@@ -223,6 +223,7 @@ def _date(second: int) -> bytes:
     return f"Date: {formatdate(second, usegmt=True)}\r\n".encode("ascii")
 
 
+@functools.lru_cache(maxsize=128)
 def _phrase(status: int) -> bytes:
     try:
         return HTTPStatus(status).phrase.encode("ascii")
