@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from gateway.domain.connection import Connection
-from gateway.domain.identity import Handle, Session
+from gateway.domain.identity import Handle, Proofing, Session
 from gateway.domain.posture import Device, Posture
 from gateway.domain.record import Record
 from gateway.kernel.secret import Secret
@@ -78,6 +78,15 @@ class SessionStore(Protocol):
 
     async def revoke_subject(self, subject: str) -> int:
         """End all sessions of a person; how many."""
+        ...
+
+    async def withdraw_proofing(self, subject: str, which: Callable[[Proofing], bool]) -> int:
+        """Take the identity proofing out of all live sessions of a person that hold one of which `which` is true; how many.
+
+        Everything else stays, tokens and generation included: a session that can do less needs no new token. Each session changes
+        in one step, against every other change of it, and is announced as `changed`. `which` may be called again on conflict. A
+        session that begins or steps up meanwhile may be missed.
+        """
         ...
 
     async def list(self, now: float) -> list[Session]:

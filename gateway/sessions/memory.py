@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.domain.identity import Handle, Session
+from gateway.domain.identity import Handle, Proofing, Session
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.ids import new_token
@@ -23,6 +23,7 @@ from gateway.sessions.rules import (
     check_host,
     check_new,
     well_formed_token,
+    without_proofing,
 )
 
 SWEEP_SECONDS: Final = 60.0
@@ -155,6 +156,20 @@ class MemorySessions:
         for entry in living:
             self._end(entry, "revoked")
         return len(living)
+
+    async def withdraw_proofing(self, subject: str, which: Callable[[Proofing], bool]) -> int:
+        """Take the identity proofing out of the sessions of a person that hold such a one; how many."""
+        self._open()
+        now = self._clock.now()
+        mine = [entry for entry in self._entries.values() if entry.session.identity.subject == subject]
+        count = 0
+        for entry in mine:
+            less = without_proofing(entry.session, which) if self._ended(entry, now) is None else None
+            if less is not None:
+                entry.session = less
+                self._announce(less.id, "changed")
+                count += 1
+        return count
 
     async def list(self, now: float) -> builtins.list[Session]:
         """Return every live session, newest first."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.domain.identity import Handle, Session
+from gateway.domain.identity import Handle, Proofing, Session
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.ids import new_token
@@ -26,9 +26,9 @@ from gateway.kernel.recent import Recent
 from gateway.kernel.secret import Secret, hash_token
 from gateway.ports import Missing, SessionChange
 from gateway.sessions.redis_link import WHERE, RedisLink
-from gateway.sessions.redis_scripts import ATTACH, CHANGE, CREATE, READ, RESOLVE, REVOKE, REVOKE_SUBJECT
+from gateway.sessions.redis_scripts import ATTACH, CHANGE, CREATE, LESSEN, OF_SUBJECT, READ, RESOLVE, REVOKE, REVOKE_SUBJECT
 from gateway.sessions.round_trips import RoundTrips
-from gateway.sessions.rules import check_change, check_host, check_new, well_formed_id, well_formed_token
+from gateway.sessions.rules import check_change, check_host, check_new, well_formed_id, well_formed_token, without_proofing
 from gateway.sessions.seal import Seal, tampered
 
 logger = logging.getLogger(__name__)
@@ -131,15 +131,14 @@ class RedisSessions:
         # Changes of one session queue here, so that only those of other nodes make it try again.
         async with self._locks.setdefault(session_id, asyncio.Lock()):
             for _ in range(ATTEMPTS):
-                now = self._clock.now()
-                old = await self.get(session_id, now)
+                now = _milliseconds(self._clock.now())
+                row = await self._ask_session(session_id, now)
+                old = self._opened(session_id, row)
                 if old is None:
                     return None
                 new = check_change(old, change(old))
                 token = new_token()
-                done = await self._link.run(
-                    CHANGE, _milliseconds(now), session_id, old.generation, *self._stored(new), *self._handle(new, token, host)
-                )
+                done = await self._link.run(CHANGE, now, session_id, row[0], *self._stored(new), *self._handle(new, token, host))
                 if done == b"ok":
                     return Secret(token)
                 if done == b"gone":
@@ -149,9 +148,7 @@ class RedisSessions:
 
     async def get(self, session_id: str, now: float) -> Session | None:
         """Return a live session by id, without counting it as activity."""
-        if not well_formed_id(session_id):
-            return None
-        return self._opened(session_id, await self._reading.ask(session_id, _milliseconds(now)))
+        return self._opened(session_id, await self._ask_session(session_id, _milliseconds(now)))
 
     async def revoke(self, session_id: str) -> bool:
         """End a session and all its handles. True when this call ended it."""
@@ -162,6 +159,28 @@ class RedisSessions:
     async def revoke_subject(self, subject: str) -> int:
         """End all sessions of a person, in one atomic step; how many."""
         return int(await self._link.run(REVOKE_SUBJECT, _milliseconds(self._clock.now()), hash_token(subject)))
+
+    async def withdraw_proofing(self, subject: str, which: Callable[[Proofing], bool]) -> int:
+        """Take the identity proofing out of the sessions of a person that hold such a one; how many."""
+        ids = await self._link.run(OF_SUBJECT, _milliseconds(self._clock.now()), hash_token(subject))
+        return sum([await self._withdraw(name.decode(), which) for name in ids])
+
+    async def _withdraw(self, session_id: str, which: Callable[[Proofing], bool]) -> bool:
+        # In turn with our own changes of this session; those of other nodes make it try again.
+        async with self._locks.setdefault(session_id, asyncio.Lock()):
+            for _ in range(ATTEMPTS):
+                now = _milliseconds(self._clock.now())
+                row = await self._ask_session(session_id, now)
+                session = self._opened(session_id, row)
+                less = without_proofing(session, which) if session is not None else None
+                if less is None:
+                    return False
+                body = self._seal.seal(session_id, _encode(less))
+                done = await self._link.run(LESSEN, now, session_id, row[0], body)
+                if done != b"conflict":
+                    return bool(done == b"ok")
+                await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311  a pause needs no secret randomness
+        raise _contended(session_id)
 
     async def list(self, now: float) -> builtins.list[Session]:
         """Return every live session, newest first. Sessions that begin or end meanwhile may or may not be in it."""
@@ -218,6 +237,10 @@ class RedisSessions:
     async def _ask_sessions(self, asked: Sequence[tuple[str, int]]) -> Sequence[Row]:
         rows: Sequence[Row] = await self._link.run(READ, *(part for session_id, now in asked for part in (now, session_id)))
         return rows
+
+    async def _ask_session(self, session_id: str, now: int) -> Row:
+        """Return one row of READ; an empty one for what can't be an id."""
+        return await self._reading.ask(session_id, now) if well_formed_id(session_id) else ()
 
     def _opened(self, session_id: str, row: Row) -> Session | None:
         """What a row of READ holds; None when the session does not live."""

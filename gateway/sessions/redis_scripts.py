@@ -167,12 +167,13 @@ return 'ok'
 """)
 
 CHANGE: Final = Script("""
--- ARGV: prefix, now, id, expected generation, expires, idle, generation, body, token hash, host, mac
+-- ARGV: prefix, now, id, the body as it was read, expires, idle, generation, body, token hash, host, mac. No two bodies are the
+-- same: each is sealed with a nonce of its own.
 local id, expires = ARGV[3], tonumber(ARGV[5])
 local key = prefix .. 'session:' .. id
 local s = living(id)
 if not s then return 'gone' end
-if s.generation ~= ARGV[4] then return 'conflict' end
+if s.body ~= ARGV[4] then return 'conflict' end
 redis.call('HSET', key, 'expires', ARGV[5], 'idle', ARGV[6], 'generation', ARGV[7], 'body', ARGV[8])
 if expires < s.expires then
   redis.call('PEXPIRE', key, whole(math.max(math.min(redis.call('PTTL', key), expires - now), 1)))
@@ -181,6 +182,22 @@ for _, handle in ipairs(of_host(id, ARGV[10])) do drop(id, handle[1]) end
 issue(id, ARGV[9], ARGV[10], ARGV[7], ARGV[11], expires - now)
 announce('changed', id)
 return 'ok'
+""")
+
+LESSEN: Final = Script("""
+-- ARGV: prefix, now, id, the body as it was read, the new one. Limits, generation and tokens stay.
+local id = ARGV[3]
+local s = living(id)
+if not s then return 'gone' end
+if s.body ~= ARGV[4] then return 'conflict' end
+redis.call('HSET', prefix .. 'session:' .. id, 'body', ARGV[5])
+announce('changed', id)
+return 'ok'
+""")
+
+OF_SUBJECT: Final = Script("""
+-- ARGV: prefix, now, subject hash. The ids of this person's sessions, living or not.
+return redis.call('SMEMBERS', prefix .. 'subject:' .. ARGV[3])
 """)
 
 REVOKE: Final = Script("""

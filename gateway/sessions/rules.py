@@ -1,9 +1,12 @@
 """What both session stores hold to: limits, the shape of tokens, and what a change may change. Pure."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
-from gateway.domain.identity import Session
+import msgspec
+
+from gateway.domain.identity import Proofing, Session
 
 GRACE_SECONDS: Final = 30
 """How long a token stays valid after `attach` gave its host a newer one at the same generation: several tabs that finish a
@@ -75,3 +78,11 @@ def check_change(old: Session, new: Session) -> Session:
     if new.idle_seconds < 1:
         raise ValueError(f"session {old.id}: idle_seconds must be 1 or more, not {new.idle_seconds}")
     return new
+
+
+def without_proofing(session: Session, which: Callable[[Proofing], bool]) -> Session | None:
+    """Return the session without its identity proofing; None when it holds none, or none of which `which` is true."""
+    proofing = session.identity.proofing
+    if proofing is None or not which(proofing):
+        return None
+    return msgspec.structs.replace(session, identity=msgspec.structs.replace(session.identity, proofing=None))

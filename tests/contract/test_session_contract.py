@@ -21,9 +21,11 @@ from tests.support.sessions import (
     IMAGING,
     PORTAL,
     alive,
+    any_proofing,
     dead,
     new_session,
     opened,
+    proofed,
     stepped_up,
 )
 
@@ -317,6 +319,70 @@ async def test_all_sessions_of_a_person_end_and_nobody_elses(store: SessionStore
     await alive(store, other, EHR, clock.now())
 
 
+async def test_a_proofing_is_taken_out_of_all_sessions_of_a_person_and_nobody_elses(
+    store: SessionStore, clock: ManualClock
+) -> None:
+    mine = [proofed(new_session(clock.now())) for _ in range(3)]
+    without = new_session(clock.now())
+    other = proofed(new_session(clock.now(), subject="usr_suzuki"))
+    tokens = [await store.create(session, EHR) for session in (*mine, without, other)]
+    assert await store.withdraw_proofing("usr_sato", any_proofing) == 3
+    assert await store.withdraw_proofing("usr_sato", any_proofing) == 0
+    assert await store.withdraw_proofing("usr_nobody", any_proofing) == 0
+    for session, token in zip(mine, tokens, strict=False):
+        handle = await alive(store, token, EHR, clock.now())
+        assert handle.proofing() is None
+        # Nothing else: the token, the generation, what was proved.
+        assert handle.session.identity == msgspec.structs.replace(session.identity, proofing=None)
+        assert (handle.generation, handle.session.generation, handle.events()) == (1, 1, session.events)
+        assert (handle.session.expires_at, handle.session.id_token) == (session.expires_at, session.id_token)
+    assert (await alive(store, tokens[-1], EHR, clock.now())).proofing() == other.identity.proofing
+
+
+async def test_only_the_proofing_that_is_meant_is_taken_out(store: SessionStore, clock: ManualClock) -> None:
+    old = await store.create(proofed(new_session(clock.now()), "t1"), EHR)
+    new = await store.create(proofed(new_session(clock.now()), "t2"), EHR)
+    assert await store.withdraw_proofing("usr_sato", lambda proofing: proofing.transaction == "t1") == 1
+    assert (await alive(store, old, EHR, clock.now())).proofing() is None
+    assert (await alive(store, new, EHR, clock.now())).proofing() is not None
+
+
+async def test_a_proofing_is_not_taken_out_of_sessions_that_are_over(store: SessionStore, clock: ManualClock) -> None:
+    revoked, idle = (proofed(new_session(clock.now())) for _ in range(2))
+    tokens = [await store.create(session, EHR) for session in (revoked, idle)]
+    await store.revoke(revoked.id)
+    clock.advance(IDLE + 6)
+    assert await store.withdraw_proofing("usr_sato", any_proofing) == 0
+    assert [await dead(store, token, EHR, clock.now()) for token in tokens] == ["revoked", "idle"]
+
+
+async def test_a_withdrawn_proofing_is_announced(store: SessionStore, clock: ManualClock) -> None:
+    session, other = proofed(new_session(clock.now())), new_session(clock.now())
+    for one in (session, other):
+        await store.create(one, EHR)
+    async with contextlib.aclosing(store.changes()) as feed:  # type: ignore[type-var]  # both stores give generators
+        assert await anext(feed) == EVERYTHING
+        await store.withdraw_proofing("usr_sato", any_proofing)
+        await store.revoke(other.id)
+        async with asyncio.timeout(5):
+            assert await anext(feed) == SessionChange(session_id=session.id, kind="changed")
+            assert await anext(feed) == SessionChange(session_id=other.id, kind="revoked")
+
+
+async def test_no_change_that_was_begun_before_brings_a_withdrawn_proofing_back(store: SessionStore, clock: ManualClock) -> None:
+    """A step that keeps the identity (a device is registered, say) reads the session, and meanwhile its proofing ends."""
+    sessions = [proofed(new_session(clock.now())) for _ in range(20)]
+    tokens = [await store.create(session, EHR) for session in sessions]
+    changing = [asyncio.create_task(store.change(session.id, stepped_up, IMAGING)) for session in sessions]
+    assert await store.withdraw_proofing("usr_sato", any_proofing) == len(sessions)
+    assert all(await asyncio.gather(*changing))
+    for session, token in zip(sessions, tokens, strict=True):
+        after = await store.get(session.id, clock.now())
+        assert after is not None
+        assert (after.identity.proofing, after.generation) == (None, 2)
+        assert (await alive(store, token, EHR, clock.now())).proofing() is None
+
+
 async def test_an_idle_session_ends_no_sooner_than_its_limit_and_no_later_than_five_seconds_after(
     store: SessionStore, clock: ManualClock
 ) -> None:
@@ -364,7 +430,7 @@ async def test_looking_at_a_session_is_not_activity(store: SessionStore, clock: 
     assert await dead(store, token, EHR, clock.now()) == "idle"
 
 
-@pytest.mark.parametrize("observer", ["resolve", "get", "list", "attach", "change", "revoke", "revoke_subject"])
+@pytest.mark.parametrize("observer", ["resolve", "get", "list", "attach", "change", "revoke", "withdraw", "revoke_subject"])
 @pytest.mark.parametrize("why", ["idle", "expired"])
 async def test_a_clock_that_goes_back_never_revives_a_session(
     store: SessionStore, clock: ManualClock, why: str, observer: str
@@ -386,6 +452,8 @@ async def test_a_clock_that_goes_back_never_revives_a_session(
             assert await store.change(session.id, stepped_up, EHR) is None
         case "revoke":
             assert await store.revoke(session.id) is False
+        case "withdraw":
+            assert await store.withdraw_proofing(session.identity.subject, any_proofing) == 0
         case _:
             assert await store.revoke_subject(session.identity.subject) == 0
     clock._now = start - 3600
@@ -473,6 +541,7 @@ async def test_a_closed_store_answers_nothing_and_ends_its_feeds(store: SessionS
             lambda: store.get(session.id, clock.now()),
             lambda: store.revoke(session.id),
             lambda: store.revoke_subject("usr_sato"),
+            lambda: store.withdraw_proofing("usr_sato", any_proofing),
             lambda: store.list(clock.now()),
             lambda: anext(store.changes()),
         )

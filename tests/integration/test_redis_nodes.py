@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 
+from gateway.domain.identity import Session
 from gateway.kernel.clock import ManualClock, SystemClock
 from gateway.kernel.secret import Secret, hash_token
 from gateway.ports import SessionChange
@@ -16,7 +18,19 @@ from gateway.sessions.redis import RedisSessions
 from gateway.sessions.redis_link import RedisLink
 from gateway.sessions.rules import GRACE_SECONDS
 from tests.support.redis import RedisServer
-from tests.support.sessions import EHR, IMAGING, KEY, PORTAL, alive, dead, namespace, new_session, stepped_up
+from tests.support.sessions import (
+    EHR,
+    IMAGING,
+    KEY,
+    PORTAL,
+    alive,
+    any_proofing,
+    dead,
+    namespace,
+    new_session,
+    proofed,
+    stepped_up,
+)
 
 CLOCK = SystemClock()
 
@@ -42,6 +56,34 @@ async def test_a_token_from_one_node_is_good_at_the_other_and_revoked_everywhere
     for store in nodes:
         assert await dead(store, ehr, EHR, CLOCK.now()) == "revoked"
         assert await dead(store, imaging, IMAGING, CLOCK.now()) == "revoked"
+
+
+async def test_a_proofing_that_ended_at_one_node_does_not_come_back_with_a_change_begun_at_another(
+    nodes: list[RedisSessions], redis_server: RedisServer
+) -> None:
+    session = proofed(new_session(CLOCK.now()))
+    token = await nodes[0].create(session, EHR)
+    withdrawn: list[int] = []
+
+    async def withdraw() -> None:
+        link = RedisLink(Secret(redis_server.url), namespace=nodes[0]._link.prefix.removesuffix(":"), time_limit_seconds=10)
+        store = RedisSessions(link, key=KEY, clock=CLOCK)
+        withdrawn.append(await store.withdraw_proofing("usr_sato", any_proofing))
+        await store.close()
+
+    def change(old: Session) -> Session:
+        if not withdrawn:  # between this node's reading and its writing
+            other = threading.Thread(target=lambda: asyncio.run(withdraw()))
+            other.start()
+            other.join()
+        return stepped_up(old)
+
+    assert await nodes[0].change(session.id, change, IMAGING) is not None
+    assert withdrawn == [1]
+    after = await nodes[1].get(session.id, CLOCK.now())
+    assert after is not None
+    assert (after.identity.proofing, after.generation) == (None, 2)
+    assert (await alive(nodes[2], token, EHR, CLOCK.now())).proofing() is None
 
 
 async def test_every_node_hears_of_a_revocation_within_a_second(nodes: list[RedisSessions]) -> None:

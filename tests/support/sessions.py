@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from gateway.domain.identity import AuthEvent, Handle, Identity, Session
+from gateway.domain.identity import AuthEvent, Handle, Identity, Proofing, Session
 from gateway.kernel.clock import Clock
 from gateway.kernel.ids import new_id
 from gateway.kernel.secret import Secret
@@ -47,6 +47,20 @@ def stepped_up(old: Session) -> Session:
     generation = old.generation + 1
     event = AuthEvent(kind="fido2", at=old.created_at, phishing_resistant=True, generation=generation)
     return msgspec.structs.replace(old, events=(*old.events, event), generation=generation)
+
+
+def proofed(session: Session, transaction: str = "t1") -> Session:
+    """Return the session as that of a person who was proofed."""
+    proofing = Proofing(
+        level=3, method="jpki_sign", verified_at=session.created_at, expires_at=None, verifier="pf", transaction=transaction
+    )
+    identity = msgspec.structs.replace(session.identity, proofing=proofing)
+    return msgspec.structs.replace(session, identity=identity, proofing_generation=session.generation)
+
+
+def any_proofing(_: Proofing) -> bool:
+    """Whichever it is."""
+    return True
 
 
 def namespace() -> str:
