@@ -3,66 +3,22 @@
 import contextlib
 import functools
 import ssl
-from typing import Final
 
 import aiohttp
 
+from gateway.app.provider_events import ProviderEvents
 from gateway.config import Config
-from gateway.domain.record import Actor, EventRecord, Source
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
-from gateway.kernel.ids import new_id
 from gateway.kernel.web.loopback import LoopbackResolver
-from gateway.pipeline.records import timestamp
 from gateway.ports import AuditLog, SessionStore
 from gateway.rp.client import OidcClient
 from idp.app import IdentityProvider, open_provider
-from idp.model import Event
 from idp.proofing.simulated import simulated_backend
 from idp.settings import Client, IdpSettings
 from idp.web.account import account_client
 from idp.web.options import PageOptions
 from idp.web.pages import setup_pages
-
-_ENDS_SESSIONS: Final = frozenset({"account.deactivated", "account.roles", "account.reset"})
-"""What is done to an account that our sessions of the person must not outlive: they carry the roles and factors of before."""
-
-
-class ProviderEvents:
-    """Writes the identity provider's events into the log, and ends our sessions of people whose accounts were changed."""
-
-    def __init__(self, log: AuditLog, sessions: SessionStore, clock: Clock) -> None:
-        self._log = log
-        self._sessions = sessions
-        self._clock = clock
-
-    async def record(self, event: Event) -> None:
-        """Implement `idp.ports.EventSink`."""
-        detail = dict(event.detail)
-        if event.name in _ENDS_SESSIONS:
-            # Before it is written: if one of the two can't be done the provider tells again, and ending them twice does no harm.
-            detail["sessions_ended"] = str(await self._sessions.revoke_subject(event.subject))
-        actor = Actor(subject=event.subject, login=event.login[:128], session=event.session)
-        if event.by:
-            actor = Actor(login=event.by[:128])
-            detail["subject"] = event.subject
-        await self._log.append(
-            EventRecord(
-                id=new_id("evt"),
-                at=timestamp(self._moment(event.at)),
-                event=event.name,
-                outcome=event.outcome,
-                actor=actor,
-                source=Source(address=event.address, door="idp"),
-                target=event.login[:128] if event.by else "",
-                detail={key: value[:256] for key, value in detail.items()},
-            )
-        )
-
-    def _moment(self, at: int) -> float:
-        """The provider counts whole seconds; what happens just now is dated like its neighbours in the log."""
-        now = self._clock.now()
-        return now if at <= now < at + 2 else at
 
 
 async def open_embedded(
@@ -96,10 +52,12 @@ async def open_embedded(
         zone=str(config.policies.timezone),
         demo=config.demo,
     )
+    events = ProviderEvents(log, sessions, clock)
+    stack.push_async_callback(events.close)
     provider = await open_provider(
         settings,
         clock=clock,
-        events=ProviderEvents(log, sessions, clock),
+        events=events,
         pages=functools.partial(setup_pages, options=options),
         address_of=lambda request: request.remote or "",
     )
