@@ -174,7 +174,7 @@ def _common_licence(ours: Iterable[str], cards: Iterable[str]) -> bool | None:
 
 
 def _licence(text: str) -> str:
-    return fold(prepared(text).text).replace("ー", "").removeprefix("第").removesuffix("号")
+    return fold(prepared(text).text).replace("-", "").removeprefix("第").removesuffix("号")
 
 
 # ---------------------------------------------------------------- name and reading
@@ -236,7 +236,7 @@ def _formers(listed: tuple[str, ...], now: Prepared) -> Iterator[Prepared]:
     for text in listed[:_MOST_NAMES]:
         former = prepared(text)
         if len(words(former.text)) == 1 and len(parts) > 1:
-            given = now.text.replace("\u3000", " ").split()[-1]
+            given = now.text.split()[-1]
             yield Prepared(text=f"{former.text} {given}", odd=former.odd or now.odd)
         else:
             yield former
@@ -257,11 +257,10 @@ def _equal(ours: Prepared, cards: Prepared) -> tuple[Note, ...] | None:
 
 def _needed(ours: str, cards: str, *, reading: bool = False) -> tuple[Note, ...]:
     """Return the steps of folding without which two prepared texts would not agree."""
-    found: tuple[Note, ...] = tuple(
+    return tuple(
         step for step in _STEPS
         if not agree(fold(ours, reading=reading, without=step), fold(cards, reading=reading, without=step))
     )  # fmt: skip
-    return found or (() if agree(ours, cards) else ("width",))  # two spaces of different width: either step is enough
 
 
 def _leaves_out(ours: Prepared, cards: Prepared) -> bool:
@@ -286,7 +285,7 @@ def _reading(ours: str, cards: str) -> _Judged | None:
 def _with_former_reading(ours: str, cards: str) -> _Judged | None:
     """As `_reading`, of given names alone where both are told apart: the family names are two."""
     mine, theirs = prepared(ours), prepared(cards)
-    parted = [text.text.replace("\u3000", " ").split() for text in (mine, theirs)]
+    parted = [text.text.split() for text in (mine, theirs)]
     if all(len(parts) > 1 for parts in parted) and not mine.odd and not theirs.odd:
         return _reading(parted[0][-1], parted[1][-1])
     return _reading(ours, cards)

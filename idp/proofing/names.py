@@ -1,19 +1,19 @@
 """Names as text: what of their spelling does not count, and what is not text at all. Pure; never raises.
 
 `fold` takes away, in steps that can be left out one by one so that a comparison can say which it needed:
-  `width`          half and full width, and letters composed of two code points (NFKC)
+  `width`          half and full width, and letters composed of two code points (NFKC, where it is neither of those below)
   `variant_kanji`  variation selectors, compatibility ideographs, the groups of `variants.toml`, and the repetition mark 々
   `kana_script`    hiragana for katakana; only in readings
   `marks`          ー and all that looks like a hyphen; apostrophes
   `case`           upper and lower case
-  `spaces`         all of them
+  `spaces`         all of them, of whatever width
 Small kana, voicing marks, long vowels spelt out, and accents of Latin letters count: they make another name.
 """
 
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -28,8 +28,9 @@ LONGEST: Final = 200
 """Letters of a name that are looked at; no register has a longer one."""
 
 _COMPATIBLE: Final = re.compile("([\uf900-\ufaff\U0002f800-\U0002fa1f]+)")
-_DASHES: Final = "-‐‑‒–—―−─━ー⁃﹘"
-_MARKS: Final = str.maketrans(dict.fromkeys(_DASHES, "ー") | dict.fromkeys("’‘ʼʻ`´＇", "'"))
+_LEFT_BY_WIDTH: Final = re.compile("([\uf900-\ufaff\U0002f800-\U0002fa1f\u00a0\u2000-\u200a\u202f\u205f\u3000]+)")
+_DASHES: Final = "‐‑‒–—―−─━ー⁃﹘"
+_MARKS: Final = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys("’‘ʼʻ`´＇", "'"))
 _TO_KATAKANA: Final = str.maketrans({chr(code): chr(code + 0x60) for code in (*range(0x3041, 0x3097), 0x309D, 0x309E)})
 _UNSEEN: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 """Nothing to see, although their category is one of letters, marks or symbols."""
@@ -47,21 +48,22 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """A substitute's position names no letter."""
 
 
-def _load(path: Path) -> Mapping[int, str]:
-    """Return what each variant folds to. ValueError when the groups aren't disjoint, or a member is not one letter by itself."""
+def load_variants(text: str) -> dict[int, str]:
+    """Return what each variant folds to: the first of its group. ValueError when a table lacks its source, or a group is none:
+    fewer than two letters, one that another group has, or one that NFKC changes anyway.
+    """
     seen: dict[str, str] = {}
-    for group in tomllib.loads(path.read_text("utf-8"))["group"]:
-        members = group["members"]
-        if len(members) < 2 or set(group) != {"members", "source"} or not group["source"]:  # noqa: PLR2004  a pair at least
-            raise ValueError(f"{path.name}: not a group of variants with its source: {members}")
-        for member in members:
-            if len(member) != 1 or unicodedata.normalize("NFKC", member) != member or member in seen:
-                raise ValueError(f"{path.name}: {member!r} is in two groups, or no letter that stays itself in NFKC")
-            seen[member] = members[0]
+    for source, table in tomllib.loads(text).items():
+        if set(table) != {"what", "groups"} or not table["what"]:
+            raise ValueError(f"variants.{source}: a table has what its source is, and groups")
+        for group in table["groups"]:
+            letters = list(group)
+            twice = [char for char in letters if char in seen or letters.count(char) > 1]
+            unlike = [char for char in letters if unicodedata.normalize("NFKC", char) != char or is_selector(char)]
+            if len(letters) < 2 or twice or unlike:  # noqa: PLR2004  a pair at least
+                raise ValueError(f"variants.{source}: {group!r} is no group: {', '.join(twice + unlike) or 'too short'}")
+            seen |= dict.fromkeys(letters, letters[0])
     return str.maketrans(seen)
-
-
-VARIANTS: Final = _load(Path(__file__).with_name("variants.toml"))
 
 
 def prepared(text: str, substitutes: Iterable[int] = ()) -> Prepared:
@@ -88,7 +90,7 @@ def prepared(text: str, substitutes: Iterable[int] = ()) -> Prepared:
 def fold(text: str, *, reading: bool = False, without: Step | None = None) -> str:
     """Return a prepared text with only what counts. `reading`: it is kana, in either script."""
     if without != "width":
-        text = "".join(part if place % 2 else _nfkc(part) for place, part in enumerate(_COMPATIBLE.split(text)))
+        text = "".join(part if place % 2 else _nfkc(part) for place, part in enumerate(_LEFT_BY_WIDTH.split(text)))
     if without != "variant_kanji":
         text = _without_variants(text)
     if reading and without != "kana_script":
@@ -170,3 +172,7 @@ def _distance(one: str, other: str) -> int:
             same = mine == yours or WILD in (mine, yours)
             before, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, before + (not same))
     return row[-1]
+
+
+VARIANTS: Final = load_variants(Path(__file__).with_name("variants.toml").read_text("utf-8"))
+"""What `fold` takes letters for."""
