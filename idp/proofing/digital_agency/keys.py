@@ -90,22 +90,27 @@ class ServiceKeys:
     def __init__(self, wire: Wire, url: str, algorithms: Sequence[Algorithm], clock: Clock) -> None:
         self._wire, self._url, self._algorithms, self._clock = wire, url, algorithms, clock
         self._keys: Keys = {}
-        self._at = -KEYS_SECONDS
+        self._at = 0.0
+        self._sought = -REFETCH_SECONDS
         self._lock = asyncio.Lock()
 
     async def get(self, need: Literal["any", "newer"]) -> Keys:
         """Return the keys; WireError when they can't be had.
 
-        `newer`: one was unknown; they are fetched again, unless they are less than ten seconds old.
+        `newer`: one was unknown; they are fetched again, unless they were for that reason less than ten seconds ago.
         """
         async with self._lock:
-            age = self._clock.monotonic() - self._at
-            if self._keys and age < (KEYS_SECONDS if need == "any" else REFETCH_SECONDS):
+            now = self._clock.monotonic()
+            if need == "newer":
+                if now - self._sought < REFETCH_SECONDS:
+                    return self._keys
+                self._sought = now
+            elif self._keys and now - self._at < KEYS_SECONDS:
                 return self._keys
             document = await self._wire.fetch(self._url, "the service's keys")
             try:
                 keys = parse_keys(document, self._algorithms)
             except ValueError as error:
                 raise WireError(f"the service's keys: {error}") from error
-            self._keys, self._at = keys, self._clock.monotonic()
+            self._keys, self._at = keys, now
             return keys
