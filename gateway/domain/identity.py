@@ -4,7 +4,7 @@ These are plain values that can't be in a cycle, so the garbage collector is tol
 thousand sessions in memory it would stop the process for a good part of a second.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -21,6 +21,10 @@ class AuthEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     phishing_resistant: bool = False
     generation: int = 0
     """The session generation that this event began; a handle sees only events up to its own generation."""
+    bound: bool = False
+    """Whether the authenticator was bound to the proofing of the same ID token, by the provider's word."""
+    bound_generation: int = 0
+    """The session generation in which that was first said; older handles don't see it."""
 
 
 class Proofing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -48,6 +52,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     organization: str = ""
     department: str = ""
     proofing: Proofing | None = None
+    bound_kinds: tuple[AuthKind, ...] = ()
+    """Of which kinds the person has authenticators that are bound to the proofing, sorted: what would help, no evidence."""
+
+
+_STRENGTH: Final[dict[AuthKind, int]] = {"pwd": 0, "recovery": 1, "otp": 2, "fido2": 3}
+
+
+def _strength(event: AuthEvent) -> tuple[int, int]:
+    return _STRENGTH[event.kind], event.at
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -91,6 +104,18 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def device_id(self) -> str | None:
         """The device that proved itself, where this handle is new enough to rely on it."""
         return self.session.device_id if self.session.device_generation <= self.generation else None
+
+    def authenticator_bound(self, latest: float) -> bool:
+        """Whether what this handle's session was authenticated with is bound to the proofing that the handle sees.
+
+        Of the events that the handle may rely on, the newest of the strongest kind is looked at (a key before a one-time code,
+        that before a recovery code, a password last): its authenticator must be bound, and this handle new enough to know it.
+        Events after `latest` (epoch seconds) don't count.
+        """
+        if self.proofing() is None:
+            return False
+        deciding = max((event for event in self.events() if event.at <= latest), key=_strength, default=None)
+        return deciding is not None and deciding.bound and deciding.bound_generation <= self.generation
 
     def proofing(self) -> Proofing | None:
         """The identity proofing, where this handle is new enough to rely on it."""

@@ -242,7 +242,7 @@ class Pipeline:
         return _Draft(deny, match, recorded, version)
 
     def _remedy(self, judged: Judged, posture: Posture) -> tuple[RemedyStep, ...]:
-        outcomes = self._outcomes
+        outcomes = msgspec.structs.replace(self._outcomes, bound=judged.session.identity.bound_kinds)
         if posture.note in {"pending", "blocked"}:
             # A device that waits for an officer, or was blocked by one, is not helped by registering it again.
             outcomes = msgspec.structs.replace(outcomes, enrolment=None)

@@ -37,7 +37,7 @@ def gather(
     return Facts(
         principal=PrincipalFacts(id=identity.subject, roles=identity.roles, organization=identity.organization),
         authentication=authentication_facts(handle.events(), now),
-        proofing=proofing_facts(handle.proofing(), now),
+        proofing=proofing_facts(handle.proofing(), now, bound=handle.authenticator_bound(now + MAX_SKEW_SECONDS)),
         device=device_facts(posture, now),
         network=NetworkFacts(zone=zones.zone_of(connection.peer_address), tls=connection.tls),
         time=_time_facts(int(now), timezone),
@@ -106,11 +106,19 @@ def newest(events: tuple[AuthEvent, ...]) -> int:
     return _proved(events).newest
 
 
-def proofing_facts(proofing: Proofing | None, now: float) -> ProofingFacts:
-    """Proofing in force at `now`; expired or absent proofing is level 0."""
+def proofing_facts(proofing: Proofing | None, now: float, *, bound: bool = False) -> ProofingFacts:
+    """Proofing in force at `now`; expired or absent proofing is level 0, and nothing is bound to it. `bound`: as
+    `Handle.authenticator_bound` says.
+    """
     if proofing is None or (proofing.expires_at is not None and proofing.expires_at <= now):
         return ProofingFacts(level=0, method="none", age_days=0)
-    return ProofingFacts(level=proofing.level, method=proofing.method, age_days=_age(proofing.verified_at, now) // SECONDS_A_DAY)
+    return ProofingFacts(
+        level=proofing.level,
+        method=proofing.method,
+        age_days=_age(proofing.verified_at, now) // SECONDS_A_DAY,
+        expires_in_days=(proofing.expires_at - int(now)) // SECONDS_A_DAY if proofing.expires_at is not None else None,
+        authenticator_bound=bound,
+    )
 
 
 def device_facts(posture: Posture, now: float) -> DeviceFacts:

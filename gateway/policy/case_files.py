@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.kernel.errors import BundleError
 from gateway.policy.cases import Case, Expectation
-from gateway.policy.facts import Facts, TargetFacts
+from gateway.policy.facts import AuthKind, Facts, TargetFacts
 from gateway.policy.remedy import Outcomes
 from gateway.policy.source import decode, printable
 
@@ -174,6 +174,7 @@ _CASE_KEYS: Final = (
     "can_register",
     "new_device_compliant",
     "proofing_service",
+    "bound",
     "expect",
 )
 
@@ -252,7 +253,7 @@ def _remove(merged: dict[str, Any], without: Any, place: _Place, line: int) -> N
 def _outcomes(table: Mapping[str, Any]) -> Outcomes:
     """What the remedy's steps yield in this case; by default everything is possible."""
     said = msgspec.convert({key: table[key] for key in _Possible.__struct_fields__ if key in table}, _Possible)
-    outcomes = Outcomes(key_touch=said.can_touch_key)
+    outcomes = Outcomes(key_touch=said.can_touch_key, bound=said.bound)
     if not said.proofing_service:
         outcomes = msgspec.structs.replace(outcomes, proofing=None)
     if not said.can_register or outcomes.enrolment is None:
@@ -267,3 +268,4 @@ class _Possible(msgspec.Struct, frozen=True, kw_only=True):
     can_register: bool = True
     new_device_compliant: bool = True
     proofing_service: bool = True
+    bound: tuple[AuthKind, ...] = ("fido2", "otp", "pwd")

@@ -47,6 +47,10 @@ class ProofingFacts(msgspec.Struct, frozen=True, kw_only=True):
     level: int
     method: str
     age_days: int
+    expires_in_days: int | None = None
+    """Whole days until it ends by itself; None without an end, or without a proofing."""
+    authenticator_bound: bool = False
+    """Whether what the person signed in with, in this session, is bound to the proofing: see `Handle.authenticator_bound`."""
 
 
 class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,8 @@ Step = Literal["key_touch", "second_factor", "register_device", "device_complian
 STEPS: Final[tuple[Step, ...]] = ("key_touch", "second_factor", "register_device", "device_compliance", "identity_proofing")
 """The words of `gateway.domain.reason.RemedyStep`, cheapest first."""
 
+CEREMONY_SECONDS: Final = 600
+"""How old a sign-in may be that an identity proofing is bound to without asking again (`gateway.rp.flows.request_extras`)."""
 EVIDENCE_STRENGTH: Final[dict[Evidence, int]] = {"none": 0, "cookie": 1, "key": 2, "certificate": 3}
 
 
@@ -38,6 +40,10 @@ class Proofing(msgspec.Struct, frozen=True, kw_only=True):
 
     level: int = 3
     method: str = "simulated"
+    expires_in_days: int | None = None
+    """When the result will end by itself."""
+    binds: bool = True
+    """Whether the provider binds what the person signs in with to the proofing."""
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +54,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
     enrolment: Enrolment | None = Enrolment()
     """None also for a browser whose device is blocked: registering again must not be a way around that."""
     proofing: Proofing | None = Proofing()
+    bound: tuple[AuthKind, ...] = ("fido2", "otp", "pwd")
+    """Of which kinds the person has authenticators that are bound to the proofing in force."""
     compliance: bool = True
     """Whether a registered device can be brought into compliance."""
 
@@ -96,7 +104,7 @@ def apply_steps(facts: Facts, steps: tuple[Step, ...], outcomes: Outcomes) -> Fa
     return facts
 
 
-def _signed_in(facts: Facts, kinds: set[AuthKind], *, key: bool) -> Facts:
+def _signed_in(facts: Facts, outcomes: Outcomes, kinds: set[AuthKind], *, key: bool) -> Facts:
     now = facts.authentication
     every = tuple(sorted({*now.kinds, *kinds}))
     after = msgspec.structs.replace(
@@ -107,14 +115,20 @@ def _signed_in(facts: Facts, kinds: set[AuthKind], *, key: bool) -> Facts:
         age_seconds=0,
         key_touch_age_seconds=0 if key else now.key_touch_age_seconds,
     )
-    return msgspec.structs.replace(facts, authentication=after)
+    # The strongest kind says whether what was used is bound. Of several keys the one at hand is taken for a bound one.
+    strongest: AuthKind = "fido2" if "fido2" in every else "otp"
+    bound = facts.proofing.authenticator_bound and strongest in now.kinds
+    if strongest in kinds:
+        bound = bound or strongest in outcomes.bound
+    proofing = msgspec.structs.replace(facts.proofing, authenticator_bound=bound and facts.proofing.level > 0)
+    return msgspec.structs.replace(facts, authentication=after, proofing=proofing)
 
 
 def _key_touch(facts: Facts, outcomes: Outcomes) -> Facts | None:
     """A FIDO2 assertion with user verification: two factors by itself. A person without a key is led through getting one."""
     if not outcomes.key_touch:
         return None
-    return _signed_in(facts, {"fido2"}, key=True)
+    return _signed_in(facts, outcomes, {"fido2"}, key=True)
 
 
 def _second_factor(facts: Facts, outcomes: Outcomes) -> Facts | None:
@@ -124,7 +138,7 @@ def _second_factor(facts: Facts, outcomes: Outcomes) -> Facts | None:
     kinds: set[AuthKind] = {"pwd", "otp"}
     if {"otp", "recovery"} & set(facts.authentication.kinds):
         kinds = {"pwd"}
-    return _signed_in(facts, kinds, key=False)
+    return _signed_in(facts, outcomes, kinds, key=False)
 
 
 def _register_device(facts: Facts, outcomes: Outcomes) -> Facts | None:
@@ -151,11 +165,24 @@ def _device_compliance(facts: Facts, outcomes: Outcomes) -> Facts | None:
 
 
 def _identity_proofing(facts: Facts, outcomes: Outcomes) -> Facts | None:
-    """The new result takes the place of the old one; a service that yields less than what is in force is no step."""
-    proofing = outcomes.proofing
+    """The new result takes the place of the old one; a service that yields less than what is in force is no step.
+
+    What counts as bound afterwards is what the session was most strongly signed in with: a key only when it was touched lately,
+    because the ceremony asks again for password and code, not for the key.
+    """
+    proofing, now = outcomes.proofing, facts.authentication
     if proofing is None or proofing.level < facts.proofing.level:
         return None
-    return msgspec.structs.replace(facts, proofing=ProofingFacts(level=proofing.level, method=proofing.method, age_days=0))
+    touch = now.key_touch_age_seconds
+    bound = "otp" in now.kinds if touch is None else touch < CEREMONY_SECONDS
+    after = ProofingFacts(
+        level=proofing.level,
+        method=proofing.method,
+        age_days=0,
+        expires_in_days=proofing.expires_in_days,
+        authenticator_bound=proofing.binds and bound,
+    )
+    return msgspec.structs.replace(facts, proofing=after)
 
 
 _APPLY: Final[dict[Step, Callable[[Facts, Outcomes], Facts | None]]] = {

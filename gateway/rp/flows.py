@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from gateway.kernel.secret import hash_token, same
+from gateway.policy.remedy import CEREMONY_SECONDS
 from gateway.ports import OneTime
 
 Purpose = Literal["sign_in", "key_touch", "second_factor", "register_device", "identity_proofing"]
@@ -22,6 +23,8 @@ FLOW_SECONDS: Final = 2400
 STATE_SECONDS: Final = 2400
 """Longer than the embedded provider keeps a sign-in open: who types into its page must be able to come back from it."""
 HANDOFF_SECONDS: Final = 60
+_PROOFED: Final = "urn:zt-gateway:acr:proofed"
+_PROOFED_ANEW: Final = "urn:zt-gateway:acr:proofed-anew"
 MAX_ATTEMPTS: Final = 5
 """How often in a row a flow may be begun anew by itself."""
 ATTEMPT_SECONDS: Final = 60
@@ -61,6 +64,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """The session that is to be stepped up; empty for a new one."""
     anew: bool = False
     """The provider was told to ask again."""
+    proofing: str = ""
+    """Transaction of the proofing that was in force then, where another one was asked for."""
     asked_at: int
     """Epoch seconds."""
 
@@ -128,8 +133,12 @@ def _decode(value: bytes | None, kind: type[T]) -> T | None:
     return None if value is None else msgspec.json.decode(value, type=kind)
 
 
-def request_extras(purpose: Purpose, *, id_token: str, language: str, anew: bool = False) -> dict[str, str]:
-    """What to ask of the provider for a purpose (OpenID Connect Core §3.1.2.1, EAP ACR values)."""
+def request_extras(
+    purpose: Purpose, *, id_token: str, language: str, anew: bool = False, proofed: bool = False
+) -> dict[str, str]:
+    """What to ask of the provider for a purpose (OpenID Connect Core §3.1.2.1, EAP ACR values). `proofed`: the session has an
+    identity proofing in force, so that only another one helps.
+    """
     extras: dict[str, str] = {"ui_locales": language}
     if anew:
         # `max_age` beside it makes `auth_time` a required claim: by it the answer shows that the person was asked.
@@ -139,7 +148,9 @@ def request_extras(purpose: Purpose, *, id_token: str, language: str, anew: bool
     if purpose == "key_touch":
         extras |= {"acr_values": "phr", "max_age": "0"}
     elif purpose == "identity_proofing":
-        extras["acr_values"] = "urn:zt-gateway:acr:proofed"
+        # The proofing is bound to what the person signed in with: that must not be long ago.
+        extras |= {"acr_values": f"{_PROOFED_ANEW} {_PROOFED}" if proofed else _PROOFED}
+        extras.setdefault("max_age", str(CEREMONY_SECONDS))
     elif purpose == "second_factor":
         extras |= {"acr_values": "urn:zt-gateway:acr:mfa", "max_age": "0"}
     else:

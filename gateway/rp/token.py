@@ -101,6 +101,7 @@ def identity_of(claims: Mapping[str, Any], *, roles_claim: str) -> Identity:
         organization=_text(claims, "organization"),
         department=_text(claims, "department"),
         proofing=_proofing(claims.get("proofing")),
+        bound_kinds=_bound_kinds(claims.get("bound_kinds", [])),
     )
 
 
@@ -124,7 +125,17 @@ def events_of(claims: Mapping[str, Any], generation: int, now: float) -> tuple[A
         if kind is None or not isinstance(at, int) or isinstance(at, bool) or at <= 0:
             raise ProtocolError("claim 'auth_events' has an entry that can't be read", where="ID token")
         resistant = item.get("phishing_resistant") is True
-        events.append(AuthEvent(kind=kind, at=min(at, int(now)), phishing_resistant=resistant, generation=generation))
+        bound = item.get("bound") is True
+        events.append(
+            AuthEvent(
+                kind=kind,
+                at=min(at, int(now)),
+                phishing_resistant=resistant,
+                generation=generation,
+                bound=bound,
+                bound_generation=generation if bound else 0,
+            )
+        )
     return tuple(events)
 
 
@@ -146,6 +157,12 @@ def _from_amr(claims: Mapping[str, Any], generation: int, now: float) -> tuple[A
     return tuple(
         AuthEvent(kind=kind, at=when, phishing_resistant=resistant, generation=generation) for kind, resistant in kinds.items()
     )
+
+
+def _bound_kinds(value: Any) -> tuple[AuthKind, ...]:
+    if not isinstance(value, list):
+        raise ProtocolError("claim 'bound_kinds' is not a list", where="ID token")
+    return tuple(sorted({kind for word in value if isinstance(word, str) and (kind := _KINDS.get(word)) is not None}))
 
 
 def _proofing(value: Any) -> Proofing | None:

@@ -22,6 +22,11 @@ def authenticator(event: AuthEvent) -> str:
     return event.kind if event.kind in {"pwd", "otp"} else ""
 
 
+def kinds(bound: Iterable[str]) -> list[str]:
+    """Return the claim `bound_kinds`: of which kinds authenticators are bound."""
+    return sorted({name.partition(":")[0] for name in bound})
+
+
 def sitting(proved: Iterable[AuthEvent], session: Iterable[AuthEvent], since: int) -> tuple[AuthEvent, ...]:
     """Return the events of one sitting: everything `proved` in it, and of the session's what is not older than `since`."""
     return (*(event for event in session if event.at >= since), *proved)

@@ -17,7 +17,7 @@ SCOPES: Final = ("openid", "profile")
 PROMPTS: Final = ("none", "login")
 CLAIMS: Final = (
     "iss", "sub", "aud", "nonce", "iat", "exp", "auth_time", "acr", "amr", "sid", "at_hash", "name", "preferred_username",
-    "roles", "organization", "department", "auth_events", "proofing",
+    "roles", "organization", "department", "auth_events", "proofing", "bound_kinds",
 )  # fmt: skip
 
 

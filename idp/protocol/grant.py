@@ -21,6 +21,7 @@ from authlib.oidc.core import OpenIDCode
 from gateway.kernel.secret import Secret, same
 from idp.model import CodeGrant, ProofingRecord, User
 from idp.protocol.assurance import methods
+from idp.protocol.binding import kinds
 from idp.protocol.claims import auth_events, profile, proofing
 from idp.protocol.discovery import SCOPES
 from idp.protocol.keyset import ALGORITHM, KeySet
@@ -228,7 +229,8 @@ class IdToken(OpenIDCode):  # type: ignore[misc]  # Authlib has no type informat
         return {
             "iss": self._settings.issuer, "aud": request.client.get_client_id(), "iat": now,
             "exp": now + self._settings.id_token_seconds, "sid": redeemed.grant.session_id,
-            "auth_events": events, **({"proofing": proofed} if proofed else {}),
+            "auth_events": events,
+            **({"proofing": proofed, "bound_kinds": kinds(redeemed.bound)} if proofed else {}),
         }  # fmt: skip
 
     def generate_user_info(self, user: User, scope: str) -> dict[str, object]:

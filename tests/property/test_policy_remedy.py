@@ -24,6 +24,8 @@ DEMANDS = (
     'context.device.ownership != "personal"',
     "context.proofing.level >= 3",
     "context.proofing.age_days < 30",
+    "context.proofing.authenticator_bound",
+    "context.proofing has expires_in_days && context.proofing.expires_in_days < 14",
     "context.authentication has key_touch_age_seconds && context.authentication.key_touch_age_seconds < 300",
 )
 
@@ -33,7 +35,8 @@ outcomes = st.builds(
     enrolment=st.sampled_from(
         [None, Enrolment(), Enrolment(compliant=False), Enrolment(evidence="cookie", ownership="hospital")]
     ),
-    proofing=st.sampled_from([None, Proofing(), Proofing(level=2, method="x")]),
+    proofing=st.sampled_from([None, Proofing(), Proofing(level=2, method="x", expires_in_days=30)]),
+    bound=st.sampled_from([(), ("fido2",), ("otp", "pwd")]),
     compliance=st.booleans(),
 )
 

@@ -91,7 +91,7 @@ def facts(**parts: object) -> Facts:
         authentication=AuthenticationFacts(
             kinds=("otp", "pwd"), factors=2, phishing_resistant=False, age_seconds=60, key_touch_age_seconds=None
         ),
-        proofing=ProofingFacts(level=3, method="jpki_sign", age_days=3),
+        proofing=ProofingFacts(level=3, method="jpki_sign", age_days=3, expires_in_days=1800, authenticator_bound=True),
         device=DeviceFacts(
             registered=True,
             compliant=True,
@@ -179,6 +179,15 @@ def targets(draw: st.DrawFn) -> TargetFacts:
     )
 
 
+def _proofing(result: tuple[int, str, int], expires_in_days: int | None, bound: bool) -> ProofingFacts:
+    level, method, age_days = result
+    if level == 0:
+        return ProofingFacts(level=level, method=method, age_days=age_days)
+    return ProofingFacts(
+        level=level, method=method, age_days=age_days, expires_in_days=expires_in_days, authenticator_bound=bound
+    )
+
+
 def all_facts() -> st.SearchStrategy[Facts]:
     """Facts that could come from a real request to the demo's apps."""
     proofing = st.sampled_from([(0, "", 0), (1, "email", 5), (2, "in_person_ic", 100), (3, "jpki_sign", 1)])
@@ -191,7 +200,7 @@ def all_facts() -> st.SearchStrategy[Facts]:
             organization=st.sampled_from(["", "第一病院"]),
         ),
         authentication=authentications(),
-        proofing=proofing.map(lambda p: ProofingFacts(level=p[0], method=p[1], age_days=p[2])),
+        proofing=st.builds(_proofing, proofing, st.sampled_from([None, 0, 400]), st.booleans()),
         device=devices(),
         network=st.builds(NetworkFacts, zone=st.sampled_from(["ward", "other"]), tls=st.booleans()),
         time=st.builds(TimeFacts, hour=st.integers(0, 23), weekday=st.integers(1, 7), date=st.just("2026-11-24")),

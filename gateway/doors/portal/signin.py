@@ -96,6 +96,7 @@ async def ask_provider(exchange: Exchange, flow: Flow, session: Session | None) 
     verifier, nonce = new_token(), new_token()
     # Either host may be the one that remembers a session that was ended.
     anew = session is None and (flow.anew or await exchange.ended())
+    before = _in_force(session.identity, parts.clock.now()) if session is not None else ""
     state = State(
         flow=flow,
         nonce=nonce,
@@ -104,10 +105,11 @@ async def ask_provider(exchange: Exchange, flow: Flow, session: Session | None) 
         minted=exchange.minted(),
         session_id=session.id if session is not None else "",
         anew=anew,
+        proofing=before if flow.purpose == "identity_proofing" else "",
         asked_at=int(parts.clock.now()),
     )
     hint = session.id_token if session is not None else ""
-    extras = request_extras(flow.purpose, id_token=hint, language=exchange.language, anew=anew)
+    extras = request_extras(flow.purpose, id_token=hint, language=exchange.language, anew=anew, proofed=bool(before))
     name = await parts.flows.ask(state)
     await exchange.event("signin.started", "success", session=session, target=flow.host, detail={"purpose": flow.purpose})
     return exchange.redirect(await parts.provider.authorization_url(state=name, nonce=nonce, verifier=verifier, extra=extras))
@@ -226,6 +228,8 @@ def _not_as_asked(
     if state.session_id and present is not None and present.session.identity.subject != identity.subject:
         # The provider was told whom it is about; that hint may have been struck out on the way.
         return "another person did the step"
+    if state.proofing and identity.proofing is not None and identity.proofing.transaction == state.proofing:
+        return "no new identity proofing"
     return left_out(
         state.flow.purpose,
         anew=state.anew,
@@ -264,19 +268,43 @@ async def _establish(
     return session, token
 
 
+def _in_force(identity: Identity, now: float) -> str:
+    """Return the transaction of the person's proofing, empty when none is in force."""
+    proofing = identity.proofing
+    over = proofing is None or (proofing.expires_at is not None and proofing.expires_at <= now)
+    return proofing.transaction if proofing is not None and not over else ""
+
+
 def _step_up(identity: Identity, id_token: str, claims: dict[str, Any], now: float) -> Callable[[Session], Session]:
     def change(session: Session) -> Session:
         generation = session.generation + 1
-        known = {(event.kind, event.at): event for event in session.events}
-        fresh = events_of(claims, generation, now)
-        merged = {**{(event.kind, event.at): event for event in fresh}, **known}
+        another = identity.proofing != session.identity.proofing
+        # What was bound to another proofing, or of what nothing is said now, is not bound to this one.
+        known = {(event.kind, event.at): _unbound(event) if another else event for event in session.events}
+        merged = known | {
+            (event.kind, event.at): _rebound(known.get((event.kind, event.at)), event)
+            for event in events_of(claims, generation, now)
+        }
         events = tuple(sorted(merged.values(), key=_when)[-MAX_EVENTS:])
-        proofed = generation if identity.proofing != session.identity.proofing else session.proofing_generation
+        proofed = generation if another else session.proofing_generation
         return msgspec.structs.replace(
             session, identity=identity, events=events, generation=generation, proofing_generation=proofed, id_token=id_token
         )
 
     return change
+
+
+def _unbound(event: AuthEvent) -> AuthEvent:
+    return msgspec.structs.replace(event, bound=False, bound_generation=0)
+
+
+def _rebound(known: AuthEvent | None, told: AuthEvent) -> AuthEvent:
+    """Return an event as it is told now: a known one keeps its generation, and that it is bound is news of this generation."""
+    if known is None:
+        return told
+    if known.bound and told.bound:
+        return known
+    return msgspec.structs.replace(known, bound=told.bound, bound_generation=told.bound_generation)
 
 
 def _when(event: AuthEvent) -> int:

@@ -9,8 +9,10 @@ from gateway.domain.network import Zones
 from gateway.domain.posture import Device, Posture
 from gateway.domain.route import App, Match, Route
 from gateway.pipeline.gather import authentication_facts, device_facts, gather, proofing_facts, target_facts
+from gateway.policy.facts import ProofingFacts
 
 NOW = 1_800_000_000  # 2027-01-15 17:00:00 in Tokyo, a Friday
+PROOFED = Proofing(level=3, method="m", verified_at=NOW - 86_399, expires_at=None, verifier="v", transaction="t")
 
 
 def event(kind: str, at: int, generation: int = 1) -> AuthEvent:
@@ -107,3 +109,67 @@ def test_a_handle_from_before_a_proofing_does_not_see_it_and_one_after_it_does()
     proofed = msgspec.structs.replace(session(proofing=proofing), generation=3, proofing_generation=2)
     assert Handle(session=proofed, host="a", generation=1).proofing() is None
     assert Handle(session=proofed, host="a", generation=2).proofing() == proofing
+
+
+def bound(*events: AuthEvent, generation: int = 1, latest: int = NOW, proofing: Proofing | None = PROOFED) -> bool:
+    whole = msgspec.structs.replace(session(*events, proofing=proofing), generation=9)
+    return Handle(session=whole, host="a", generation=generation).authenticator_bound(latest)
+
+
+def used(kind: str, at: int, *, bound: int = 0, generation: int = 1) -> AuthEvent:
+    """An event; `bound`: the generation in which it was first said that its authenticator is, 0: it is not."""
+    return msgspec.structs.replace(event(kind, at, generation), bound=bound > 0, bound_generation=bound)
+
+
+def test_the_newest_of_the_strongest_kind_says_whether_the_authenticator_is_bound() -> None:
+    assert not bound()
+    assert bound(used("pwd", NOW - 9, bound=1))
+    assert not bound(used("pwd", NOW, bound=1), used("otp", NOW - 9))
+    assert bound(used("pwd", NOW), used("otp", NOW - 9, bound=1))
+    assert not bound(used("pwd", NOW, bound=1), used("recovery", NOW - 9))
+    assert not bound(used("otp", NOW, bound=1), used("fido2", NOW - 9)), "a key that is not bound outweighs a code that is"
+    assert bound(used("fido2", NOW - 9), used("fido2", NOW - 8, bound=1))
+    assert not bound(used("fido2", NOW - 9, bound=1), used("fido2", NOW - 8)), "another key was touched since"
+    assert not bound(used("pwd", NOW, bound=1), proofing=None), "bound to nothing"
+
+
+def test_a_handle_does_not_see_what_was_bound_or_proved_after_it_was_issued() -> None:
+    late = used("otp", NOW, bound=3)
+    assert not bound(late, generation=2)
+    assert bound(late, generation=3)
+    after = used("fido2", NOW, bound=4, generation=4)
+    assert not bound(used("otp", NOW - 9), after, generation=3)
+    assert bound(used("otp", NOW - 9), after, generation=4)
+    assert bound(used("pwd", NOW, bound=1), used("otp", NOW + 100), latest=NOW + 60), "from the future: it does not count"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "days"), [(None, None), (1, 0), (86_399, 0), (86_400, 1), (86_400 * 1826 - 1, 1825), (0, None), (-1, None)]
+)
+def test_days_until_a_proofing_ends_are_whole_ones_and_none_without_an_end(seconds: int | None, days: int | None) -> None:
+    ends = NOW + seconds if seconds is not None else None
+    facts = proofing_facts(msgspec.structs.replace(PROOFED, expires_at=ends), NOW, bound=True)
+    assert facts.expires_in_days == days
+    assert facts.authenticator_bound is (seconds is None or seconds > 0), "nothing is bound to a proofing that has ended"
+
+
+def test_what_policies_read_of_a_proofing_in_a_session() -> None:
+    signed_in = session(used("pwd", NOW, bound=1), proofing=msgspec.structs.replace(PROOFED, expires_at=NOW + 86_400 * 3))
+    route = Route(id="ehr.home", app="ehr", methods=("GET",), pattern=(), action="read")
+    app = App(id="ehr", host="ehr.localhost", upstream="http://127.0.0.1:1", title_ja="電", title_en="E", routes=(route,))
+    facts = gather(
+        handle=Handle(session=signed_in, host="ehr.localhost", generation=2), posture=Posture(),
+        target=target_facts(Match(app=app, route=route, places={})), connection=Connection(peer_address="192.0.2.7"),
+        zones=Zones({}), now=NOW, timezone=ZoneInfo("Asia/Tokyo"),
+    )  # fmt: skip
+    assert facts.proofing == ProofingFacts(level=3, method="m", age_days=0, expires_in_days=3, authenticator_bound=True)
+
+
+def test_a_session_that_was_stored_before_there_were_bindings_is_read() -> None:
+    old = msgspec.json.decode(msgspec.json.encode(session(event("pwd", NOW), proofing=PROOFED)))
+    for stored in old["events"]:
+        del stored["bound"], stored["bound_generation"]
+    del old["identity"]["bound_kinds"]
+    read = msgspec.json.decode(msgspec.json.encode(old), type=Session)
+    assert not Handle(session=read, host="a", generation=1).authenticator_bound(NOW)
+    assert read == session(event("pwd", NOW), proofing=PROOFED)

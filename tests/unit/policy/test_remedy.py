@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.policy.evaluate import Bundle
-from gateway.policy.remedy import Enrolment, Outcomes, Proofing, Step, apply_steps, find_remedy
+from gateway.policy.remedy import CEREMONY_SECONDS, Enrolment, Outcomes, Proofing, Step, apply_steps, find_remedy
 from tests.support.policy import bundle, facts, policy
 
 PASSWORD = {"kinds": ("pwd",), "factors": 1, "phishing_resistant": False, "age_seconds": 900, "key_touch_age_seconds": None}
@@ -77,6 +77,41 @@ def test_proofing_is_what_the_service_gives() -> None:
         outcomes=Outcomes(proofing=Proofing(level=2, method="x")),
     )
     assert (given.proofing.level, given.proofing.method, given.proofing.age_days) == (2, "x", 0)
+
+
+UNBOUND = {"authenticator_bound": False}
+TOUCHED = {"kinds": ("fido2", "otp", "pwd"), "phishing_resistant": True}
+
+
+def test_a_proofing_is_bound_to_what_the_person_signed_in_with_lately() -> None:
+    def bound(**authentication: object) -> bool:
+        return bool(after("identity_proofing", proofing=UNBOUND, authentication=authentication).proofing.authenticator_bound)
+
+    assert bound(), "password and code are asked for again when they are old"
+    assert bound(**TOUCHED, key_touch_age_seconds=CEREMONY_SECONDS - 1)
+    assert not bound(**TOUCHED, key_touch_age_seconds=CEREMONY_SECONDS), "an old touch is not asked for again"
+    assert not bound(kinds=("pwd", "recovery")), "a recovery code is never bound"
+    none = Outcomes(proofing=Proofing(binds=False))
+    assert not after("identity_proofing", proofing=UNBOUND, outcomes=none).proofing.authenticator_bound
+
+
+def test_a_step_shows_a_bound_authenticator_to_those_who_have_one() -> None:
+    wanted = wants("context.proofing.authenticator_bound")
+    recovered = facts(proofing=UNBOUND, authentication={"kinds": ("pwd", "recovery")})
+    assert find_remedy(wanted, recovered, Outcomes(bound=("fido2",))) == ("key_touch",)
+    assert find_remedy(wanted, recovered, Outcomes(bound=("otp", "pwd"))) == ("key_touch", "identity_proofing")
+    assert find_remedy(wanted, facts(proofing=UNBOUND), Outcomes(bound=())) == ("identity_proofing",)
+    assert find_remedy(wanted, facts(proofing=UNBOUND), Outcomes(bound=(), proofing=None)) == ()
+    password = facts(proofing=UNBOUND, authentication=PASSWORD)
+    assert find_remedy(wanted, password, Outcomes(key_touch=False, bound=("otp",))) == ("second_factor",)
+    unproofed = facts(proofing={"level": 0, "authenticator_bound": False})
+    assert find_remedy(wanted, unproofed) == ("identity_proofing",), "nothing is bound to no proofing"
+
+
+def test_a_key_that_is_not_bound_takes_the_place_of_a_bound_code() -> None:
+    given = after("key_touch", outcomes=Outcomes(bound=("otp", "pwd")))
+    assert not given.proofing.authenticator_bound
+    assert after("key_touch", authentication=TOUCHED, outcomes=Outcomes(bound=())).proofing.authenticator_bound, "it was bound"
 
 
 @pytest.mark.parametrize(

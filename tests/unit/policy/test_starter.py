@@ -59,8 +59,9 @@ def test_both_answers_and_an_error_are_shown() -> None:
     assert any(case.expect.errors for case in CASES)
 
 
-def test_the_report_only_policy_is_the_only_one() -> None:
-    assert [one.id for one in load_bundle(STARTER).policies if one.report_only] == ["personal-device-outside"]
+def test_the_report_only_policies_are_the_only_ones() -> None:
+    watched = ["personal-device-outside", "prescribe-bound-only"]
+    assert [one.id for one in load_bundle(STARTER).policies if one.report_only] == watched
 
 
 def test_nothing_is_leased() -> None:

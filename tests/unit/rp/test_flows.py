@@ -5,6 +5,7 @@ import pytest
 
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.secret import hash_token
+from gateway.policy.remedy import CEREMONY_SECONDS
 from gateway.rp.flows import FLOW_SECONDS, HANDOFF_SECONDS, STATE_SECONDS, Flow, Flows, Handoff, Purpose, State, request_extras
 from gateway.sessions.one_time import MemoryOneTime
 
@@ -79,7 +80,7 @@ MFA, PROOFED = "urn:zt-gateway:acr:mfa", "urn:zt-gateway:acr:proofed"
         ("register_device", {"acr_values": MFA}),
         ("key_touch", {"acr_values": "phr", "max_age": "0"}),
         ("second_factor", {"acr_values": MFA, "max_age": "0"}),
-        ("identity_proofing", {"acr_values": PROOFED}),
+        ("identity_proofing", {"acr_values": PROOFED, "max_age": str(CEREMONY_SECONDS)}),
     ],
 )
 def test_what_is_asked_for_a_purpose(purpose: Purpose, expected: dict[str, str]) -> None:
@@ -87,6 +88,12 @@ def test_what_is_asked_for_a_purpose(purpose: Purpose, expected: dict[str, str])
     assert request_extras(purpose, id_token="t", language="en") == {"ui_locales": "en", "id_token_hint": "t", **expected}
     anew = {"ui_locales": "ja", **expected, "prompt": "login", "max_age": "0"}
     assert request_extras(purpose, id_token="", language="ja", anew=True) == anew
+
+
+def test_who_has_a_proofing_in_force_is_asked_for_another_one_and_for_any_where_that_word_is_unknown() -> None:
+    asked = request_extras("identity_proofing", id_token="t", language="ja", proofed=True)
+    assert asked["acr_values"].split() == ["urn:zt-gateway:acr:proofed-anew", PROOFED]
+    assert request_extras("sign_in", id_token="t", language="ja", proofed=True)["acr_values"] == MFA
 
 
 def test_nothing_of_a_state_is_lost_on_the_way() -> None:
