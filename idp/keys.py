@@ -1,4 +1,7 @@
-"""The provider's keys: one file, mode 0600, made once. Signing keys rotate; the one before stays published for verification."""
+"""The provider's keys: one file, mode 0600, made once. Signing keys rotate; the one before stays published for verification.
+
+Keys of person digests rotate, too; they stay as long as records need them.
+"""
 
 import asyncio
 import base64
@@ -6,9 +9,10 @@ import binascii
 import contextlib
 import fcntl
 import os
+import secrets
 import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +23,14 @@ from joserfc.jwk import ECKey
 
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
+from idp.proofing.digest import DigestKeys
 from idp.protocol.keyset import KeySet
 
 _KEPT: Final = 2
 _SEAL_BYTES: Final = 32
+_DIGEST_ID_BYTES: Final = 4
+_DIGEST_KEY: Final = 32
+"""Characters at the least."""
 _DAY: Final = 86_400
 _PATIENCE_SECONDS: Final = 5.0
 """For another process that rotates: it takes milliseconds."""
@@ -35,9 +43,19 @@ class _SigningKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     created_at: int
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _DigestKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    id: str
+    key: str
+    created_at: int
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     signing: list[_SigningKey]
     seal: str
+    digest: list[_DigestKey] = []
+    """Newest first. Not among them: the first one, which is derived from `seal`."""
+    first_digest: bool = True
+    """False once the first one was dropped."""
 
 
 class KeyFile:
@@ -49,7 +67,7 @@ class KeyFile:
     def __init__(self, path: Path, content: _File, stamp: _Stamp) -> None:
         self._path = path
         self._content = content
-        self._stamp = stamp
+        self._stamp = self._told = stamp
 
     @classmethod
     def open(cls, path: Path, *, now: int) -> "KeyFile":
@@ -63,12 +81,16 @@ class KeyFile:
 
     def refresh(self) -> bool:
         """Take over what another process has written; True when there was something. ConfigError when it can't be read."""
+        self._reload()
+        changed = self._stamp != self._told
+        self._told = self._stamp
+        return changed
+
+    def _reload(self) -> None:
         stamp = _stamp(self._path)
-        if stamp == self._stamp:
-            return False
-        self._content = _read(self._path)
-        self._stamp = stamp
-        return True
+        if stamp != self._stamp:
+            self._content = _read(self._path)
+            self._stamp = stamp
 
     def keyset(self) -> KeySet:
         """Return the keys to sign and verify with, newest first."""
@@ -78,10 +100,43 @@ class KeyFile:
         """Return the 32 bytes that seal stored TOTP secrets."""
         return base64.b64decode(self._content.seal)
 
-    def digest_key(self) -> Secret:
-        """Return the key of the digests that recognise a proofed person, derived from the sealing key (HKDF, RFC 5869)."""
-        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"idp person digest").derive(self.sealing_key())
-        return Secret(derived.hex())
+    def digest_keys(self) -> DigestKeys:
+        """Return the keys of the digests that recognise a proofed person, as the file has them now. ConfigError as `refresh`.
+
+        The first one has the id "" and is derived from the sealing key (HKDF, RFC 5869); later ones are random.
+        """
+        self._reload()
+        keys = [(key.id, Secret(key.key)) for key in self._content.digest]
+        if self._content.first_digest:
+            derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"idp person digest").derive(self.sealing_key())
+            keys.append(("", Secret(derived.hex())))
+        return DigestKeys(keys)
+
+    async def rotate_digest(self, now: int) -> str:
+        """Make a new key for person digests, and keep the ones before; return its id. ConfigError as `rotate`."""
+        async with self._alone():
+            self._reload()
+            name = secrets.token_hex(_DIGEST_ID_BYTES)
+            key = _DigestKey(id=name, key=secrets.token_hex(32), created_at=now)
+            self._replace(msgspec.structs.replace(self._content, digest=[key, *self._content.digest]))
+        return name
+
+    async def drop_digest(self, name: str, *, in_use: Collection[str]) -> None:
+        """Forget an old key of person digests. `in_use` are the ids that living records use, as the store counts them now.
+
+        ConfigError when it is in use, the newest, or not there; and as `rotate`.
+        """
+        async with self._alone():
+            ids = self.digest_keys().ids
+            if name not in ids or name == ids[0] or name in in_use:
+                why = "is not there" if name not in ids else "is the newest" if name == ids[0] else "is in use by living records"
+                raise ConfigError(
+                    f"the digest key {name!r} {why}", where=str(self._path),
+                    todo="Look at the list of keys, and at how many records use each.",
+                )  # fmt: skip
+            kept = [key for key in self._content.digest if key.id != name]
+            first = self._content.first_digest and name != ""
+            self._replace(msgspec.structs.replace(self._content, digest=kept, first_digest=first))
 
     async def rotate(self, now: int) -> None:
         """Make a new signing key, and keep the one before for verification. Tokens of older ones stop verifying.
@@ -93,7 +148,10 @@ class KeyFile:
             self._rotate(now)
 
     def _rotate(self, now: int) -> None:
-        content = _File(signing=[_new_key(now), *self._content.signing][:_KEPT], seal=self._content.seal)
+        self._replace(msgspec.structs.replace(self._content, signing=[_new_key(now), *self._content.signing][:_KEPT]))
+        self._told = self._stamp
+
+    def _replace(self, content: _File) -> None:
         _write(self._path, content, replace=True)
         self._content = content
         self._stamp = _stamp(self._path)
@@ -175,13 +233,18 @@ def _read(path: Path) -> _File:
         seal = base64.b64decode(content.seal, validate=True)
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, binascii.Error) as error:
         raise ConfigError("the key file is damaged", where=where, todo="Restore it from a backup.") from error
-    if not keys or len(seal) != _SEAL_BYTES or not all(_is_sound(key) for key in keys):
+    sound = keys and len(seal) == _SEAL_BYTES and all(_is_sound(key) for key in keys)
+    if not sound or not all(_is_sound_digest(key) for key in content.digest) or not (content.digest or content.first_digest):
         raise ConfigError("the key file is not complete", where=where, todo="Restore it from a backup.")
     return content
 
 
 def _is_sound(key: ECKey) -> bool:
     return key.is_private and key.curve_name == "P-256" and key.kid == key.thumbprint()
+
+
+def _is_sound_digest(key: _DigestKey) -> bool:
+    return bool(key.id) and len(key.key) >= _DIGEST_KEY
 
 
 def _write(path: Path, content: _File, *, replace: bool) -> None:

@@ -19,7 +19,9 @@ ACR_PHR: Final = "phr"
 """A FIDO2 assertion with user verification (the name is of the OpenID EAP ACR Values draft)."""
 ACR_PROOFED: Final = "urn:zt-gateway:acr:proofed"
 """`ACR_MFA`, and an identity proofing in force."""
-ACR_VALUES: Final = (ACR_MFA, ACR_PHR, ACR_PROOFED)
+ACR_PROOFED_ANEW: Final = "urn:zt-gateway:acr:proofed-anew"
+"""`ACR_MFA`, and an identity proofing made in this very sign-in, whatever was in force before."""
+ACR_VALUES: Final = (ACR_MFA, ACR_PHR, ACR_PROOFED, ACR_PROOFED_ANEW)
 
 ChangeName = Literal[
     "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
@@ -149,6 +151,40 @@ class ProofingRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.ended_at is None and (self.expires_at is None or now < self.expires_at)
 
 
+class PersonDigest(msgspec.Struct, frozen=True, kw_only=True):
+    """What recognises a person at one verifier (`idp.proofing.digest`)."""
+
+    key: str
+    """The id of the key that made it."""
+    digest: str
+    """Hex."""
+
+
+CaseKind = Literal["near_miss", "new_card", "in_person"]
+"""`near_miss`: card and staff ledger are close, not equal; `new_card`: another card than the one in force; `in_person`: an
+officer looked at a card or document face to face, and a second one confirms."""
+CaseState = Literal["open", "approved", "rejected", "expired", "replaced"]
+"""`replaced`: the person was proofed meanwhile, by a newer case or without one."""
+
+
+class ProofingCase(msgspec.Struct, frozen=True, kw_only=True):
+    """A result that waits for officers. What they compare is sealed beside it, and gone once the case is not open."""
+
+    id: str
+    user_id: str
+    kind: CaseKind
+    state: CaseState = "open"
+    opened_at: int
+    expires_at: int
+    first_by: str = ""
+    """Login of the first of two officers; empty until there is one, and where one is enough."""
+    first_at: int | None = None
+    decided_by: str = ""
+    decided_at: int | None = None
+    note: str = ""
+    """What the officer wrote."""
+
+
 class SsoSession(msgspec.Struct, frozen=True, kw_only=True):
     """One signed-in browser at the identity provider. Its cookie's token is kept as a hash, beside it."""
 
@@ -201,6 +237,8 @@ class LoginTransaction(msgspec.Struct, frozen=True, kw_only=True):
     """What that session had proved and what still counts here: not older than `max_age`, none when `fresh`."""
     proved: tuple[AuthEvent, ...] = ()
     """What was proved in this transaction."""
+    proofing: int = 0
+    """Number of the person's proofing that was made in this transaction; 0: none was."""
     notes: dict[str, str] = {}
     """Small values of the sign-in pages (which step, name of a stored challenge). No secrets, no codes."""
 

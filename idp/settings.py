@@ -54,6 +54,10 @@ class ProofingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a case waits for officers; then what they would compare is deleted."""
     expiring_days: int = 30
     """How long before its end a proofing counts as expiring soon."""
+    valid_days: int = 0
+    """How long a proofing counts at the longest, whatever its verifier says; 0: as long as the verifier says."""
+    shared_cards: bool = False
+    """Whether one person may be proofed on several active accounts."""
 
 
 class IdpSettings(msgspec.Struct, frozen=True, kw_only=True):

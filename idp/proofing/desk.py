@@ -1,25 +1,50 @@
-"""What happens around any backend: its state is used once, by the browser that began; its result is kept, and no more."""
+"""What happens around any backend: its state is used once, by the browser that it belongs to; the card is compared with the staff
+ledger; the result is kept, and no more, or waits for an officer (`cases`).
+"""
 
 import asyncio
-import hashlib
-import hmac
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta, timezone
 from typing import Final, Literal
 
 import msgspec
 
 from gateway.kernel.clock import Clock
-from gateway.kernel.errors import ConfigError
-from gateway.kernel.secret import Secret, hash_token, same
-from idp.model import Event, ProofingRecord, User
-from idp.ports import EventSink, Store
+from gateway.kernel.errors import GatewayError
+from gateway.kernel.secret import hash_token
+from idp.model import Event, PersonDigest, ProofingRecord, User
+from idp.ports import EventSink, KeepRefusal, Store
+from idp.proofing.cases import CASE_DAYS, Decided, NotDecided, Review, UnderReview, result_of
+from idp.proofing.digest import DigestKeys
+from idp.proofing.handover import Ended, HandOver, InProgress, State
+from idp.proofing.matching import Different, Near, Same, match, roster_of
 from idp.proofing.port import Broken, NotProofed, NotProofedReason, Person, Proofed, ProofingBackend, Purpose, Show
 
-_KIND: Final = "proofing"
-_MINIMUM_KEY: Final = 32
+__all__ = [
+    "Decided",
+    "Ended",
+    "HandOver",
+    "NotDecided",
+    "Pending",
+    "ProofingDesk",
+    "Refused",
+    "RefusedReason",
+    "Taken",
+    "UnderReview",
+]
 
-RefusedReason = Literal[NotProofedReason, "stale", "person_of_other_account", "other_person_than_before"]
+_JAPAN: Final = timezone(timedelta(hours=9))
+_LONGEST_DETAIL: Final = 200
+
+RefusedReason = Literal[NotProofedReason, "stale", "person_of_other_account"]
 """`stale`: unknown, used, expired, another browser's or another person's state; what was in it does not matter."""
+_REFUSED: Final[dict[KeepRefusal, RefusedReason]] = {
+    "inactive": "stale", "used": "stale", "over": "card_expired", "person_of_other_account": "person_of_other_account",
+}  # fmt: skip
+"""`used`: the verifier's reference was recorded before, an old answer has come back."""
+
+log = logging.getLogger(__name__)
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,39 +60,45 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     reason: RefusedReason
 
 
-class _Stored(msgspec.Struct, frozen=True, kw_only=True):
-    user_id: str
-    browser: str
-    method: str
-    state: bytes
-    show: Show
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A proofing that this browser took over from another one: whose it is, what to show, and the number to compare."""
+
+    user: User
+    pending: Pending
+    number: str
 
 
 class ProofingDesk:
     """Runs proofings with one backend and keeps their results.
 
-    One natural person, one active account: a person who was proofed on another active account is refused, and so is another
-    person on an account whose proofing is in force. (Two answers for two accounts at the same instant are not told apart.)
+    One natural person, one active account, unless `shared_cards` says otherwise: a person who was proofed on another active
+    account is refused, and of two at the same instant one is. Another card than the one in force is neither refused nor taken
+    silently.
     """
 
     def __init__(
-        self, backend: ProofingBackend, store: Store, events: EventSink, clock: Clock, digest_key: Secret, *,
-        ttl_seconds: int = 600, answer_seconds: float = 30.0,
+        self, backend: ProofingBackend, store: Store, events: EventSink, clock: Clock, keys: Callable[[], DigestKeys], *,
+        shared_cards: bool = False, case_days: int = CASE_DAYS, valid_days: int = 0, ttl_seconds: int = 600,
+        answer_seconds: float = 30.0,
     ) -> None:  # fmt: skip
-        """`digest_key` (at least 32 characters) keys the digest of the person: losing it loses only the recognition of the same
-        person. A proofing may take `ttl_seconds`, the backend's verdict `answer_seconds`.
+        """`keys` returns the digest keys of now: losing them loses only the recognition of the same person. A proofing may take
+        `ttl_seconds`, the backend's verdict `answer_seconds`; a result counts for `valid_days` at the longest (0: as long as its
+        verifier says), a case waits for `case_days`.
         """
-        if len(digest_key.reveal()) < _MINIMUM_KEY:
-            raise ConfigError(
-                f"the key of the person digest is shorter than {_MINIMUM_KEY} characters", where="idp.proofing",
-                todo="Generate one: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
-            )  # fmt: skip
         self.backend: Final = backend
-        self._store, self._events, self._clock, self._key = store, events, clock, digest_key
-        self._ttl, self._patience = ttl_seconds, answer_seconds
+        self._store, self._events, self._clock, self._keys = store, events, clock, keys
+        self._shared, self._valid, self._patience = shared_cards, valid_days * 86_400, answer_seconds
+        self._progress = InProgress(store.once, clock, ttl_seconds=ttl_seconds)
+        self.review: Final = Review(
+            store, events, clock, keys, shared_cards=shared_cards, case_days=case_days, valid_seconds=self._valid
+        )
 
-    async def begin(self, user: User, purpose: Purpose, browser: str, address: str) -> Pending | Broken:
-        """Start for one person in one browser (`browser`: the value of its binding cookie)."""
+    # ---------------------------------------------------------------- begin
+
+    async def begin(
+        self, user: User, purpose: Purpose, browser: str, address: str, *, transaction_id: str = ""
+    ) -> Pending | Broken:
+        """Start for one person in one browser (`browser`: the value of its binding cookie), for a sign-in or for none."""
         await self._tell("proofing.started", user, address, {"purpose": purpose})
         person = Person(user_id=user.id, name=user.name, birth_date=user.birth_date, kana=user.kana)
         try:
@@ -76,83 +107,168 @@ class ProofingDesk:
         except TimeoutError:
             started = Broken(detail="no answer in time at the start")
         if isinstance(started, Broken):
-            await self._tell("proofing.broken", user, address, {"detail": started.detail[:200]}, failed=True)
-            return started
-        stored = _Stored(
-            user_id=user.id, browser=hash_token(browser), method=self.backend.method, state=started.state,
-            show=started.show,
+            return await self._broken(user, address, started)
+        state = State(
+            user_id=user.id, browser=hash_token(browser), method=self.backend.method, purpose=purpose, state=started.state,
+            show=started.show, transaction_id=transaction_id,
         )  # fmt: skip
-        return Pending(show=started.show, name=await self._store.once.put(_KIND, msgspec.json.encode(stored), self._ttl))
+        name = await self._progress.begin(state, started)
+        if name is None:
+            return await self._broken(user, address, Broken(detail="the backend gave the same handle twice"))
+        return Pending(show=started.show, name=name)
 
     async def pending(self, user: User, name: str, browser: str) -> Pending | None:
         """Return what `begin` returned, to show it again; None when it is over, or of another person or browser."""
-        stored = self._own(await self._store.once.peek(_KIND, name), user, browser)
-        return Pending(show=stored.show, name=name) if stored is not None else None
+        state = self._own(await self._progress.look(name, browser), user)
+        return Pending(show=state.show, name=name) if state is not None else None
+
+    async def returned(self, query: Mapping[str, str], browser: str) -> tuple[str, str] | None:
+        """Return the name of what this browser comes back from the verifier with, and the id of its sign-in (empty: none). The
+        query itself is the answer to `complete` it with. None: nothing is in progress here that it belongs to.
+        """
+        name = query.get("state", "")
+        state = await self._progress.look(name, browser)
+        return (name, state.transaction_id) if state is not None else None
+
+    # ---------------------------------------------------------------- hand-over
+
+    async def hand_over(self, user: User, name: str, browser: str) -> HandOver | None:
+        """Let the person go on with their phone: a token that works once, for minutes. None: nothing to hand over."""
+        state = self._own(await self._progress.look(name, browser), user)
+        return await self._progress.hand_over(user.id, name, browser) if state is not None else None
+
+    async def take_over(self, token: str, browser: str) -> Taken | None:
+        """Bind a proofing to this browser instead of the one that began it. The token is used up, whatever comes of it.
+
+        None: it was used, is late or unknown; or the proofing is over. Whoever sees what it returns must see the number, too.
+        """
+        moved = await self._progress.take_over(token, browser)
+        return await self._taken(*moved) if moved is not None else None
+
+    async def taken(self, name: str, browser: str) -> Taken | None:
+        """Return what this browser took over, to show it again, or to `complete` it for its person. None as in `pending`, and for
+        what was begun here.
+        """
+        state = await self._progress.look(name, browser)
+        return await self._taken(name, state) if state is not None and state.first else None
+
+    async def ended(self, user: User, name: str, browser: str) -> Ended | None:
+        """Return how a proofing ended that was begun in this browser and taken over by another; None while it has not."""
+        return await self._progress.ended(user.id, name, browser)
+
+    # ---------------------------------------------------------------- end
 
     async def complete(
         self, user: User, name: str, browser: str, answer: Mapping[str, str], address: str
-    ) -> ProofingRecord | Refused | Broken:
-        """Take the state, whatever comes of it, and end: a record that has been stored, a refusal, or no answer at all."""
-        stored = self._own(await self._store.once.take(_KIND, name), user, browser)
-        if stored is None:
+    ) -> ProofingRecord | UnderReview | Refused | Broken:
+        """Take the state, whatever comes of it, and end: a record that has been stored (with its `number`), a case for an
+        officer, a refusal, or no answer at all.
+        """
+        state = self._own(await self._progress.take(name, browser), user)
+        if state is None:
             return await self._refuse(user, address, "stale")
         try:
+            result = await self._judge(user, state, answer, address)
+        except GatewayError:
+            await self._progress.end(name, state, "broken")
+            raise
+        await self._progress.end(name, state, _outcome(result))
+        return result
+
+    async def decide(
+        self, case_id: str, officer_login: str, officer_user_id: str, *, approve: bool, note: str = ""
+    ) -> Decided | NotDecided:
+        """Take an officer's decision: `idp.proofing.cases.Review.decide`."""
+        return await self.review.decide(case_id, officer_login, officer_user_id, approve=approve, note=note)
+
+    # ----------------------------------------------------------------
+
+    async def _judge(
+        self, user: User, state: State, answer: Mapping[str, str], address: str
+    ) -> ProofingRecord | UnderReview | Refused | Broken:
+        try:
             async with asyncio.timeout(self._patience):
-                outcome = await self.backend.complete(stored.state, answer)
+                outcome = await self.backend.complete(state.state, answer)
         except TimeoutError:
             outcome = Broken(detail="no answer in time at the end")
         if isinstance(outcome, Broken):
-            await self._tell("proofing.broken", user, address, {"detail": outcome.detail[:200]}, failed=True)
-            return outcome
+            return await self._broken(user, address, outcome)
         if isinstance(outcome, NotProofed):
             return await self._refuse(user, address, outcome.reason)
+        if not outcome.vouched and outcome.attributes is not None:
+            match match(roster_of(user), outcome.attributes, today=self._today()):
+                case Same(notes=notes):
+                    return await self._keep(user, outcome, address, notes=notes)
+                case Near(differences=differences):
+                    return await self._keep(user, outcome, address, differences=differences)
+                case Different(differences=differences):
+                    return await self._refuse(user, address, "name_mismatch", differences)
         return await self._keep(user, outcome, address)
 
-    def _own(self, value: bytes | None, user: User, browser: str) -> _Stored | None:
-        """Return the stored state if it was begun for this person in this browser, by this backend."""
-        stored = msgspec.json.decode(value, type=_Stored) if value is not None else None
-        if stored is None or not browser or not same(stored.browser, hash_token(browser)):
+    async def _keep(
+        self, user: User, proofed: Proofed, address: str, *, notes: tuple[str, ...] = (), differences: tuple[str, ...] = ()
+    ) -> ProofingRecord | UnderReview | Refused | Broken:
+        """Keep a result, or have it looked at where something differs."""
+        record, digests = result_of(user, proofed, self._keys(), valid_seconds=self._valid)
+        if not proofed.vouched and proofed.attributes is None and not await self._store.proofing.known(user.id, digests):
+            return await self._refuse(user, address, "unknown_card")
+        now = int(self._clock.now())
+        refusal = await self._store.proofing.judge(record, digests, now=now, shared=self._shared)
+        if refusal is not None and refusal != "new_card":
+            return await self._not_kept(user, address, refusal)
+        if differences or refusal == "new_card":
+            also = (*differences, "new_card") if refusal == "new_card" else differences
+            return await self.review.open(
+                user, "near_miss" if differences else "new_card", proofed, differences=also, address=address
+            )
+        detail = {"level": str(record.level), "transaction": record.transaction, **({"notes": " ".join(notes)} if notes else {})}
+        await self._tell("proofing.succeeded", user, address, detail)
+        return await self._keep_told(user, proofed, record, digests, address)
+
+    async def _keep_told(
+        self, user: User, proofed: Proofed, record: ProofingRecord, digests: tuple[PersonDigest, ...], address: str
+    ) -> ProofingRecord | UnderReview | Refused | Broken:
+        kept = await self._store.proofing.keep(record, digests, now=int(self._clock.now()), shared=self._shared)
+        if isinstance(kept, ProofingRecord):
+            return kept
+        if kept == "new_card":  # another card was proofed for this account in the same moment
+            return await self.review.open(user, "new_card", proofed, differences=("new_card",), address=address)
+        return await self._not_kept(user, address, kept)
+
+    async def _not_kept(self, user: User, address: str, refusal: KeepRefusal) -> Refused | Broken:
+        if refusal == "keys_unknown":
+            log.error(
+                "living proofings have digests of keys that are not in the key file: nobody can be proofed until it is restored"
+            )
+            return await self._broken(user, address, Broken(detail="a key of the person digests is missing"))
+        return await self._refuse(user, address, _REFUSED[refusal])
+
+    def _own(self, state: State | None, user: User) -> State | None:
+        """Return a state if it was begun for this person, by this backend."""
+        own = state is not None and state.user_id == user.id and state.method == self.backend.method
+        return state if own else None
+
+    async def _taken(self, name: str, state: State) -> Taken | None:
+        user = await self._store.users.get(state.user_id)
+        if user is None or not user.active or state.method != self.backend.method:
             return None
-        return stored if stored.user_id == user.id and stored.method == self.backend.method else None
+        return Taken(user=user, pending=Pending(show=state.show, name=name), number=state.number)
 
-    async def _keep(self, user: User, proofed: Proofed, address: str) -> ProofingRecord | Refused:
-        digest = self._digest(proofed)
-        for owner in await self._store.proofing.users_with_digest(digest):
-            other = await self._store.users.get(owner)
-            if owner != user.id and other is not None and other.active:
-                return await self._refuse(user, address, "person_of_other_account")
-        before = await self._store.proofing.latest(user.id)
-        # Only while the earlier result is in force: some verifiers know a person by another name once the card was renewed.
-        if (
-            before is not None
-            and before.in_force(int(self._clock.now()))
-            and before.verifier == proofed.verifier
-            and not same(before.person_digest, digest)
-        ):
-            return await self._refuse(user, address, "other_person_than_before")
-        record = ProofingRecord(
-            user_id=user.id, level=proofed.level, method=proofed.method, verified_at=proofed.verified_at,
-            expires_at=proofed.expires_at, verifier=proofed.verifier, transaction=proofed.transaction, person_digest=digest,
-        )  # fmt: skip
-        await self._tell("proofing.succeeded", user, address, {"level": str(record.level), "transaction": record.transaction})
-        try:
-            await self._store.proofing.add(record)
-        except ValueError:  # the verifier's reference was recorded before: an old answer, come back
-            return await self._refuse(user, address, "stale")
-        return record
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._clock.now(), _JAPAN).date()
 
-    def _digest(self, proofed: Proofed) -> str:
-        """Return what recognises the same person at the same verifier, and says nothing without the key."""
-        text = f"{proofed.verifier}\x00{proofed.person.reveal()}"
-        return hmac.new(self._key.reveal().encode(), text.encode(), hashlib.sha256).hexdigest()
+    async def _broken(self, user: User, address: str, broken: Broken) -> Broken:
+        await self._tell("proofing.broken", user, address, {"detail": broken.detail[:_LONGEST_DETAIL]}, failed=True)
+        return broken
 
-    async def _refuse(self, user: User, address: str, reason: RefusedReason) -> Refused:
-        await self._tell("proofing.refused", user, address, {"reason": reason}, failed=True)
+    async def _refuse(self, user: User, address: str, reason: RefusedReason, differences: tuple[str, ...] = ()) -> Refused:
+        detail = {"reason": reason, **({"differences": " ".join(differences)} if differences else {})}
+        await self._tell("proofing.refused", user, address, detail, failed=True)
         return Refused(reason=reason)
 
     async def _tell(
         self, name: Literal["proofing.started", "proofing.succeeded", "proofing.refused", "proofing.broken"], user: User,
-        address: str, detail: dict[str, str], *, failed: bool = False,
+        address: str, detail: Mapping[str, str], *, failed: bool = False,
     ) -> None:  # fmt: skip
         await self._events.record(
             Event(
@@ -160,3 +276,15 @@ class ProofingDesk:
                 subject=user.id, address=address, detail={"method": self.backend.method, **detail},
             )
         )  # fmt: skip
+
+
+def _outcome(result: ProofingRecord | UnderReview | Refused | Broken) -> str:
+    match result:
+        case ProofingRecord():
+            return "done"
+        case UnderReview():
+            return "review"
+        case Refused(reason=reason):
+            return reason
+        case Broken():
+            return "broken"

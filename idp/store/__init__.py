@@ -7,6 +7,8 @@ from typing import Final
 from gateway.kernel.clock import Clock
 from idp.store.accounts import SqliteAccounts
 from idp.store.attempts import AttemptLimits, SqliteAttempts
+from idp.store.bindings import SqliteBindings
+from idp.store.cases import SqliteCases
 from idp.store.credentials import SqliteCredentials
 from idp.store.database import Database
 from idp.store.invitations import SqliteInvitations
@@ -38,6 +40,8 @@ class SqliteStore:
         self.credentials = SqliteCredentials(database, seal)
         self.accounts = SqliteAccounts(database, self.credentials)
         self.proofing = SqliteProofing(database)
+        self.cases = SqliteCases(database, seal)
+        self.bindings = SqliteBindings(database)
         self.invitations = SqliteInvitations(database)
         self.rechecks = SqliteRechecks(database)
         self.kept = SqliteKept(database)
@@ -48,8 +52,11 @@ class SqliteStore:
         self.once = SqliteOneTime(database, clock)
 
     async def purge(self) -> int:
-        """Delete what has expired; how many rows. Nothing depends on it but the size of the file: every read checks expiry."""
+        """Delete what has expired, and close cases that have; how many rows. Every read checks expiry: only the size of the file
+        depends on it, and how long what is held with a case stays there.
+        """
         now = int(self._clock.now())
+        closed = await self.cases.expire(now)
         unused_since, made_since = self.sessions.limits(now)
         limits = self._limits
 
@@ -69,7 +76,7 @@ class SqliteStore:
                 )
             )
 
-        return await self._database.run(work)
+        return closed + await self._database.run(work)
 
     async def close(self) -> None:
         """Finish and close. Later calls raise StoreUnavailable."""

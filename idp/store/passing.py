@@ -77,18 +77,42 @@ class SqliteOneTime:
 
     async def put(self, kind: str, value: bytes, ttl_seconds: int) -> str:
         """Store a value under a new name. ValueError when it is too large or lives no time."""
+        name = new_token()
+        await self.put_as(kind, name, value, ttl_seconds)
+        return name
+
+    async def put_as(self, kind: str, name: str, value: bytes, ttl_seconds: int) -> bool:
+        """Store a value under this name, unless there is one of any kind. ValueError as for `put`."""
         if len(value) > _LARGEST or ttl_seconds <= 0:
             raise ValueError(f"a one-time value has at most {_LARGEST} bytes and a positive life time")
-        name, expires_at = new_token(), int(self._clock.now()) + ttl_seconds
-        await self._database.run(
-            lambda connection: (
-                connection.execute(
-                    "INSERT INTO one_time (name_hash, kind, value, expires_at) VALUES (?,?,?,?)",
-                    (hash_token(name), kind, value, expires_at),
-                ).rowcount
+        now = int(self._clock.now())
+
+        def work(connection: sqlite3.Connection) -> bool:
+            connection.execute("DELETE FROM one_time WHERE name_hash=? AND expires_at<=?", (hash_token(name), now))
+            stored = connection.execute(
+                "INSERT OR IGNORE INTO one_time (name_hash, kind, value, expires_at) VALUES (?,?,?,?)",
+                (hash_token(name), kind, value, now + ttl_seconds),
             )
-        )
-        return name
+            return stored.rowcount == 1
+
+        return await self._database.run(work)
+
+    async def change(self, kind: str, name: str, change: Callable[[bytes], bytes | None]) -> bytes | None:
+        """Replace a value atomically."""
+        now, name_hash = int(self._clock.now()), hash_token(name)
+
+        def work(connection: sqlite3.Connection) -> bytes | None:
+            row = connection.execute(
+                "SELECT value FROM one_time WHERE name_hash=? AND kind=? AND expires_at>?", (name_hash, kind, now)
+            ).fetchone()
+            after = change(bytes(row[0])) if row is not None else None
+            if after is not None:
+                if len(after) > _LARGEST:
+                    raise ValueError(f"a one-time value has at most {_LARGEST} bytes")
+                connection.execute("UPDATE one_time SET value=? WHERE name_hash=?", (after, name_hash))
+            return after
+
+        return await self._database.run(work)
 
     async def take(self, kind: str, name: str) -> bytes | None:
         """Return a value and forget it."""

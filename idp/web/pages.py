@@ -21,8 +21,12 @@ def setup_pages(app: web.Application, parts: Parts, *, options: PageOptions) -> 
     """
     renderer = Renderer(options, secure=parts.settings.issuer.startswith("https:"))
     checks = Checks(parts, options)
+    house = parts.settings.proofing
     desk = (
-        ProofingDesk(options.proofing, parts.store, parts.events, parts.clock, parts.digest_key)
+        ProofingDesk(
+            options.proofing, parts.store, parts.events, parts.clock, parts.digest_keys, shared_cards=house.shared_cards,
+            case_days=house.review_days, valid_days=house.valid_days,
+        )
         if options.proofing is not None
         else None
     )

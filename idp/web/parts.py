@@ -7,8 +7,9 @@ import msgspec
 from aiohttp import web
 
 from gateway.kernel.clock import Clock
-from gateway.kernel.secret import Secret
 from idp.ports import EventSink, Flows, Store
+from idp.proofing.digest import DigestKeys
+from idp.proofing.office import ProofingOffice
 from idp.settings import IdpSettings
 from idp.web.refusals import Refusals
 
@@ -26,12 +27,14 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     flows: Flows
     clock: Clock
     events: EventSink
-    digest_key: Secret
-    """Keys the digest that recognises a proofed person. Kept with the provider's keys, as long as the database."""
+    digest_keys: Callable[[], DigestKeys]
+    """Returns the keys of now of the digests that recognise a proofed person. Kept with the provider's keys."""
     address_of: Callable[[web.Request], str]
     """The client's address, as whoever is in front of us proved it."""
     refusals: Refusals
     """What tells the log of requests that are turned away."""
+    office: ProofingOffice
+    """What is kept of the person's own identity proofing, and what they are invited to."""
 
 
 class Pages(Protocol):

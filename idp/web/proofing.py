@@ -11,7 +11,7 @@ from aiohttp import web
 
 from idp.bindings import Binder
 from idp.model import LoginTransaction, ProofingRecord, User
-from idp.proofing.desk import Pending, ProofingDesk, Refused, RefusedReason
+from idp.proofing.desk import Pending, ProofingDesk, Refused, RefusedReason, UnderReview
 from idp.proofing.port import Broken
 from idp.protocol.binding import FRESH_SECONDS, sitting
 from idp.web.cookies import browser_of
@@ -22,9 +22,10 @@ from idp.web.render import Renderer
 _NOTE: Final = "proofing"
 _BEGUN: Final = "begun"
 _DONE: Final = "done"
+_REVIEW: Final = "review"
 _OURS: Final = frozenset({"broken", "unavailable"})
 """Ends that say nothing about the person."""
-_ENDS: Final = _OURS | frozenset(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,)))
+_ENDS: Final = _OURS | {_REVIEW} | frozenset(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,)))
 
 
 class ProofingPages:
@@ -43,7 +44,9 @@ class ProofingPages:
         """Start, and show the backend's page."""
         if self._desk is None:
             return await self._end(request, transaction_id, "unavailable")
-        pending = await self._desk.begin(user, "sign_in", browser_of(request), self._parts.address_of(request))
+        pending = await self._desk.begin(
+            user, "sign_in", browser_of(request), self._parts.address_of(request), transaction_id=transaction_id
+        )
         if isinstance(pending, Broken):
             return await self._end(request, transaction_id, "broken")
         await self._note(request, transaction_id, f"{_BEGUN} {pending.name}")
@@ -65,6 +68,8 @@ class ProofingPages:
             if result.reason == "cancelled":
                 return web.Response(status=303, headers={"Location": f"/login?tx={transaction_id}", "Cache-Control": "no-store"})
             return await self._end(request, transaction_id, result.reason)
+        if isinstance(result, UnderReview):
+            return await self._end(request, transaction_id, _REVIEW)
         await self._note(request, transaction_id, _DONE, proofing=await self._bound(request, user, transaction_id))
         return self._done(request, user, transaction_id, result)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,12 +18,15 @@ from idp.model import (
     Fido2Credential,
     LoginTransaction,
     PasswordCredential,
+    PersonDigest,
+    ProofingCase,
     ProofingRecord,
     RecoveryCodes,
     SsoSession,
     TotpCredential,
     User,
 )
+from idp.ports import CaseRuling, KeepRefusal
 from idp.store import open_store
 
 NOW = 1_800_000_000
@@ -229,37 +233,246 @@ class TestCredentials:
         assert left.hashes == ("b",)
 
 
-class TestProofing:
-    def record(self, **changes: object) -> ProofingRecord:
-        base = ProofingRecord(
-            user_id=SATO.id, level=3, method="jpki_sign", verified_at=NOW, expires_at=NOW + 10, verifier="pf", transaction="t1",
-            person_digest="d1",
-        )  # fmt: skip
-        return msgspec.structs.replace(base, **changes)
+def digest(text: str = "d1", key: str = "") -> PersonDigest:
+    return PersonDigest(key=key, digest=text)
 
+
+def record(user_id: str = SATO.id, digest: str = "d1", **changes: object) -> ProofingRecord:
+    base = ProofingRecord(
+        user_id=user_id, level=3, method="jpki_sign", verified_at=NOW, expires_at=NOW + 10, verifier="pf", transaction="t1",
+        person_digest=digest,
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changes)
+
+
+async def keep(store: OwnStore, of: ProofingRecord, *more: PersonDigest, **options: Any) -> ProofingRecord | KeepRefusal:
+    digests = (digest(of.person_digest, of.digest_key), *more)
+    return await store.proofing.keep(of, digests, **{"now": NOW, **options})
+
+
+class TestProofing:
     async def test_the_newest_counts_and_the_rest_is_kept(self, store: OwnStore) -> None:
         assert await store.proofing.latest(SATO.id) is None
-        await store.proofing.add(self.record())
-        newer = self.record(transaction="t2", level=2, expires_at=None)
-        await store.proofing.add(newer)
-        assert await store.proofing.latest(SATO.id) == newer
+        first = await keep(store, record())
+        assert isinstance(first, ProofingRecord)
+        assert first == msgspec.structs.replace(record(), number=first.number)
+        newer = record(transaction="t2", level=2, expires_at=None)
+        second = await keep(store, newer, now=NOW + 5)
+        assert second == await store.proofing.latest(SATO.id)
+        assert isinstance(second, ProofingRecord)
+        assert second.number > first.number > 0
         assert newer.in_force(NOW + 10**9)
-        assert not self.record().in_force(NOW + 10)
-        assert self.record().in_force(NOW + 9)
+        assert not record().in_force(NOW + 10)
+        assert record().in_force(NOW + 9)
 
-    async def test_one_proofing_counts_for_one_account(self, store: OwnStore) -> None:
-        await store.proofing.add(self.record())
-        with pytest.raises(ValueError, match="used before"):
-            await store.proofing.add(self.record(user_id=SUZUKI.id))
+    async def test_judging_says_what_keeping_would(self, store: OwnStore) -> None:
+        assert await store.proofing.judge(record(), (digest(),), now=NOW) is None
+        assert await store.proofing.latest(SATO.id) is None
+        await keep(store, record())
+        assert await store.proofing.judge(record(), (digest(),), now=NOW) == "used"
+
+    async def test_a_verifiers_reference_counts_once(self, store: OwnStore) -> None:
+        await keep(store, record())
+        assert await keep(store, record()) == "used"
+        assert await keep(store, record(SUZUKI.id, "d2")) == "used"
         assert await store.proofing.latest(SUZUKI.id) is None
-        await store.proofing.add(self.record(user_id=SUZUKI.id, transaction="t9"))
-        assert await store.proofing.users_with_digest("d1") == [SATO.id, SUZUKI.id]
-        assert await store.proofing.users_with_digest("d2") == []
+        assert isinstance(await keep(store, record(SUZUKI.id, "d2", verifier="another")), ProofingRecord)
+
+    async def test_one_person_has_one_active_account(self, store: OwnStore) -> None:
+        await keep(store, record())
+        suzukis = record(SUZUKI.id, transaction="t2")
+        assert await keep(store, suzukis) == "person_of_other_account"
+        assert await keep(store, suzukis, now=NOW + 100) == "over"
+        late = msgspec.structs.replace(suzukis, expires_at=NOW + 1000)
+        assert await keep(store, late, now=NOW + 100) == "person_of_other_account"  # the first is over, and still theirs
+        await store.users.update(SATO.id, lambda user: msgspec.structs.replace(user, active=False))
+        assert isinstance(await keep(store, suzukis), ProofingRecord)
+
+    async def test_another_verifier_or_the_rule_lets_one_person_have_two(self, store: OwnStore) -> None:
+        await keep(store, record())
+        assert isinstance(await keep(store, record(SUZUKI.id, verifier="other")), ProofingRecord)
+        assert isinstance(await keep(store, record(SUZUKI.id, transaction="t2"), shared=True), ProofingRecord)
+
+    async def test_two_accounts_at_the_same_instant_are_told_apart(self, store: OwnStore) -> None:
+        results = [record(user.id, transaction=f"{user.id} {n}") for n in range(10) for user in (SATO, SUZUKI)]
+        outcomes = await asyncio.gather(*(keep(store, result) for result in results))
+        owners = {outcome.user_id for outcome in outcomes if isinstance(outcome, ProofingRecord)}
+        assert len(owners) == 1
+        assert sum(outcome == "person_of_other_account" for outcome in outcomes) == 10
+
+    async def test_another_card_than_the_one_in_force_is_told_and_may_replace_it(self, store: OwnStore) -> None:
+        await keep(store, record())
+        other = record(digest="d2", transaction="t2", expires_at=NOW + 100)
+        assert await keep(store, other) == "new_card"
+        assert isinstance(await keep(store, other, rebind=True), ProofingRecord)
+        after = record(transaction="t3", expires_at=NOW + 1000)
+        assert isinstance(await keep(store, after, now=NOW + 100), ProofingRecord)  # nothing is in force any more
+
+    async def test_nobody_is_proofed_whose_account_is_gone_or_off(self, store: OwnStore) -> None:
+        assert await keep(store, record("usr_nobody")) == "inactive"
+        await store.users.update(SATO.id, lambda user: msgspec.structs.replace(user, active=False))
+        assert await keep(store, record()) == "inactive"
+
+    async def test_older_keys_are_looked_under_and_records_move_to_the_newest(self, store: OwnStore) -> None:
+        await keep(store, record())
+        assert await store.proofing.digest_keys_in_use() == {"": 1}
+        newer = record(digest="n1", digest_key="k2", transaction="t2")
+        assert await keep(store, newer) == "keys_unknown"
+        assert await keep(store, msgspec.structs.replace(newer, user_id=SUZUKI.id), digest()) == "person_of_other_account"
+        assert isinstance(await keep(store, newer, digest()), ProofingRecord)
+        assert await store.proofing.digest_keys_in_use() == {"k2": 1}
+        assert await store.proofing.known(SATO.id, (digest("n1", "k2"),))
+        assert not await store.proofing.known(SATO.id, (digest(),))
+
+    async def test_a_record_can_be_put_under_another_key(self, store: OwnStore) -> None:
+        kept = await keep(store, record())
+        assert isinstance(kept, ProofingRecord)
+        await store.proofing.rekey(kept.number, digest("n1", "k2"))
+        assert await store.proofing.latest(SATO.id) == msgspec.structs.replace(kept, person_digest="n1", digest_key="k2")
+
+    async def test_a_person_is_known_by_their_own_records_alone(self, store: OwnStore) -> None:
+        await keep(store, record())
+        assert await store.proofing.known(SATO.id, (digest("d0"), digest()))
+        assert not await store.proofing.known(SUZUKI.id, (digest(),))
+        assert not await store.proofing.known(SATO.id, (digest("d1", "k2"),))
 
     @pytest.mark.parametrize("level", [0, 4, -1])
     async def test_a_level_that_does_not_exist_is_refused(self, store: OwnStore, level: int) -> None:
         with pytest.raises(ValueError, match="level"):
-            await store.proofing.add(self.record(level=level))
+            await keep(store, record(level=level))
+
+
+def case(case_id: str = "case_1", user_id: str = SATO.id, **changes: object) -> ProofingCase:
+    base = ProofingCase(id=case_id, user_id=user_id, kind="near_miss", opened_at=NOW, expires_at=NOW + 100)
+    return msgspec.structs.replace(base, **changes)
+
+
+def ruling(by: str = "officer.1", *, approve: bool = True, by_user: str = "", at: int = NOW) -> CaseRuling:
+    return CaseRuling(by=by, by_user=by_user, approve=approve, note="seen", at=at)
+
+
+HELD = Secret("what is held")
+RESULT = record(expires_at=NOW + 1000)
+
+
+async def decide(store: OwnStore, word: CaseRuling, case_id: str = "case_1", of: ProofingRecord = RESULT) -> object:
+    """What came of a ruling, after it was checked that judging had said so."""
+    said = await store.cases.judge(case_id, word, of, (digest(),), shared=False)
+    outcome = await store.cases.decide(case_id, word, of, (digest(),), shared=False)
+    assert said == (outcome[0] if isinstance(outcome, tuple) else outcome)
+    return outcome
+
+
+class TestCases:
+    async def test_what_is_held_is_there_while_it_is_open(self, store: OwnStore) -> None:
+        await store.cases.open(case(), HELD)
+        assert await store.cases.get("case_1") == case()
+        assert await store.cases.held("case_1", NOW) == HELD
+        assert await store.cases.waiting(NOW) == [case()]
+        assert await store.cases.held("case_1", NOW + 100) is None
+        assert await store.cases.waiting(NOW + 100) == []
+        assert await store.cases.get("case_9") is None
+        assert await store.cases.held("case_9", NOW) is None
+
+    async def test_approving_keeps_the_result_and_forgets_what_was_held(self, store: OwnStore) -> None:
+        await store.cases.open(case(), HELD)
+        outcome = await decide(store, ruling())
+        latest = await store.proofing.latest(SATO.id)
+        assert outcome == ("approved", latest)
+        assert latest is not None
+        assert latest.transaction == "t1"
+        after = await store.cases.get("case_1")
+        assert after == case(state="approved", decided_by="officer.1", decided_at=NOW, note="seen")
+        assert await store.cases.held("case_1", NOW) is None
+
+    async def test_rejecting_keeps_nothing(self, store: OwnStore) -> None:
+        await store.cases.open(case(), HELD)
+        assert await decide(store, ruling(approve=False)) == ("rejected", None)
+        assert await store.proofing.latest(SATO.id) is None
+        assert await store.cases.held("case_1", NOW) is None
+
+    async def test_a_case_is_decided_once(self, store: OwnStore) -> None:
+        await store.cases.open(case(), HELD)
+        words = [ruling(f"officer.{n}", approve=n % 2 == 0) for n in range(20)]
+        outcomes = await asyncio.gather(
+            *(store.cases.decide("case_1", word, RESULT, (digest(),), shared=False) for word in words)
+        )
+        assert sum(isinstance(outcome, tuple) for outcome in outcomes) == 1
+        assert outcomes.count("decided") == 19
+
+    async def test_time_ends_it(self, store: OwnStore) -> None:
+        await store.cases.open(case(), HELD)
+        assert await decide(store, ruling(at=NOW + 100)) == "expired"
+        assert await store.cases.expire(NOW + 99) == 0
+        assert await store.cases.expire(NOW + 100) == 1
+        assert await store.cases.get("case_1") == case(state="expired")
+        assert await decide(store, ruling()) == "expired"
+        assert await store.cases.held("case_1", NOW) is None
+
+    async def test_nobody_decides_on_themselves(self, store: OwnStore) -> None:
+        for kind in ("near_miss", "in_person"):
+            await store.cases.open(case(kind=kind, id=f"case_{kind}"), HELD)
+            for approve in (True, False):
+                for word in (
+                    ruling(SATO.login, approve=approve), ruling(SATO.email.upper(), approve=approve),
+                    ruling("officer.1", by_user=SATO.id, approve=approve),
+                ):  # fmt: skip
+                    assert await decide(store, word, f"case_{kind}") == "own_case"
+
+    async def test_in_person_takes_two_officers(self, store: OwnStore) -> None:
+        await store.cases.open(case(kind="in_person"), HELD)
+        assert await decide(store, ruling(SUZUKI.login)) == ("open", None)
+        assert await store.cases.held("case_1", NOW) == HELD
+        for same in (ruling(SUZUKI.login), ruling(" NURSE.suzuki "), ruling("other", by_user=SUZUKI.id)):
+            assert await decide(store, same) == "same_officer"
+        outcome = await decide(store, ruling("officer.2"))
+        assert isinstance(outcome, tuple)
+        assert outcome[0] == "approved"
+        after = await store.cases.get("case_1")
+        assert after is not None
+        assert (after.first_by, after.decided_by) == (SUZUKI.login, "officer.2")
+
+    async def test_two_first_words_at_the_same_instant_are_one_first_and_one_second(self, store: OwnStore) -> None:
+        await store.cases.open(case(kind="in_person"), HELD)
+        words = [ruling("officer.1")] * 5
+        outcomes = await asyncio.gather(
+            *(store.cases.decide("case_1", word, RESULT, (digest(),), shared=False) for word in words)
+        )
+        assert sorted(map(str, outcomes)) == ["('open', None)", *["same_officer"] * 4]
+
+    async def test_who_looked_may_be_the_first_and_not_the_person(self, store: OwnStore) -> None:
+        await store.cases.open(case(kind="in_person", first_by="officer.1", first_at=NOW), HELD)
+        assert await decide(store, ruling("officer.1")) == "same_officer"
+        assert isinstance(await decide(store, ruling("officer.2")), tuple)
+        await store.cases.open(case("case_2", kind="in_person", first_by=SATO.login, first_at=NOW), HELD)
+        assert await decide(store, ruling("officer.2"), "case_2") == "own_case"
+
+    async def test_the_first_word_may_be_no(self, store: OwnStore) -> None:
+        await store.cases.open(case(kind="in_person"), HELD)
+        assert await decide(store, ruling(approve=False)) == ("rejected", None)
+
+    async def test_approving_is_judged_as_keeping_is(self, store: OwnStore) -> None:
+        await keep(store, record(SUZUKI.id, transaction="t0", expires_at=None))
+        await store.cases.open(case(), HELD)
+        assert await decide(store, ruling()) == "person_of_other_account"
+        assert await store.cases.held("case_1", NOW) == HELD
+        assert await decide(store, ruling(), of=msgspec.structs.replace(RESULT, expires_at=NOW)) == "over"
+        assert await decide(store, ruling(), of=msgspec.structs.replace(RESULT, user_id=SUZUKI.id)) == "unknown"
+        assert await decide(store, ruling(approve=False)) == ("rejected", None)
+
+    async def test_approving_replaces_another_card(self, store: OwnStore) -> None:
+        await keep(store, record(digest="old", transaction="t0", expires_at=None))
+        await store.cases.open(case(kind="new_card"), HELD)
+        assert isinstance(await decide(store, ruling()), tuple)
+
+    async def test_what_waits_is_out_of_date_once_the_person_was_proofed_or_a_newer_case_opened(self, store: OwnStore) -> None:
+        for name in ("case_1", "case_2"):
+            await store.cases.open(case(name), HELD)
+        assert await decide(store, ruling()) == "replaced"
+        assert await store.cases.waiting(NOW) == [case("case_2")]
+        await keep(store, record(transaction="t0"))
+        assert await decide(store, ruling(), "case_2") == "replaced"
+        assert await store.cases.held("case_2", NOW) is None
 
 
 class TestSessions:
@@ -408,6 +621,27 @@ class TestOneTime:
         assert await store.once.peek("ceremony", name) == b"\x00value"
         assert await wins(lambda: store.once.take("ceremony", name)) == 1
         assert await store.once.peek("ceremony", name) is None
+
+    async def test_a_given_name_is_taken_by_one_value_at_a_time(self, store: OwnStore, clock: ManualClock) -> None:
+        assert await wins(lambda: store.once.put_as("ceremony", "given", b"v", 60)) == 1
+        assert not await store.once.put_as("proofing", "given", b"w", 60)
+        assert await store.once.peek("ceremony", "given") == b"v"
+        clock.advance(60)
+        assert await store.once.put_as("proofing", "given", b"w", 60)
+
+    async def test_a_change_is_atomic_and_gives_no_more_time(self, store: OwnStore, clock: ManualClock) -> None:
+        name = await store.once.put("ceremony", b"0", 60)
+
+        def count(value: bytes) -> bytes | None:
+            return str(int(value) + 1).encode() if value < b"7" else None
+
+        assert await wins(lambda: store.once.change("ceremony", name, count)) == 7
+        assert await store.once.peek("ceremony", name) == b"7"
+        assert await store.once.change("proofing", name, lambda _: b"x") is None
+        with pytest.raises(ValueError, match="one-time"):
+            await store.once.change("ceremony", name, lambda _: b"x" * 16_385)
+        clock.advance(60)
+        assert await store.once.change("ceremony", name, lambda _: b"x") is None
 
     async def test_it_expires(self, store: OwnStore, clock: ManualClock) -> None:
         name = await store.once.put("ceremony", b"v", 60)

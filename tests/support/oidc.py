@@ -23,7 +23,7 @@ from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import AuditError
 from gateway.kernel.secret import Secret
 from idp.app import IdentityProvider, open_provider
-from idp.model import AuthEvent, AuthKind, Event, LoginTransaction, ProofingRecord, User
+from idp.model import AuthEvent, AuthKind, Event, LoginTransaction, PersonDigest, ProofingRecord, User
 from idp.settings import Client, IdpSettings
 from idp.web import cookies
 from idp.web.parts import Parts, Problem
@@ -248,13 +248,14 @@ class World:
         return await self.browser().send("GET", "/userinfo", headers={"Authorization": f"Bearer {token}"})
 
     async def proofed(self, user: User, *, expires_in: int | None = 3600) -> None:
-        await self.parts.store.proofing.add(
-            ProofingRecord(
-                user_id=user.id, level=3, method="simulated", verified_at=self.now,
-                expires_at=None if expires_in is None else self.now + expires_in, verifier="simulation",
-                transaction=secrets.token_hex(8), person_digest="d" * 64,
-            )
+        digest = PersonDigest(key="", digest=hashlib.sha256(user.id.encode()).hexdigest())
+        ends = None if expires_in is None else self.now + expires_in
+        record = ProofingRecord(
+            user_id=user.id, level=3, method="simulated", verified_at=self.now, expires_at=ends, verifier="simulation",
+            transaction=secrets.token_hex(8), person_digest=digest.digest,
         )  # fmt: skip
+        kept = await self.parts.store.proofing.keep(record, (digest,), now=self.now if ends is None else min(self.now, ends - 1))
+        assert isinstance(kept, ProofingRecord)
 
 
 def transaction_of(location: str) -> str:

@@ -38,7 +38,12 @@ def asked_for() -> set[str]:
     }
     keys |= {f"halt.{name}.{part}" for name in halts for part in ("title", "text")}
     keys |= {f"refuse.{name}" for name in get_args(LoginProblem)}
-    reasons = {"broken", "unavailable", *(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,)))}
+    reasons = {
+        "broken",
+        "unavailable",
+        "review",
+        *(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,))),
+    }
     keys |= {f"not_proofed.{name}.{part}" for name in reasons for part in ("title", "text", "todo")}
     return keys
 
