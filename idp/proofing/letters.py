@@ -35,7 +35,7 @@ class Method(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def load_letters(text: str) -> Mapping[str, Method]:
-    """Read the data. ValueError where a date is none, a source is missing, or spans overlap, leave days out, or end unexplained."""
+    """Read the data. ValueError where a date is none, a source is missing, or spans overlap, leave out days, or end unsaid."""
     methods = msgspec.convert(tomllib.loads(text), type=dict[str, Method])
     for name, method in methods.items():
         if not method.spans or not method.what:
