@@ -25,6 +25,7 @@ ACR_VALUES: Final = (ACR_MFA, ACR_PHR, ACR_PROOFED, ACR_PROOFED_ANEW)
 
 ChangeName = Literal[
     "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
+    "account.details",
     "proofing.ended", "proofing.added", "proofing.invited", "proofing.deleted",
 ]  # fmt: skip
 """What an administrator, or a verifier that was asked again, does to an account."""

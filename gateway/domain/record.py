@@ -17,6 +17,7 @@ EventName = Literal[
     "proofing.bound", "proofing.exported", "proofing.deleted", "proofing.rechecked",
     "proofing.ended", "proofing.added", "proofing.invited",
     "account.added", "account.activated", "account.deactivated", "account.unlocked", "account.roles", "account.reset",
+    "account.details",
     "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
     "log.recovered", "log.slots",
     "front.refused", "front.suspicious", "front.restarted",
