@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -10,12 +10,12 @@ from urllib.parse import parse_qsl, urlsplit
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateway.kernel.clock import Clock
+from gateway.kernel.clock import Clock, ManualClock
 from gateway.kernel.secret import Secret
 from idp.proofing.digital_agency.assertion import load_key
 from idp.proofing.digital_agency.backend import DigitalAgencyBackend, digital_agency_backend
 from idp.proofing.digital_agency.settings import Algorithm, DigitalAgencySettings
-from idp.proofing.port import Outcome, Person, Started
+from idp.proofing.port import NotProofedReason, Outcome, Person, Proofed, Started
 from tests.standins.process import StandIn, standing_in
 
 CLIENT: Final = "RP00000001"
@@ -96,3 +96,39 @@ async def agency(*options: str, scheme: str = "http", ca: Path | None = None) ->
         made = Agency(stand_in, ca)
         await made.register()
         yield made
+
+
+class AgencyBench:
+    """The backend's bench in tests/contract/test_proofing_contract.py."""
+
+    def __init__(self, service: Agency, clock: ManualClock) -> None:
+        self.clock = clock
+        self.backend = service.backend(clock)
+        self._service = service
+
+    async def success(self, begun: Started, person: Person) -> Mapping[str, str]:
+        return await self._service.choose(begun.show.link, CARDS[person.user_id])
+
+    def refusals(self) -> tuple[NotProofedReason, ...]:
+        return ("cancelled", "unusable_answer")
+
+    async def refused(self, begun: Started, reason: NotProofedReason) -> Mapping[str, str]:
+        if reason == "cancelled":
+            return await self._service.choose(begun.show.link, "cancelled")
+        return {**await self._service.choose(begun.show.link, "sato"), "code": "made-up"}
+
+    async def outage(self, begun: Started) -> Mapping[str, str]:
+        answer = await self._service.choose(begun.show.link, "sato")
+        await self._service.mode("down_token")
+        return answer
+
+    async def revoke(self, proofed: Proofed) -> bool:
+        return False
+
+
+@contextlib.asynccontextmanager
+async def agency_bench(clock: ManualClock) -> AsyncIterator[AgencyBench]:
+    """A service whose clock stands where the backend's does."""
+    async with agency() as service:
+        await service.control("clock", now=int(clock.now()))
+        yield AgencyBench(service, clock)
