@@ -15,12 +15,14 @@ from gateway.kernel.secret import Secret
 from idp.accounts import canonical
 from idp.changes import Changes
 from idp.factors.password import weaknesses
-from idp.files import DATABASE, TELLING, open_keys
+from idp.files import DATABASE, RECHECKING, TELLING, open_keys
 from idp.flows import LoginFlows
 from idp.keys import KeyFile
 from idp.model import PasswordCredential, TotpCredential, User
 from idp.people import hashed_password
 from idp.ports import EventSink
+from idp.proofing.office import ProofingOffice
+from idp.proofing.port import ProofingBackend
 from idp.protocol.keyset import KeySet
 from idp.settings import IdpSettings
 from idp.store import AttemptLimits, SqliteStore, open_store
@@ -37,10 +39,12 @@ class IdentityProvider:
     """A provider that is open. The embedder mounts `app`, seeds people, and closes it in the end."""
 
     def __init__(
-        self, app: web.Application, store: SqliteStore, endpoints: Endpoints, keys: KeyFile, clock: Clock, changes: Changes
-    ) -> None:
+        self, app: web.Application, store: SqliteStore, endpoints: Endpoints, keys: KeyFile, clock: Clock, changes: Changes,
+        office: ProofingOffice,
+    ) -> None:  # fmt: skip
         self.app: Final = app
         self.store: Final = store
+        self.office: Final = office
         self._endpoints = endpoints
         self._keys = keys
         self._clock = clock
@@ -111,7 +115,8 @@ class IdentityProvider:
         self._endpoints.rekey(self._keys.keyset())
 
     async def close(self) -> None:
-        """Close the database. Clean up the application first."""
+        """Break off what goes on, and close the database. Clean up the application first."""
+        await self.office.close()
         await self.store.close()
 
     async def _set_active(self, user_id: str, by: str, *, active: bool) -> bool:
@@ -129,8 +134,11 @@ async def open_provider(
     pages: SetupPages,
     address_of: Callable[[web.Request], str],
     limits: AttemptLimits | None = None,
+    verifier: ProofingBackend | None = None,
 ) -> IdentityProvider:
     """Check the settings, open or create keys and database in `settings.data_dir`, and build the application.
+
+    `verifier` is asked again about identity proofings; it stays the caller's to close.
 
     ConfigError when something can't be used; nothing listens before.
     """
@@ -143,14 +151,19 @@ async def open_provider(
         seconds=settings.session_seconds, limits=limits,
     )  # fmt: skip
     changes = Changes(store.accounts, events, lock=settings.data_dir / TELLING)
+    office = ProofingOffice(
+        store, keys, clock, events, backend=verifier, lock=settings.data_dir / RECHECKING, settings=settings.proofing,
+        tell=changes.tell,
+    )  # fmt: skip
     try:
         app, endpoints = create_app(
-            settings, store=store, keys=keys, clock=clock, events=events, changes=changes, pages=pages, address_of=address_of
+            settings, store=store, keys=keys, clock=clock, events=events, changes=changes, office=office, pages=pages,
+            address_of=address_of,
         )  # fmt: skip
     except BaseException:
         await store.close()
         raise
-    return IdentityProvider(app, store, endpoints, keys, clock, changes)
+    return IdentityProvider(app, store, endpoints, keys, clock, changes, office)
 
 
 def create_app(
@@ -161,6 +174,7 @@ def create_app(
     clock: Clock,
     events: EventSink,
     changes: Changes,
+    office: ProofingOffice,
     pages: SetupPages,
     address_of: Callable[[web.Request], str],
 ) -> tuple[web.Application, Endpoints]:
@@ -173,8 +187,8 @@ def create_app(
     )  # fmt: skip
     app = web.Application()
     parts = Parts(
-        settings=settings, store=store, flows=flows, clock=clock, events=events, digest_key=keys.digest_key(),
-        address_of=address_of, refusals=refusals,
+        settings=settings, store=store, flows=flows, clock=clock, events=events, digest_keys=keys.digest_keys,
+        address_of=address_of, refusals=refusals, office=office,
     )  # fmt: skip
     endpoints.add_routes(app, pages(app, parts))
 
@@ -184,6 +198,7 @@ def create_app(
         tasks = [
             asyncio.create_task(changes.follow(), name="idp-changes"),
             asyncio.create_task(_chores(settings, store, keys, endpoints, clock), name="idp-chores"),
+            asyncio.create_task(_rechecks(office), name="idp-rechecks"),
         ]
         yield
         for task in tasks:
@@ -215,4 +230,14 @@ async def _chores(settings: IdpSettings, store: SqliteStore, keys: KeyFile, endp
                 endpoints.rekey(keys.keyset())
         except GatewayError:
             log.exception("a chore of the identity provider failed; it is tried again in %d s", _CHORES_EVERY_SECONDS)
+        await asyncio.sleep(_CHORES_EVERY_SECONDS)
+
+
+async def _rechecks(office: ProofingOffice) -> None:
+    """Have the verifier asked again about proofings when it is time, and go on with what was broken off."""
+    while True:
+        try:
+            await office.recheck_if_due()
+        except GatewayError:
+            log.exception("proofings can't be rechecked; it is tried again in %d s", _CHORES_EVERY_SECONDS)
         await asyncio.sleep(_CHORES_EVERY_SECONDS)

@@ -60,6 +60,7 @@ async def open_embedded(
         events=events,
         pages=functools.partial(setup_pages, options=options),
         address_of=lambda request: request.remote or "",
+        verifier=backend,
     )
     stack.push_async_callback(provider.close)
     return provider

@@ -23,7 +23,7 @@ import msgspec
 from gateway.domain.connection import Connection
 from gateway.domain.cookies import SESSION_COOKIE, own_cookie
 from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
-from gateway.domain.identity import Handle
+from gateway.domain.identity import Handle, Proofing
 from gateway.domain.network import Zones
 from gateway.domain.posture import Posture
 from gateway.domain.reason import (
@@ -117,7 +117,7 @@ class Pipeline:
         self._clock = clock
         self._outcomes = outcomes
         self._judge = Judge(policies.current, zones=zones, timezone=timezone)
-        self.streams: Final = Streams(self.recheck, sessions)
+        self.streams: Final = Streams(self.recheck, sessions, clock)
 
     # ------------------------------------------------------------------ deciding
 
@@ -224,7 +224,7 @@ class Pipeline:
                 handle=handle,
                 posture=posture,
                 policies=answer.policies,
-                lease_seconds=_lease(answer, request, judged.facts),
+                lease_seconds=_lease(answer, request, judged.facts, handle.proofing(), self._clock.now()),
             )
             return _Draft(allow, match, recorded, version)
         # 6. What would let the person in? An open stream is cut, with no page that could say it.
@@ -335,10 +335,16 @@ class Pipeline:
         return self.streams.watch(allow)
 
 
-def _lease(answer: Answer, request: Request, facts: Facts) -> int:
-    """How long a front may reuse this Allow: never for anything that changes something, stays open or is exceptional."""
+def _lease(answer: Answer, request: Request, facts: Facts, proofing: Proofing | None, now: float) -> int:
+    """How long a front may reuse this Allow: never for anything that changes something, stays open or is exceptional, and not
+    beyond the end of the person's identity proofing.
+    """
     plain = request.method in {"GET", "HEAD"} and not request.websocket and facts.target.action == "read"
-    return answer.lease_seconds if plain and facts.situation == "normal" and not answer.errors else 0
+    if not plain or facts.situation != "normal" or answer.errors:
+        return 0
+    if proofing is None or proofing.expires_at is None or proofing.expires_at <= now:
+        return answer.lease_seconds
+    return min(answer.lease_seconds, int(proofing.expires_at - now))
 
 
 def _deny_reason(*, errors: bool, forbidden: bool) -> DenyReason:

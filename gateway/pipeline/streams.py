@@ -1,6 +1,7 @@
 """Long-lived streams stay under the decision: decided again when something changes, and at least every 30 seconds.
 
-A stream whose answer is no longer Allow is cut; also one that can't be decided (fail closed), or not in time.
+A stream whose answer is no longer Allow is cut; also one that can't be decided (fail closed), or not in time. When its person's
+identity proofing ends by itself it is decided at that second.
 
 Thousands of streams are decided a few at a time, so that requests are answered in between; those that something is known to have
 happened to come before the rest.
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from gateway.domain.decision import Allow, Decision
+from gateway.kernel.clock import Clock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.ports import SessionStore
 
@@ -53,9 +55,10 @@ class StreamWatch:
 class Streams:
     """All open streams of this process, by session."""
 
-    def __init__(self, recheck: Callable[[Allow], Awaitable[Decision | None]], sessions: SessionStore) -> None:
+    def __init__(self, recheck: Callable[[Allow], Awaitable[Decision | None]], sessions: SessionStore, clock: Clock) -> None:
         self._recheck = recheck
         self._sessions = sessions
+        self._clock = clock
         self._open: dict[str, set[StreamWatch]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._first: OrderedDict[StreamWatch, None] = OrderedDict()
@@ -66,6 +69,8 @@ class Streams:
         self._again: set[StreamWatch] = set()
         """Something happened while they were being decided: that decision may not have seen it."""
         self._wake = asyncio.Event()
+        self._timers: dict[StreamWatch, asyncio.TimerHandle] = {}
+        """Of streams whose proofing ends soon."""
 
     def watch(self, allow: Allow) -> StreamWatch:
         """Make a watch; it counts from `__enter__`."""
@@ -74,8 +79,7 @@ class Streams:
     def add(self, watch: StreamWatch) -> None:
         """Begin to watch. Decided again at once: a revocation between the decision and now must not be missed."""
         self._open.setdefault(watch.allow.handle.session.id, set()).add(watch)
-        self._first[watch] = None
-        self._wake.set()
+        self._decide_soon(watch)
 
     def remove(self, watch: StreamWatch) -> None:
         """Stop watching."""
@@ -88,6 +92,7 @@ class Streams:
         self._first.pop(watch, None)
         self._later.pop(watch, None)
         self._again.discard(watch)
+        self._disarm(watch)
 
     def __len__(self) -> int:
         return sum(map(len, self._open.values()))
@@ -120,6 +125,7 @@ class Streams:
                 await task
         self._tasks = []
         for watch in self._all():
+            self._disarm(watch)
             watch.end("shutdown")
 
     async def _follow(self) -> None:
@@ -170,6 +176,8 @@ class Streams:
                 decision = await self._recheck(watch.allow)
             if decision is not None:
                 watch.end(str(getattr(decision, "reason", "changed")))
+            else:
+                self._arm(watch)
         except TimeoutError:
             logger.warning("decision %s could not be made again in time", watch.allow.id)
             watch.end("undecided")
@@ -181,8 +189,26 @@ class Streams:
             del self._deciding[watch]
             if watch in self._again:
                 self._again.discard(watch)
-                self._first[watch] = None
-                self._wake.set()
+                self._decide_soon(watch)
+
+    def _arm(self, watch: StreamWatch) -> None:
+        """Have a stream decided when its proofing ends, where that is before it would be decided anyway."""
+        self._disarm(watch)
+        proofing = watch.allow.handle.proofing()
+        if proofing is None or proofing.expires_at is None or watch not in self._open.get(watch.allow.handle.session.id, ()):
+            return
+        left = proofing.expires_at - self._clock.now()
+        if 0 < left <= 2 * RECHECK_SECONDS:
+            self._timers[watch] = asyncio.get_running_loop().call_later(left, self._decide_soon, watch)
+
+    def _disarm(self, watch: StreamWatch) -> None:
+        timer = self._timers.pop(watch, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _decide_soon(self, watch: StreamWatch) -> None:
+        self._first[watch] = None
+        self._wake.set()
 
     def _all(self) -> list[StreamWatch]:
         return [watch for watches in self._open.values() for watch in watches]

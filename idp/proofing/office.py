@@ -17,8 +17,10 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.errors import GatewayError
 from gateway.kernel.ids import new_id
 from idp.keys import KeyFile
-from idp.model import Event, ProofingRecord, User
+from idp.model import Event, ProofingCase, ProofingRecord, User
 from idp.ports import EventSink
+from idp.proofing.cases import Decided, NotDecided, Review
+from idp.proofing.matching import Row, sides
 from idp.proofing.own_data import own_data
 from idp.proofing.port import ProofingBackend
 from idp.proofing.recheck import ProofingError, Rechecker
@@ -26,10 +28,21 @@ from idp.settings import ProofingSettings
 from idp.store import SqliteStore
 from idp.store.changes import EndedWhy
 from idp.store.invitations import Batch, Invitation
-from idp.store.kept import CaseLine, Kept
+from idp.store.kept import Kept
 from idp.store.rechecks import Recheck
 
-__all__ = ["Batch", "CaseLine", "Invitation", "KeyUse", "PersonStanding", "ProofingError", "ProofingOffice", "Recheck"]
+__all__ = [
+    "Batch",
+    "CaseView",
+    "Decided",
+    "Invitation",
+    "KeyUse",
+    "NotDecided",
+    "PersonStanding",
+    "ProofingError",
+    "ProofingOffice",
+    "Recheck",
+]
 
 SCHEDULE: Final = "schedule"
 """Who a run by schedule is by."""
@@ -64,6 +77,19 @@ class PersonStanding(msgspec.Struct, frozen=True, kw_only=True):
         return self.invitation.due_at if self.invitation is not None else None
 
 
+class CaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """A case, and, while it is open, what officers compare: for their eyes only."""
+
+    case: ProofingCase
+    user: User
+    result: ProofingRecord | None
+    """What would be kept."""
+    rows: tuple[Row, ...]
+    """Both sides, field by field; none where the case is over, or nothing of the card was read."""
+    differences: tuple[str, ...]
+    """`idp.proofing.matching`'s, and `new_card`."""
+
+
 class KeyUse(msgspec.Struct, frozen=True, kw_only=True):
     """A key of person digests, and what it has made."""
 
@@ -72,9 +98,10 @@ class KeyUse(msgspec.Struct, frozen=True, kw_only=True):
     newest: bool
     there: bool
     """False: dropped or lost; the persons of these records are not recognised again."""
-    in_force: int
+    living: int
+    """Records that keep the key from being dropped: the newest of its account each, in force or expired."""
     others: int
-    """Records that have ended."""
+    """Older records, and those that were ended."""
 
 
 class ProofingOffice:
@@ -91,6 +118,10 @@ class ProofingOffice:
         """`tell` has what was noted told now; where another process does that, it does nothing."""
         self._store, self._keys, self._clock, self._events = store, keys, clock, events
         self._settings, self._tell = settings, tell
+        self._review = Review(
+            store, events, clock, keys.digest_keys, shared_cards=settings.shared_cards, case_days=settings.review_days,
+            valid_seconds=settings.valid_days * _DAY,
+        )  # fmt: skip
         self._rechecker = Rechecker(store, backend, clock, lock=lock)
         self._running: asyncio.Task[None] | None = None
 
@@ -120,18 +151,32 @@ class ProofingOffice:
         soon = [one for one in await self.standings(expiring_days=within_days) if one.expiring and one.user.active]
         return sorted(soon, key=lambda one: (one.record.expires_at or 0 if one.record is not None else 0, one.user.login))
 
-    async def cases(self, *, all_of_them: bool = False) -> list[CaseLine]:
+    async def cases(self, *, all_of_them: bool = False) -> list[ProofingCase]:
         """Return the cases that wait for officers (or all that are kept), oldest first."""
         return await self._store.kept.cases(open_at=None if all_of_them else self._now())
 
+    async def case(self, case_id: str) -> CaseView | None:
+        """Return a case with both sides; None when it is unknown."""
+        case = await self._store.cases.get(case_id)
+        user = await self._store.users.get(case.user_id) if case is not None else None
+        if case is None or user is None:
+            return None
+        held = await self._review.held(case_id)
+        if held is None:
+            return CaseView(case=case, user=user, result=None, rows=(), differences=())
+        rows = sides(held.roster, held.verified) if held.verified is not None else ()
+        return CaseView(case=case, user=user, result=held.record, rows=rows, differences=held.differences)
+
     async def keys_in_use(self) -> list[KeyUse]:
         """Return the keys of person digests, newest first, and then those that records name although they are gone."""
-        used, ids = await self._store.kept.digest_keys(self._now()), self._keys.digest_keys().ids
+        living, used, ids = (
+            await self._store.proofing.digest_keys_in_use(), await self._store.kept.digest_keys(), self._keys.digest_keys().ids
+        )  # fmt: skip
         gone = sorted(set(used) - set(ids))
         return [
             KeyUse(
-                id=name, newest=name == ids[0], there=name not in gone, in_force=used.get(name, (0, 0))[0],
-                others=used.get(name, (0, 0))[1],
+                id=name, newest=name == ids[0], there=name not in gone, living=living.get(name, 0),
+                others=used.get(name, 0) - living.get(name, 0),
             )
             for name in (*ids, *gone)
         ]  # fmt: skip
@@ -162,6 +207,12 @@ class ProofingOffice:
         """Return what a person is invited to and has not done; None: nothing."""
         return await self._store.invitations.of(user_id, self._now())
 
+    async def decide(self, case_id: str, *, by: str, by_user: str = "", approve: bool, note: str = "") -> Decided | NotDecided:
+        """Take an officer's word: `idp.proofing.cases.Review.decide`. `by_user` is their user id, where they have an account."""
+        outcome = await self._review.decide(case_id, by, by_user, approve=approve, note=note)
+        await self._tell()
+        return outcome
+
     async def end(self, user_id: str, *, why: EndedWhy, by: str) -> int:
         """End a person's proofing that is in force; how many records ended (0: there was none)."""
         ended = await self._store.accounts.end_proofing(user_id, why=why, by=by, at=self._now())
@@ -173,9 +224,8 @@ class ProofingOffice:
         return await self._keys.rotate_digest(self._now())
 
     async def drop_key(self, name: str) -> None:
-        """Forget an old key that no record in force uses. ConfigError when it can't be dropped."""
-        used = await self._store.kept.digest_keys(self._now())
-        await self._keys.drop_digest(name, in_use=[key for key, (in_force, _) in used.items() if in_force])
+        """Forget an old key that no living record uses (`KeyUse.living`). ConfigError when it can't be dropped."""
+        await self._keys.drop_digest(name, in_use=await self._store.proofing.digest_keys_in_use())
 
     # ------------------------------------------------------------------ asking again
 
@@ -220,7 +270,9 @@ class ProofingOffice:
         await self._events.record(
             Event(name="proofing.exported", outcome="success", at=now, login=user.login, subject=user.id, address=address, by=by)
         )
-        return own_data(user, await self._store.kept.of(user_id), now)
+        kept = await self._store.kept.of(user_id)
+        held = {case.id: await self._review.held(case.id) for case in kept.cases if case.state == "open"}
+        return own_data(user, kept, {case: one for case, one in held.items() if one is not None}, now)
 
     async def delete(self, user_id: str, *, by: str) -> Kept:
         """Delete everything that is kept about a person's proofings; return what it was. The log says that it was done."""

@@ -1,20 +1,25 @@
 """What a person may see and take away of what is kept about their identity proofing: all of it, as JSON values.
 
-It names what is kept as the database has it; the keyed digest is given, too, though it says nothing without the key. What was
-read from the card is not among it: it is compared and forgotten, but for a case that waits for officers, which is named.
+It names what is kept as the database has it; the keyed digest is given, too, though it says nothing without the key. Of a card
+that waits for officers it says which fields are held and where they differ, not what they say: it may be another person's.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from idp.model import ProofingRecord, User
-from idp.store.kept import Binding, CaseLine, InvitationLine, Kept
+import msgspec
+
+from idp.model import ProofingCase, ProofingRecord, User
+from idp.proofing.cases import Held
+from idp.proofing.port import Verified
+from idp.store.kept import Binding, InvitationLine, Kept
 
 NOT_KEPT = ("certificate", "card_image", "address", "individual_number", "attributes_of_the_card_once_compared")
 """Named in the export, so that its reader knows that they are not missing."""
 
 
-def own_data(user: User, kept: Kept, now: int) -> dict[str, object]:
-    """Return everything that is kept, dates as RFC 3339 in UTC."""
+def own_data(user: User, kept: Kept, held: Mapping[str, Held], now: int) -> dict[str, object]:
+    """Return everything that is kept, dates as RFC 3339 in UTC. `held`: what waits with open cases, by their ids."""
     bound: dict[int, list[Binding]] = {}
     for binding in kept.bindings:
         bound.setdefault(binding.proofing, []).append(binding)
@@ -25,7 +30,7 @@ def own_data(user: User, kept: Kept, now: int) -> dict[str, object]:
             "former_names": list(user.former_names), "licences": list(user.licences),
         },
         "proofings": [_proofing(record, bound.get(record.number, []), now) for record in kept.records],
-        "reviews": [_case(case) for case in kept.cases],
+        "reviews": [_case(case, held.get(case.id)) for case in kept.cases],
         "invitations": [_invitation(line) for line in kept.invitations],
         "never_kept": list(NOT_KEPT),
     }  # fmt: skip
@@ -42,13 +47,21 @@ def _proofing(record: ProofingRecord, bindings: list[Binding], now: int) -> dict
     }  # fmt: skip
 
 
-def _case(case: CaseLine) -> dict[str, object]:
+def _case(case: ProofingCase, held: Held | None) -> dict[str, object]:
     return {
         "case": case.id, "kind": case.kind, "state": case.state, "opened_at": _time(case.opened_at),
         "expires_at": _time(case.expires_at), "first_by": case.first_by, "first_at": _time(case.first_at),
         "decided_by": case.decided_by, "decided_at": _time(case.decided_at), "note": case.note,
-        "card_attributes_kept_sealed": case.sealed,
+        "held": None if held is None else {
+            "card_fields": _fields(held.verified), "differences": list(held.differences), "method": held.record.method,
+            "level": held.record.level, "verifier": held.record.verifier, "transaction": held.record.transaction,
+            "verified_at": _time(held.record.verified_at),
+        },
     }  # fmt: skip
+
+
+def _fields(verified: Verified | None) -> list[str]:
+    return [name for name, value in msgspec.structs.asdict(verified).items() if value] if verified is not None else []
 
 
 def _invitation(line: InvitationLine) -> dict[str, object]:

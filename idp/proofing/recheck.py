@@ -85,9 +85,12 @@ class Rechecker:
                 found = await self._ask(backend, keys, record)
                 await self._store.rechecks.settle(run, record, found, at=self._now())
 
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(self._at_a_time):
-                workers.create_task(worker())
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(self._at_a_time):
+                    workers.create_task(worker())
+        except ExceptionGroup as group:  # the store's trouble, several times over
+            raise group.exceptions[0] from group
         return await self._store.rechecks.finish(run, at=self._now())
 
     async def _ask(self, backend: ProofingBackend, keys: DigestKeys, record: ProofingRecord) -> Found:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from idp.model import ProofingRecord
+from idp.model import ProofingCase, ProofingRecord
 from idp.store.changes import note
 from idp.store.database import Database
 from idp.store.users import read_user
@@ -26,24 +26,6 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     bound_at: int
 
 
-class CaseLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A review case as it stands, without what is sealed in it."""
-
-    id: str
-    user_id: str
-    kind: str
-    state: str
-    opened_at: int
-    expires_at: int
-    first_by: str
-    first_at: int | None
-    decided_by: str
-    decided_at: int | None
-    note: str
-    sealed: bool
-    """What officers compare is still there."""
-
-
 class InvitationLine(msgspec.Struct, frozen=True, kw_only=True):
     """An invitation as it is kept."""
 
@@ -58,7 +40,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     records: tuple[ProofingRecord, ...]
     bindings: tuple[Binding, ...]
-    cases: tuple[CaseLine, ...]
+    cases: tuple[ProofingCase, ...]
     invitations: tuple[InvitationLine, ...]
 
 
@@ -81,22 +63,17 @@ class SqliteKept:
         """Return everything about one person."""
         return await self._database.run(lambda connection: _kept(connection, user_id))
 
-    async def cases(self, *, open_at: int | None) -> list[CaseLine]:
-        """Return cases, oldest first; with a time, those that are open then."""
+    async def cases(self, *, open_at: int | None) -> list[ProofingCase]:
+        """Return cases without what is held with them, oldest first; with a time, those that are open then."""
         where, values = ("", ()) if open_at is None else (" WHERE state='open' AND expires_at>?", (open_at,))
         return await self._database.run(lambda connection: _cases(connection, where, values))
 
-    async def digest_keys(self, now: int) -> dict[str, tuple[int, int]]:
-        """Return how many records in force, and how many others, have a digest of each key, by its name (first one: empty)."""
+    async def digest_keys(self) -> dict[str, int]:
+        """Return how many records, living or not, have a digest of each key, by its name (first one: empty)."""
         rows = await self._database.run(
-            lambda connection: connection.execute(
-                "SELECT digest_key, coalesce(sum(force), 0), coalesce(sum(1-force), 0) FROM "
-                "(SELECT digest_key, ended_at IS NULL AND (expires_at IS NULL OR expires_at>?) AS force FROM proofing) "
-                "GROUP BY digest_key",
-                (now,),
-            ).fetchall()
+            lambda connection: connection.execute("SELECT digest_key, count(*) FROM proofing GROUP BY digest_key").fetchall()
         )
-        return {row[0]: (row[1], row[2]) for row in rows}
+        return {row[0]: row[1] for row in rows}
 
     async def delete(self, user_id: str, *, by: str, at: int) -> Kept | None:
         """Delete everything about one person, and note `proofing.deleted`; return what it was. None: no such person.
@@ -148,19 +125,13 @@ def _kept(connection: sqlite3.Connection, user_id: str) -> Kept:
     )
 
 
-def _cases(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[CaseLine]:
+def _cases(connection: sqlite3.Connection, where: str, values: tuple[object, ...]) -> list[ProofingCase]:
+    columns = ProofingCase.__struct_fields__
     rows = connection.execute(
-        "SELECT id, user_id, kind, state, opened_at, expires_at, first_by, first_at, decided_by, decided_at, note, "  # noqa: S608
-        f"sealed IS NOT NULL FROM proofing_case{where} ORDER BY opened_at, id",
+        f"SELECT {','.join(columns)} FROM proofing_case{where} ORDER BY opened_at, id",  # noqa: S608  names of our own
         values,
     )
-    return [
-        CaseLine(
-            id=row[0], user_id=row[1], kind=row[2], state=row[3], opened_at=row[4], expires_at=row[5], first_by=row[6],
-            first_at=row[7], decided_by=row[8], decided_at=row[9], note=row[10], sealed=bool(row[11]),
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [msgspec.convert(dict(zip(columns, row, strict=True)), ProofingCase) for row in rows]
 
 
 def _deleted(kept: Kept) -> dict[str, str]:

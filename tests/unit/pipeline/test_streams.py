@@ -11,6 +11,7 @@ import pytest
 from gateway.domain.decision import Allow, Decision, Deny, Unavailable
 from gateway.domain.posture import Posture
 from gateway.domain.reason import RemedyStep, UnavailableReason
+from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.pipeline import streams as module
 from gateway.pipeline.streams import AT_A_TIME, Streams, StreamWatch
@@ -74,7 +75,7 @@ def feed() -> Feed:
 @pytest.fixture
 async def streams(judge: Judge, feed: Feed, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Streams]:
     monkeypatch.setattr(module, "RETRY_SECONDS", 0.01)
-    streams = Streams(judge, cast("Any", feed))
+    streams = Streams(judge, cast("Any", feed), ManualClock())
     streams.start()
     yield streams
     await streams.stop()
@@ -186,7 +187,7 @@ async def test_time_alone_brings_another_decision(
     judge: Judge, feed: Feed, allows: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "RECHECK_SECONDS", 0.1)
-    streams = Streams(judge, cast("Any", feed))
+    streams = Streams(judge, cast("Any", feed), ManualClock())
     streams.start()
     with watching(streams, await allows("a")) as watch:
         await asyncio.sleep(0.05)
@@ -252,7 +253,7 @@ async def test_stopping_ends_what_is_open_also_in_the_middle_of_a_decision(
     judge: Judge, feed: Feed, allows: Callable[[str], Any]
 ) -> None:
     judge.gate = asyncio.Event()
-    streams = Streams(judge, cast("Any", feed))
+    streams = Streams(judge, cast("Any", feed), ManualClock())
     streams.start()
     with watching(streams, await allows("a")) as watch:
         await settled()
@@ -290,3 +291,44 @@ async def test_a_cut_stream_is_recorded_without_a_remedy_that_nobody_would_see()
     page = await world.pipeline.decide(world.request("/notices/stream", cookie=token), "proxy")
     assert isinstance(page, Deny)
     assert page.remedy == (RemedyStep.REGISTER_DEVICE,)
+
+
+def proofed_until(allow: Allow, expires_at: int | None) -> Allow:
+    """Return the same, of a person whose identity proofing ends then."""
+    session = allow.handle.session
+    assert session.identity.proofing is not None
+    proofing = msgspec.structs.replace(session.identity.proofing, expires_at=expires_at)
+    session = msgspec.structs.replace(session, identity=msgspec.structs.replace(session.identity, proofing=proofing))
+    return msgspec.structs.replace(allow, handle=msgspec.structs.replace(allow.handle, session=session))
+
+
+async def test_a_stream_is_decided_when_its_persons_proofing_ends(judge: Judge, feed: Feed, allows: Callable[[str], Any]) -> None:
+    clock = ManualClock(start=1_800_000_000.75)
+    streams = Streams(judge, cast("Any", feed), clock)
+    streams.start()
+    ending, lasting = proofed_until(await allows("dec_ending"), 1_800_000_001), proofed_until(await allows("dec_lasting"), None)
+    with watching(streams, ending) as watch, watching(streams, lasting) as other:
+        await until(lambda: {"dec_ending", "dec_lasting"} <= set(judge.asked))
+        judge.asked.clear()
+        clock.advance(0.25)
+        judge.answers["dec_ending"] = NO
+        # Nothing is announced, and it is long before the half minute after which everything is looked at.
+        await cut(watch, within=5)
+        assert not other.cut.is_set()
+        assert set(judge.asked) == {"dec_ending"}
+    await streams.stop()
+
+
+async def test_a_stream_that_is_gone_leaves_no_timer(judge: Judge, feed: Feed, allows: Callable[[str], Any]) -> None:
+    clock = ManualClock(start=1_800_000_000.0)
+    streams = Streams(judge, cast("Any", feed), clock)
+    streams.start()
+    allow = proofed_until(await allows("dec_1"), 1_800_000_030)
+    with watching(streams, allow):
+        await until(lambda: bool(streams._timers))
+        with watching(streams, proofed_until(await allows("dec_2"), 1_800_000_030 + 86_400)):
+            await until(lambda: "dec_2" in judge.asked)
+            await asyncio.sleep(0)
+            assert len(streams._timers) == 1, "nobody waits a day: it is decided often enough before"
+    assert not streams._timers
+    await streams.stop()
