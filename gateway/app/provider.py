@@ -14,6 +14,7 @@ from gateway.kernel.web.loopback import LoopbackResolver
 from gateway.ports import AuditLog, SessionStore
 from gateway.rp.client import OidcClient
 from idp.app import IdentityProvider, open_provider
+from idp.proofing.port import ProofingBackend
 from idp.proofing.simulated import simulated_backend
 from idp.settings import Client, IdpSettings
 from idp.web.account import account_client
@@ -43,7 +44,9 @@ async def open_embedded(
         session_idle_seconds=config.sessions.idle_seconds,
         session_seconds=config.sessions.absolute_seconds,
     )
-    backend = simulated_backend(clock, demo_mode=config.demo) if config.idp.proofing == "simulated" else None
+    backend = verifier_of(config, clock)
+    if backend is not None:
+        stack.push_async_callback(backend.close)
     hosts = [app.host for app in config.apps] + ([config.console.host] if config.console is not None else [])
     options = PageOptions(
         portal=portal,
@@ -64,6 +67,13 @@ async def open_embedded(
     )
     stack.push_async_callback(provider.close)
     return provider
+
+
+def verifier_of(config: Config, clock: Clock) -> ProofingBackend | None:
+    """Make the verifier of identity proofing; None where none is configured. Whoever asks for it closes it."""
+    if config.idp is None or config.idp.proofing != "simulated":
+        return None
+    return simulated_backend(clock, demo_mode=config.demo)
 
 
 async def oidc_client(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> OidcClient:

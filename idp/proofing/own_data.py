@@ -5,15 +5,17 @@ that waits for officers it says which fields are held and where they differ, not
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import msgspec
 
 from idp.model import ProofingCase, ProofingRecord, User
 from idp.proofing.cases import Held
+from idp.proofing.letters import letter
 from idp.proofing.port import Verified
 from idp.store.kept import Binding, InvitationLine, Kept
 
+_JAPAN = timezone(timedelta(hours=9))
 NOT_KEPT = ("certificate", "card_image", "address", "individual_number", "attributes_of_the_card_once_compared")
 """Named in the export, so that its reader knows that they are not missing."""
 
@@ -43,8 +45,15 @@ def _proofing(record: ProofingRecord, bindings: list[Binding], now: int) -> dict
         "person_digest": record.person_digest, "digest_key": record.digest_key, "in_force": record.in_force(now),
         "ended_at": _time(record.ended_at), "ended_why": record.ended_why,
         "checked_at": _time(record.checked_at or None),
+        "letter_when_verified": _letter(record.method, record.verified_at), "letter_today": _letter(record.method, now),
         "authenticators": [{"authenticator": one.authenticator, "bound_at": _time(one.bound_at)} for one in bindings],
     }  # fmt: skip
+
+
+def _letter(method: str, at: int) -> dict[str, str | None]:
+    """How the law on criminal proceeds lettered the method on that day, in Japan; for information only."""
+    day: date = datetime.fromtimestamp(at, _JAPAN).date()
+    return {"day": day.isoformat(), "letter": letter(method, day)}
 
 
 def _case(case: ProofingCase, held: Held | None) -> dict[str, object]:
