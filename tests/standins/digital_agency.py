@@ -67,7 +67,7 @@ class Service:
         self.made = 0
 
     def time(self) -> int:
-        return (self.now if self.now is not None else int(time.time())) + int(self.faults.get("skew", 0))
+        return self.now if self.now is not None else int(time.time())
 
     def unique(self, kind: str) -> str:
         self.made += 1
@@ -226,7 +226,7 @@ def authenticated(service: Service, form: dict[str, str]) -> str:
         )  # fmt: skip
     except JOSEError as error:
         return f"assertion: {error}"
-    now = service.time() - int(service.faults.get("skew", 0))
+    now = service.time()
     if jwt.get_unverified_header(form["client_assertion"]).get("kid") != client["jwk"].get("kid"):
         return "assertion: kid"
     if not now < claims["exp"] <= now + 65 or claims["iat"] > now + 5:
@@ -238,7 +238,7 @@ def authenticated(service: Service, form: dict[str, str]) -> str:
 
 
 def id_claims(service: Service, found: dict[str, Any], access_token: str) -> dict[str, Any]:
-    query, now = found["query"], service.time()
+    query, now = found["query"], service.time() + int(service.faults.get("skew", 0))
     claims = {
         "iss": service.issuer, "sub": service.subject(query["client_id"], found["card"]), "aud": query["client_id"], "typ": "ID",
         "azp": query["client_id"], "iat": now, "exp": now + 300, "auth_time": now, "nonce": query["nonce"],

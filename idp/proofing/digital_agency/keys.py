@@ -16,6 +16,8 @@ REFETCH_SECONDS: Final = 10.0
 KEYS_SECONDS: Final = 3600.0
 _MAX_KEYS: Final = 64
 _MIN_RSA: Final = 2048
+_BITS: Final = 6
+"""Bits of a character of base64url."""
 
 
 class _Jwk(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,8 @@ def _made(jwk: _Jwk, algorithms: Sequence[Algorithm]) -> VerifyingKey | None:
             key = ECKey.import_key({"kty": "EC", "crv": "P-256", "x": jwk.x, "y": jwk.y})
             return VerifyingKey(key=key, algorithm="ES256")
         if jwk.kty == "RSA" and "RS256" in algorithms and jwk.alg in {"", "RS256"}:
+            if len(jwk.n) * _BITS < _MIN_RSA:  # before joserfc warns of it
+                raise ValueError("an RSA key is too short")
             key = RSAKey.import_key({"kty": "RSA", "n": jwk.n, "e": jwk.e})
             if key.public_key.key_size < _MIN_RSA:
                 raise ValueError("an RSA key is too short")
