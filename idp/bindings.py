@@ -19,17 +19,12 @@ class Binder:
         self._store: Final = store
         self._events, self._clock = events, clock
 
-    async def proofed(self, user: User, events: Collection[AuthEvent], address: str) -> int:
-        """Bind what was used in the sitting in which the person was proofed just now (`sitting`). Returns the number of that
-        proofing, the newest; 0 when none is in force.
+    async def proofed(self, user: User, record: ProofingRecord, events: Collection[AuthEvent], address: str) -> None:
+        """Bind what was used (`sitting`) in the sitting in which the person was proofed just now: `record`, as it was kept.
 
-        Whoever calls knows that the newest proofing was made in this sitting: nothing here can tell.
+        That it was made in this sitting is for the caller to know: nothing here can tell.
         """
-        record = await self._in_force(user)
-        if record is None:
-            return 0
         await self._bind(user, record, used(events), "ceremony", address)
-        return record.number
 
     async def used(self, user: User, events: Collection[AuthEvent], since: int, address: str) -> None:
         """Bind what was used at `since` or later in a session whose `events` confirm it."""

@@ -70,7 +70,7 @@ class ProofingPages:
             return await self._end(request, transaction_id, result.reason)
         if isinstance(result, UnderReview):
             return await self._end(request, transaction_id, _REVIEW)
-        await self._note(request, transaction_id, _DONE, proofing=await self._bound(request, user, transaction_id))
+        await self.settle(request, user, transaction_id, result)
         return self._done(request, user, transaction_id, result)
 
     async def look(
@@ -88,14 +88,18 @@ class ProofingPages:
 
     # ------------------------------------------------------------------
 
-    async def _bound(self, request: web.Request, user: User, transaction_id: str) -> int:
-        """Bind what this sitting has proved to the proofing that it ended with; return that proofing's number."""
+    async def settle(self, request: web.Request, user: User, transaction_id: str, record: ProofingRecord) -> None:
+        """Take a result that was kept into the sign-in that asked for it, and bind to it what this sitting has proved.
+
+        `record` was made in this very sitting, here or on a phone that this browser handed over to: whoever calls knows that.
+        """
         browser = browser_of(request)
         transaction = await self._parts.flows.load(transaction_id, browser)
         if transaction is None or transaction.user_id != user.id:
             raise Halt(410, "transaction_unknown")
         events = sitting(transaction.proved, transaction.session_events, transaction.created_at - FRESH_SECONDS)
-        return await self._binder.proofed(user, events, self._parts.address_of(request))
+        await self._binder.proofed(user, record, events, self._parts.address_of(request))
+        await self._note(request, transaction_id, _DONE, proofing=record.number)
 
     async def _note(self, request: web.Request, transaction_id: str, note: str, *, proofing: int = 0) -> None:
         after = await self._parts.flows.update(

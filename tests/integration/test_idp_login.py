@@ -108,7 +108,8 @@ async def test_proofing_is_done_once_and_named_in_the_token(site: IdpSite, brows
     assert "person_digest" not in claims["proofing"]
     again = await browser.authorize(acr_values=PROOFED)
     assert (await browser.tokens(again))["proofing"] == claims["proofing"]
-    assert [name for name in site.events.names() if name.startswith("proofing")] == ["proofing.started", "proofing.succeeded"]
+    told = [name for name in site.events.names() if name.startswith("proofing")]
+    assert told == ["proofing.started", "proofing.succeeded", "proofing.bound", "proofing.bound"]
 
 
 @pytest.mark.parametrize(
