@@ -8,6 +8,7 @@ import aiohttp
 
 from gateway.app.provider_events import ProviderEvents
 from gateway.config import Config
+from gateway.config.model import EmbeddedProvider
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.web.loopback import LoopbackResolver
@@ -16,7 +17,7 @@ from gateway.rp.client import OidcClient
 from idp.app import IdentityProvider, open_provider
 from idp.proofing.port import ProofingBackend
 from idp.proofing.simulated import simulated_backend
-from idp.settings import Client, IdpSettings
+from idp.settings import Client, IdpSettings, ProofingSettings
 from idp.web.account import account_client
 from idp.web.options import PageOptions
 from idp.web.pages import setup_pages
@@ -43,6 +44,7 @@ async def open_embedded(
         data_dir=config.idp.data_dir,
         session_idle_seconds=config.sessions.idle_seconds,
         session_seconds=config.sessions.absolute_seconds,
+        proofing=house_rules(config.idp),
     )
     backend = verifier_of(config, clock)
     if backend is not None:
@@ -67,6 +69,17 @@ async def open_embedded(
     )
     stack.push_async_callback(provider.close)
     return provider
+
+
+def house_rules(idp: EmbeddedProvider) -> ProofingSettings:
+    """How the installation keeps house with identity proofings."""
+    return ProofingSettings(
+        recheck_hours=idp.recheck_hours,
+        review_days=idp.review_days,
+        expiring_days=idp.expiring_days,
+        valid_days=idp.valid_days,
+        shared_cards=idp.shared_cards,
+    )
 
 
 def verifier_of(config: Config, clock: Clock) -> ProofingBackend | None:

@@ -137,6 +137,16 @@ class EmbeddedProvider(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the accounts database and the signing keys, which the provider makes and rotates itself."""
     proofing: Literal["none", "simulated"] = "none"
     """Backend of identity proofing. `simulated` is for the demo."""
+    recheck_hours: Annotated[int, msgspec.Meta(ge=0, le=8_760)] = 0
+    """How often the verifier is asked whether proofings still hold; 0: only when an officer wants it."""
+    review_days: Annotated[int, msgspec.Meta(ge=1, le=90)] = 14
+    """How long a result that officers have to look at waits for them; then what they would compare is deleted."""
+    expiring_days: Annotated[int, msgspec.Meta(ge=1, le=365)] = 30
+    """How long before its end a proofing is shown as expiring soon."""
+    valid_days: Annotated[int, msgspec.Meta(ge=0, le=3_650)] = 0
+    """How long a proofing counts at the longest, whatever its verifier says; 0: as long as the verifier says."""
+    shared_cards: bool = False
+    """Whether one person may be proofed on several active accounts."""
 
 
 class Sessions(msgspec.Struct, frozen=True, kw_only=True):

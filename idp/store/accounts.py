@@ -4,11 +4,12 @@ So a change made by another process, or while the log could not be written, is t
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
+from idp.details import changed
 from idp.model import AccountChange, ChangeName, Event, PasswordCredential, Standing, TotpCredential, User
 from idp.store.attempts import blocked_until, clear_attempts
 from idp.store.changes import OUTCOME, EndedWhy, end_proofings, note
@@ -77,6 +78,25 @@ class SqliteAccounts:
 
         return await self._database.run(work)
 
+    async def set_details(
+        self, user_id: str, change: Callable[[User], User], *, by: str, at: int
+    ) -> tuple[User, tuple[str, ...]] | None:
+        """Apply a change of `idp.details`; return the person, and the names of what is another now. None: no such person.
+
+        The event has those names, and nothing that is personal.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[User, tuple[str, ...]] | None:
+            before = read_user(connection, user_id)
+            after = update_user(connection, user_id, change)
+            if before is None or after is None:
+                return None
+            if fields := changed(before, after):
+                _note(connection, "account.details", after, by, at, {"changed": " ".join(fields)})
+            return after, fields
+
+        return await self._database.run(work)
+
     async def unlock(self, user_id: str, *, by: str, at: int) -> User | None:
         """Forget a person's failed attempts, and with them the lock. None: no such person."""
 
@@ -134,11 +154,14 @@ class SqliteAccounts:
         return await self._database.run(work)
 
     async def pending(self) -> list[AccountChange]:
-        """Return changes that were not told yet, oldest first, some at a time."""
+        """Return changes that were not told yet, oldest first, some at a time. Invitations come last: nothing waits for hundreds
+        of them that ends somebody's sessions.
+        """
 
         def work(connection: sqlite3.Connection) -> list[AccountChange]:
             rows = connection.execute(
-                "SELECT number, name, user_id, login, done_by, at, detail FROM account_change ORDER BY number LIMIT ?",
+                "SELECT number, name, user_id, login, done_by, at, detail FROM account_change "
+                "ORDER BY name='proofing.invited', number LIMIT ?",
                 (_AT_ONCE,),
             )
             return [
