@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from gateway.kernel.errors import ConfigError, GatewayError
+from gateway.kernel.web.loopback import LoopbackResolver
 from idp.proofing.strict import NEVER, MustNotBeSentError, StrictError, parse_object
 
 _OK: Final = 200
@@ -29,6 +30,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int
     body: bytes
+    kind: str = ""
+    """Its media type, lower case, without parameters; empty when the body is encoded in a way that was not asked for."""
+    retry_after: str = ""
+    """As it came."""
 
     def __repr__(self) -> str:
         return f"Answer({self.status})"
@@ -80,7 +85,8 @@ class Wire:
                     body += chunk
                     if len(body) > self._max:
                         raise WireError(f"{what}: the answer is too long")
-                return Answer(status=reply.status, body=bytes(body))
+                kind = "" if "Content-Encoding" in reply.headers else reply.content_type
+                return Answer(status=reply.status, body=bytes(body), kind=kind, retry_after=reply.headers.get("Retry-After", ""))
         except TimeoutError as error:
             raise WireError(f"{what}: no answer in time") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -102,8 +108,8 @@ class Wire:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._tls, limit=16), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False,
-                auto_decompress=False, skip_auto_headers=("Accept-Encoding",),
+                connector=aiohttp.TCPConnector(ssl=self._tls, limit=16, resolver=LoopbackResolver()),
+                cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False, skip_auto_headers=("Accept-Encoding",),
             )  # fmt: skip
         return self._session
 

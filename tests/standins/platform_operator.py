@@ -199,13 +199,13 @@ class Operator:
         return web.json_response(answer)
 
     def _answer(self, request: web.Request, raw: str) -> dict[str, Any]:
-        folded = "".join(c for c in unicodedata.normalize("NFKC", raw + request.path_qs).casefold() if c.isalnum())
-        if any(name in folded for name in NAMED):
-            raise RefusedError(400, "invalid_argument", "THE_INDIVIDUAL_NUMBER_IS_NEVER_ASKED_FOR")
         try:
             asked = json.loads(raw)
         except ValueError as error:
             raise RefusedError(400, "invalid_argument") from error
+        said = unicodedata.normalize("NFKC", json.dumps(asked, ensure_ascii=False) + request.path_qs).casefold()
+        if any(name in "".join(filter(str.isalnum, said)) for name in NAMED):
+            raise RefusedError(400, "invalid_argument", "THE_INDIVIDUAL_NUMBER_IS_NEVER_ASKED_FOR")
         if request.path == CREATE:
             return self.create(asked, f"{request.scheme}://{request.host}")
         return {VERIFY: self.verify, CHECK: self.check, FINALIZE: self.finalize}[request.path](asked)

@@ -33,7 +33,7 @@ from idp.proofing.port import (
 
 METHOD: Final = "platform_operator"
 _OK: Final = 200
-_REFERENCE: Final = re.compile(r"[A-Za-z0-9._~:-]{1,80}")
+_REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~:-]{0,79}")
 _BIRTH_DATE: Final = re.compile(r"[0-9]{9}|[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _FLAGS: Final = re.compile(r"[01]*")
 _FRACTION: Final = re.compile(r"(:[0-9]{2})\.[0-9]{1,9}(?=Z|[+-])", re.ASCII)

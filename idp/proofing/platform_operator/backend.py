@@ -18,7 +18,7 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.ids import new_token
 from gateway.kernel.secret import Secret, same
 from idp.proofing.platform_operator.answers import METHOD, Limits, challenge_values, outcome, references, standing
-from idp.proofing.platform_operator.client import Fault, OperatorClient, Reply, tls_context
+from idp.proofing.platform_operator.client import Fault, OperatorClient, Reply
 from idp.proofing.platform_operator.places import fill
 from idp.proofing.platform_operator.profile import Call, load_profile
 from idp.proofing.platform_operator.settings import PlatformOperatorSettings, check, origin_of, usable_link, values_of
@@ -62,8 +62,8 @@ class PlatformOperatorBackend:
         check(settings, self._profile)
         self._settings, self._clock = settings, clock
         self._values = values_of(settings, self._profile)
-        tls = tls_context(settings.ca_file)
-        self._client = OperatorClient(origin_of(settings, self._profile), settings.token, tls, settings.timeout_seconds)
+        origin = origin_of(settings, self._profile)
+        self._client = OperatorClient(origin, settings.token, settings.ca_file, settings.timeout_seconds)
 
     @property
     def method(self) -> str:

@@ -301,6 +301,7 @@ def _words(where: str, words: tuple[str, ...], good: tuple[str, ...]) -> Iterabl
 def _call(where: str, call: Call, known: Iterable[str]) -> Iterable[str]:
     if not _PATH.fullmatch(call.path) or "//" in call.path or {".", ".."} & set(call.path.split("/")):
         yield f"{where}.path {call.path!r} is no path"
+    yield from _known(f"{where}.path", [call.path], {place for place in known if place in _KEPT or place.startswith("setting.")})
     if call.method == "GET" and call.body:
         yield f"{where} is a GET with a body"
     for name, value in call.headers.items():
@@ -309,7 +310,7 @@ def _call(where: str, call: Call, known: Iterable[str]) -> Iterable[str]:
         if not value.isascii() or not value.isprintable():
             yield f"{where}.headers.{name} is not printable ASCII"
         yield from _known(f"{where}.headers", [value], {place for place in known if place.startswith("setting.")})
-    yield from _known(where, [call.path, *texts(call.body)], known)
+    yield from _known(where, texts(call.body), known)
 
 
 def _known(where: str, templates: Iterable[str], known: Iterable[str]) -> Iterable[str]:
