@@ -6,9 +6,8 @@ Who may do this is whoever may write these files; nothing here asks for a sign-i
 import asyncio
 import contextlib
 import os
-import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -19,6 +18,7 @@ from gateway.kernel.errors import GatewayError
 from gateway.kernel.ids import new_id
 from gateway.kernel.secret import Secret
 from idp.accounts import canonical
+from idp.details import Details, DetailsError, with_details
 from idp.factors import totp
 from idp.factors.password import MAXIMUM_LENGTH, MINIMUM_LENGTH, Passwords, Weakness, weaknesses
 from idp.files import DATABASE, open_keys
@@ -70,14 +70,14 @@ class People:
         organization: str = "",
         department: str = "",
         email: str = "",
-        birth_date: str | None = None,
-        kana: str | None = None,
+        details: Details | None = None,
     ) -> Enrolment:
-        """Make an account that signs in with this password and an authenticator app. `birth_date` is YYYY-MM-DD."""
-        user = User(
+        """Make an account that signs in with this password and an authenticator app."""
+        bare = User(
             id=new_id("usr"), login=canonical(login), name=name, roles=_distinct(roles), organization=organization,
-            department=department, email=canonical(email), birth_date=_checked_date(birth_date), kana=_full_width(kana),
+            department=department, email=canonical(email),
         )  # fmt: skip
+        user = self._detailed(bare, msgspec.structs.replace(details or Details(), name=name))
         secret = totp.new_secret(os.urandom(totp.SECRET_BYTES))
         hashed, generator = await self._factors(user, password, secret)
         await _accepted(self._store.accounts.add(user, password=hashed, totp=generator, by=by, at=self._now()))
@@ -101,6 +101,24 @@ class People:
         """Give a person these roles and no others."""
         wanted = _distinct(roles)
         return await self._change(name, lambda user_id: self._store.accounts.set_roles(user_id, wanted, by=by, at=self._now()))
+
+    async def set_details(self, name: str, details: Details, *, by: str) -> tuple[User, tuple[str, ...]]:
+        """Change what identity proofing compares; return the person, and the names of what is another than before. A proofing in
+        force stays so: it was of this person as they were known then.
+        """
+        found: tuple[str, ...] = ()
+
+        async def act(user_id: str) -> User | None:
+            nonlocal found
+            answer = await self._store.accounts.set_details(
+                user_id, lambda user: self._detailed(user, details), by=by, at=self._now()
+            )
+            if answer is None:
+                return None
+            after, found = answer
+            return after
+
+        return await self._change(name, act), found
 
     async def reset(self, name: str, password: Secret, *, by: str) -> Enrolment:
         """Replace all that a person signs in with by this password and a new authenticator app; see `SqliteAccounts.reset`."""
@@ -131,6 +149,12 @@ class People:
         now = self._now()
         hashed = PasswordCredential(user_id=user.id, encoded=await hashed_password(password), changed_at=now)
         return hashed, TotpCredential(user_id=user.id, secret=secret, created_at=now)
+
+    def _detailed(self, user: User, details: Details) -> User:
+        try:
+            return with_details(user, details, datetime.fromtimestamp(self._now(), UTC).date())
+        except DetailsError as error:
+            raise AccountError(error.what, todo=error.todo) from error
 
     def _enrolment(self, user: User, secret: Secret) -> Enrolment:
         return Enrolment(user=user, url=totp.enrolment_url(secret, user.login, self._service_name))
@@ -169,16 +193,3 @@ async def _accepted(act: Awaitable[Answer]) -> Answer:
 
 def _distinct(roles: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(role.strip() for role in roles))
-
-
-def _checked_date(text: str | None) -> str | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text).strftime("%Y-%m-%d")
-    except ValueError:
-        raise AccountError(f"{text!r} is no date", todo="Write YYYY-MM-DD.") from None
-
-
-def _full_width(kana: str | None) -> str | None:
-    return unicodedata.normalize("NFKC", kana) if kana is not None else None

@@ -9,11 +9,12 @@ from pathlib import Path
 from gateway.config import Config
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
+from idp.details import Details
 from idp.model import Standing
 from idp.people import Enrolment, People, open_people
 from idp.web.options import SERVICE_NAME
 
-__all__ = ["Enrolment", "People", "Standing", "open_accounts"]
+__all__ = ["Details", "Enrolment", "People", "Standing", "open_accounts"]
 
 
 @contextlib.asynccontextmanager

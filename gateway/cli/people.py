@@ -16,7 +16,7 @@ from gateway.kernel.errors import GatewayError
 from gateway.kernel.secret import Secret
 
 if TYPE_CHECKING:
-    from gateway.app.people import Enrolment, People, Standing
+    from gateway.app.people import Details, Enrolment, People, Standing
 
     Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001  argparse has no public name for it
 
@@ -35,8 +35,12 @@ that, before it serves anybody.
 """
 _ADD: Final = """\
 Makes an account that signs in with a password and an authenticator app. The password is read from the standard input (one line),
-or asked for twice on a terminal. Prints, once, what the person's authenticator app has to scan. Name, kana and birth date are
-compared in identity proofing: write them as on the person's My Number Card.
+or asked for twice on a terminal. Prints, once, what the person's authenticator app has to scan. Name, kana, birth date, former
+names and licences are compared in identity proofing: write them as on the person's My Number Card.
+"""
+_SET: Final = """\
+Changes what identity proofing compares with a person's card. What is not given stays; an empty text takes it away (--kana "").
+Former names and licences that are given replace those of before. The log gets which were changed, not from what to what.
 """
 _RESET: Final = """\
 For a person who lost what they sign in with. Replaces their password and authenticator app, removes their keys and recovery
@@ -51,6 +55,10 @@ _EXAMPLES: Final = {
     "list": "  gateway people list --config gateway.toml\n",
     "deactivate": "  gateway people deactivate dr.mori --config gateway.toml\n",
     "activate": "  gateway people activate dr.mori --config gateway.toml\n",
+    "set": """\
+  gateway people set dr.mori --config gateway.toml --birth-date 昭和60年4月1日 --former-name "林 あゆみ" --former-name 原
+  gateway people set dr.mori --config gateway.toml --licence ""
+""",
     "unlock": "  gateway people unlock dr.mori --config gateway.toml\n",
     "set-roles": "  gateway people set-roles dr.mori --role physician --role auditor --config gateway.toml\n",
     "reset-factors": "  gateway people reset-factors dr.mori --config gateway.toml\n",
@@ -75,11 +83,13 @@ def add_parser(commands: "Commands") -> None:
     add = command("add", _add, "make an account", _ADD, login=False)
     add.add_argument("--login", metavar="NAME", required=True, help="name to sign in with: a-z, 0-9, dot, hyphen, underscore")
     add.add_argument("--name", metavar="NAME", required=True, help="name as on the name plate")
-    add.add_argument("--kana", metavar="NAME", help="name in katakana")
-    add.add_argument("--birth-date", metavar="YYYY-MM-DD")
     add.add_argument("--email", metavar="ADDRESS", default="", help="a second name to sign in with; nothing is sent to it")
     add.add_argument("--department", metavar="NAME", default="")
     add.add_argument("--organization", metavar="NAME", default="")
+    change = command("set", _set, "change what identity proofing compares", _SET)
+    change.add_argument("--name", metavar="NAME", help="name as on the name plate")
+    for one in (add, change):
+        _add_details(one)
     command("list", _list, "show everybody and what their accounts have", login=False)
     command("deactivate", _deactivate, "keep a person out from now on, and end all their sessions")
     command("activate", _activate, "let a deactivated person sign in again")
@@ -96,6 +106,18 @@ def add_parser(commands: "Commands") -> None:
             help=f"one of {', '.join(KNOWN_ROLES)}; repeatable",
         )
     parser.set_defaults(run=run)
+
+
+def _add_details(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kana", metavar="NAME", help="name in katakana")
+    parser.add_argument("--birth-date", metavar="DATE", help="YYYY-MM-DD, or with the era: S59.5.12, 昭和59年5月12日")
+    parser.add_argument(
+        "--former-name", metavar="NAME", action="append", dest="former_names",
+        help="that cards may still show: a whole name with a space, or a family name alone; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--licence", metavar="NUMBER", action="append", dest="licences", help="number of a national licence; repeatable"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -124,13 +146,29 @@ async def _add(people: "People", arguments: argparse.Namespace) -> None:
         organization=arguments.organization,
         department=arguments.department,
         email=arguments.email,
-        birth_date=arguments.birth_date,
-        kana=arguments.kana,
+        details=_details(arguments),
         password=read_password(),
         by=_operator(),
     )
     print(f"{enrolment.user.login} was added.")
     _show(enrolment)
+
+
+async def _set(people: "People", arguments: argparse.Namespace) -> None:
+    details = _details(arguments)
+    if not any(getattr(details, field) is not None for field in details.__struct_fields__):
+        raise GatewayError("nothing was said to change", todo="Give --name, --kana, --birth-date, --former-name or --licence.")
+    user, changed = await people.set_details(arguments.login, details, by=_operator())
+    print(f"{user.login}: {', '.join(field.replace('_', ' ') for field in changed) or 'nothing'} changed.")
+
+
+def _details(arguments: argparse.Namespace) -> "Details":
+    from gateway.app.people import Details
+
+    former, licences = (tuple(given) if given is not None else None for given in (arguments.former_names, arguments.licences))
+    return Details(
+        name=arguments.name, kana=arguments.kana, birth_date=arguments.birth_date, former_names=former, licences=licences
+    )
 
 
 async def _list(people: "People", arguments: argparse.Namespace) -> None:

@@ -115,6 +115,29 @@ def test_changes_say_what_they_did_and_leave_a_note(people: Run, config: Path, a
     assert [change.name for change in pending(config)] == ["account.added", names[arguments[0]]]
 
 
+def user_of(config: Path) -> Any:
+    return stored(config, lambda store: store.users.by_login("dr.mori"))
+
+
+def test_details_are_given_with_an_account_and_changed_later(people: Run, config: Path) -> None:
+    status, _, err = people("add", *MORI, "--kana", "ﾓﾘ ｱﾕﾐ", "--birth-date", "S60.4.1", "--former-name", "林 あゆみ",
+                            "--former-name", "原", "--licence", "第123456号")  # fmt: skip
+    assert (status, err) == (0, "")
+    user = user_of(config)
+    assert (user.birth_date, user.kana) == ("1985-04-01", "モリ アユミ")
+    assert (user.former_names, user.licences) == (("林 あゆみ", "原"), ("第123456号",))
+    asked = ("set", "dr.mori", "--birth-date", "昭和60年4月2日", "--former-name", "", "--licence", "1", "--licence", "2")
+    assert people(*asked) == (0, "dr.mori: birth date, former names, licences changed.\n", "")
+    user = user_of(config)
+    assert (user.birth_date, user.kana, user.former_names, user.licences) == ("1985-04-02", "モリ アユミ", (), ("1", "2"))
+    assert people(*asked) == (0, "dr.mori: nothing changed.\n", "")
+    assert people("set", "dr.mori", "--name", "森 歩", "--kana", "")[:2] == (0, "dr.mori: name, kana changed.\n")
+    assert (user_of(config).name, user_of(config).kana) == ("森 歩", None)
+    assert [(change.name, dict(change.detail)) for change in pending(config)][1:] == [
+        ("account.details", {"changed": "birth_date former_names licences"}), ("account.details", {"changed": "name kana"}),
+    ]  # fmt: skip
+
+
 def test_the_list_says_who_is_out_or_has_nothing(people: Run, config: Path) -> None:
     people("add", *MORI)
     people("deactivate", "dr.mori")
@@ -184,6 +207,11 @@ def test_windows_line_ends_are_no_part_of_a_password(people: Run) -> None:
         (("deactivate", "dr.nobody"), "there is nobody called 'dr.nobody'"),
         (("reset-factors", "dr.nobody"), "there is nobody called 'dr.nobody'"),
         (("set-roles", "dr.mori", "--role", " "), "user dr.mori has an empty role"),
+        (("set", "dr.mori"), "nothing was said to change. Give --name, --kana, --birth-date, --former-name or --licence."),
+        (("set", "dr.nobody", "--kana", "モリ"), "there is nobody called 'dr.nobody'"),
+        (("set", "dr.mori", "--birth-date", "S64.2.1"), "'S64.2.1' is no date. Write YYYY-MM-DD, or with the era"),
+        (("set", "dr.mori", "--kana", "Mori"), "the kana has 'M' in it. Write the reading of the name in katakana."),
+        (("set", "dr.mori", "--name", " "), "user dr.mori has no name"),
     ],
 )
 def test_what_can_not_be_done_is_one_line(people: Run, arguments: tuple[str, ...], error: str) -> None:

@@ -17,6 +17,7 @@ from gateway.kernel.errors import AuditError, ConfigError
 from gateway.kernel.secret import Secret
 from idp.app import open_provider
 from idp.changes import Changes
+from idp.details import Details
 from idp.factors.password import Passwords
 from idp.files import DATABASE, TELLING, open_keys
 from idp.model import Event, Fido2Credential, RecoveryCodes
@@ -65,11 +66,13 @@ async def told(oidc: World, count: int) -> list[Event]:
 async def test_an_added_person_has_what_they_sign_in_with(oidc: World, people: People) -> None:
     made = await people.add(
         login=" Dr.MORI ", name="森 あゆみ", roles=("physician", "auditor", "physician"), password=PASSWORD, by=BY,
-        department="内科", organization="中央病院", email="Mori@Hospital.example", birth_date="19850401", kana="ﾓﾘ ｱﾕﾐ",
+        department="内科", organization="中央病院", email="Mori@Hospital.example",
+        details=Details(birth_date="19850401", kana="ﾓﾘ ｱﾕﾐ", former_names=("林", " 林 "), licences=("第123456号",)),
     )  # fmt: skip
     user = made.user
     assert (user.login, user.email, user.roles) == ("dr.mori", "mori@hospital.example", ("physician", "auditor"))
     assert (user.birth_date, user.kana, user.department) == ("1985-04-01", "モリ アユミ", "内科")
+    assert (user.former_names, user.licences) == (("林",), ("第123456号",))
     stored, generator = await store_of(oidc).credentials.password(user.id), await store_of(oidc).credentials.totp(user.id)
     assert stored is not None
     assert generator is not None
@@ -92,8 +95,17 @@ async def test_an_added_person_has_what_they_sign_in_with(oidc: World, people: P
         ({"name": " "}, "has no name"),
         ({"roles": (" ",)}, "empty role"),
         ({"email": "nobody"}, "not acceptable"),
-        ({"birth_date": "1985-02-30"}, "no date"),
-        ({"birth_date": "昭和60年"}, "no date"),
+        ({"details": Details(birth_date="1985-02-30")}, "'1985-02-30' is no date.*S59.5.12 or 昭和59年5月12日"),
+        ({"details": Details(birth_date="昭和60年")}, "no date"),
+        ({"details": Details(birth_date="平成64年1月1日")}, "no date"),
+        ({"details": Details(birth_date="2984-05-12")}, "a day to come"),
+        ({"details": Details(kana="森 アユミ")}, "the kana has '森' in it"),
+        ({"details": Details(kana="モリ\u200bアユミ")}, r"the kana has a character that can't be seen \(U\+200B\)"),
+        ({"name": "森\u202eあゆみ"}, r"the name has a character that can't be seen \(U\+202E\)"),
+        ({"details": Details(former_names=("林\u2066",))}, "the former name has a character"),
+        ({"details": Details(licences=("1\n2",))}, "the licence has a character"),
+        ({"details": Details(licences=tuple("123456789"))}, "more than 8 former names or licences"),
+        ({"details": Details(former_names=("林" * 101,))}, "more than 100 characters"),
         ({"password": Secret("short1")}, "fewer than 8 characters"),
         ({"password": Secret("dr.mori-1985")}, "contains the login"),
         ({"password": Secret("a" * 12)}, "no digit, and it is too common"),
@@ -118,12 +130,14 @@ async def test_nobody_is_not_changed(oidc: World, people: People) -> None:
         people.unlock("dr.nobody", by=BY),
         people.set_roles("dr.nobody", ("nurse",), by=BY),
         people.reset("dr.nobody", PASSWORD, by=BY),
+        people.set_details("dr.nobody", Details(kana=""), by=BY),
     ):
         with pytest.raises(AccountError, match=r"nobody called 'dr\.nobody'"):
             await act
     for missing in (
         store_of(oidc).accounts.unlock("usr_x", by=BY, at=1),
         store_of(oidc).accounts.set_roles("usr_x", (), by=BY, at=1),
+        store_of(oidc).accounts.set_details("usr_x", lambda user: user, by=BY, at=1),
     ):
         assert await missing is None
     assert await store_of(oidc).accounts.pending() == []
@@ -154,6 +168,38 @@ async def test_roles_are_replaced_and_told_with_those_of_before(oidc: World, peo
     [event] = await told(oidc, 1)
     assert (event.name, event.subject) == ("account.roles", user.id)
     assert (event.detail["before"], event.detail["roles"]) == ("physician", "nurse auditor")
+
+
+async def test_details_are_changed_and_told_without_what_they_are(oidc: World, people: People) -> None:
+    await people.add(
+        login="dr.mori", name="森 あゆみ", roles=("physician",), password=PASSWORD, by=BY,
+        details=Details(birth_date="S60.4.1", kana="もり あゆみ", licences=("123456",)),
+    )  # fmt: skip
+    user, changed = await people.set_details(
+        "DR.MORI", Details(birth_date="昭和60年4月2日", kana="ﾓﾘ ｱﾕﾐ", former_names=("林 あゆみ", "原")), by=BY
+    )
+    assert (user.birth_date, user.kana, user.former_names) == ("1985-04-02", "モリ アユミ", ("林 あゆみ", "原"))
+    assert (user.name, user.licences, changed) == ("森 あゆみ", ("123456",), ("birth_date", "former_names"))
+    assert await store_of(oidc).users.get(user.id) == user
+    event = (await told(oidc, 2))[-1]
+    assert (event.name, event.subject, event.by, event.detail["changed"]) == (
+        "account.details", user.id, BY, "birth_date former_names",
+    )  # fmt: skip
+    assert not any(text in repr(event) for text in ("1985", "林", "モリ"))
+    user, changed = await people.set_details("dr.mori", Details(birth_date="", kana=" ", former_names=("",), licences=()), by=BY)
+    assert (user.birth_date, user.kana, user.former_names, user.licences) == (None, None, (), ())
+    assert changed == ("kana", "birth_date", "former_names", "licences")
+    assert (await people.set_details("dr.mori", Details(name=" 森 あゆみ "), by=BY))[1] == ()
+    assert len(await told(oidc, 3)) == 3, "nothing was changed, and nothing is told"
+
+
+@pytest.mark.parametrize("details", [Details(birth_date="1985-02-30"), Details(name=" "), Details(kana="森")], ids=str)
+async def test_details_that_can_not_be_change_nothing(oidc: World, people: People, details: Details) -> None:
+    before = await oidc.person()
+    with pytest.raises(AccountError):
+        await people.set_details("dr.sato", msgspec.structs.replace(details, licences=("1",)), by=BY)
+    assert await store_of(oidc).users.get(before.id) == before
+    assert await store_of(oidc).accounts.pending() == []
 
 
 async def test_a_lock_is_shown_and_ended(oidc: World, people: People) -> None:
