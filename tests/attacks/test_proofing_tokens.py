@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from joserfc import jws
@@ -19,6 +20,8 @@ from joserfc.jwk import ECKey, RSAKey
 
 from gateway.kernel.clock import SystemClock
 from gateway.kernel.errors import ProtocolError
+from idp.model import ProofingRecord
+from idp.proofing.desk import Pending, ProofingDesk, Refused, UnderReview
 from idp.proofing.digital_agency.answers import read_attributes, read_query, read_tokens, reference_of
 from idp.proofing.digital_agency.backend import DigitalAgencyBackend
 from idp.proofing.digital_agency.id_token import Expected, acr_reaches, verify_id_token
@@ -28,6 +31,9 @@ from idp.proofing.port import Broken, NotProofed, Proofed, Started
 from idp.proofing.wire import Answer, WireError
 from tests.standins.faults import PRESETS
 from tests.support.digital_agency import CLIENT, KEYS, REDIRECT, SATO, SUZUKI, Agency, agency
+from tests.support.proofing import KEYS as DIGEST_KEYS
+from tests.support.proofing import SATO as LEDGER_SATO
+from tests.support.proofing import Bench, opened
 
 ISSUER, NONCE, NOW, ACCESS = "https://auth-and-sign.go.jp/api/realms/main", "nonce-of-this-request", 1_800_000_000, "access-token"
 KEY = ECKey.generate_key("P-256", private=True)
@@ -208,9 +214,7 @@ def test_refused_at_the_step_named(step: str, token: str) -> None:
 
 
 def test_rs256_holds_only_where_it_was_allowed_and_with_its_own_key() -> None:
-    from msgspec.structs import replace
-
-    both = replace(EXPECTED, algorithms=("ES256", "RS256"))
+    both = msgspec.structs.replace(EXPECTED, algorithms=("ES256", "RS256"))
     assert verify(rs256(claims()), expected=both)["sub"] == "pairwise-1"
     with pytest.raises(ProtocolError) as caught:
         verify(rs256(claims(), kid="current"), expected=both)
@@ -218,12 +222,10 @@ def test_rs256_holds_only_where_it_was_allowed_and_with_its_own_key() -> None:
 
 
 def test_a_level_is_required_or_accepted_where_the_settings_say_so() -> None:
-    from msgspec.structs import replace
-
     with pytest.raises(ProtocolError) as caught:
-        verify(signed(claims(acr=...)), expected=replace(EXPECTED, acr_required=True))
+        verify(signed(claims(acr=...)), expected=msgspec.structs.replace(EXPECTED, acr_required=True))
     assert caught.value.where == "step 11"
-    assert verify(signed(claims(acr="1")), expected=replace(EXPECTED, acr_accepted=("1",)))
+    assert verify(signed(claims(acr="1")), expected=msgspec.structs.replace(EXPECTED, acr_accepted=("1",)))
 
 
 @pytest.mark.parametrize(
@@ -465,3 +467,88 @@ def test_no_mode_lacks_a_test() -> None:
     plain = [name for name in PRESETS if not name.endswith(("_token", "_certs", "_userinfo", "_discovery", "_auth"))]
     assert len(plain) > 30
     assert [name for name in plain if f'"{name}"' not in text] == []
+
+
+# ---------------------------------------------------------------- with the desk around it
+
+
+class Around:
+    """The desk on a real store, with this backend."""
+
+    def __init__(self, bench: Bench, service: Agency) -> None:
+        self.store, self.events, self.service = bench.store, bench.events, service
+        self.desk = ProofingDesk(service.backend(bench.clock), bench.store, bench.events, bench.clock, lambda: DIGEST_KEYS)
+
+    async def begin(self, browser: str = "browser-1") -> Pending:
+        pending = await self.desk.begin(LEDGER_SATO, "sign_in", browser, "192.0.2.1", transaction_id="tx-1")
+        assert isinstance(pending, Pending)
+        return pending
+
+    async def comes_back(self, answer: dict[str, str], browser: str = "browser-1") -> object:
+        found = await self.desk.returned(answer, browser)
+        if found is None:
+            return None
+        return await self.desk.complete(LEDGER_SATO, found[0], browser, answer, "192.0.2.1")
+
+
+@pytest.fixture
+async def around(tmp_path: Path, service: Agency) -> AsyncIterator[Around]:
+    async with opened(tmp_path) as bench:
+        await service.control("clock", now=int(bench.clock.now()))
+        made = Around(bench, service)
+        yield made
+        await made.desk.backend.close()
+
+
+async def test_no_failure_leaves_anything_recorded(around: Around) -> None:
+    faults = ["expired_code", "down_token", "error_userinfo", "broken_json_userinfo", "redirect_token", "duplicate_names_userinfo"]
+    for mode in [*BROKEN, *faults]:
+        pending = await around.begin()
+        answer = await around.service.choose(pending.show.link, "sato")
+        await around.service.mode(mode)
+        result = await around.comes_back(answer)
+        assert isinstance(result, Broken | Refused), mode
+        assert await around.store.proofing.latest(LEDGER_SATO.id) is None
+        await around.service.mode("ok")
+    assert "proofing.succeeded" not in around.events.names()
+    told = msgspec.json.encode(around.events.all).decode()
+    assert not any(personal in told for personal in ("恵", "1984", "19840512", "code-", "access-", "123456789018"))
+
+
+async def test_one_callback_counts_once_in_one_browser(around: Around) -> None:
+    pending = await around.begin()
+    answer = await around.service.choose(pending.show.link, "sato")
+    assert await around.comes_back(answer, "another-browser") is None
+    assert await around.comes_back({**answer, "state": "x" * 43}) is None
+    record = await around.comes_back(answer)
+    assert isinstance(record, ProofingRecord)
+    assert await around.comes_back(answer) is None
+    assert await around.store.proofing.latest(LEDGER_SATO.id) == record
+    assert around.events.names().count("proofing.succeeded") == 1
+
+
+async def test_somebody_elses_card_is_somebody_elses(around: Around) -> None:
+    pending = await around.begin()
+    result = await around.comes_back(await around.service.choose(pending.show.link, "suzuki"))
+    assert result == Refused(reason="name_mismatch")
+    assert await around.store.proofing.latest(LEDGER_SATO.id) is None
+
+
+async def test_a_token_that_comes_a_second_time_is_no_second_result(around: Around) -> None:
+    """The service's reference is recorded once, whatever the service says."""
+    first = await around.begin()
+    await around.service.mode("ok", claims={"jti": "the-same"})
+    assert isinstance(await around.comes_back(await around.service.choose(first.show.link, "sato")), ProofingRecord)
+    second = await around.begin()
+    result = await around.comes_back(await around.service.choose(second.show.link, "sato"))
+    assert result == Refused(reason="stale")
+
+
+async def test_a_renewed_card_with_another_subject_goes_to_an_officer(around: Around) -> None:
+    first = await around.begin()
+    assert isinstance(await around.comes_back(await around.service.choose(first.show.link, "sato")), ProofingRecord)
+    second = await around.begin()
+    await around.service.mode("renewed")
+    result = await around.comes_back(await around.service.choose(second.show.link, "sato"))
+    assert isinstance(result, UnderReview)
+    assert result.kind == "new_card"
