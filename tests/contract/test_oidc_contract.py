@@ -50,7 +50,8 @@ async def test_a_sign_in_gives_the_agreed_id_token(oidc: World) -> None:
         "at_hash": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), "name": "佐藤 健", "preferred_username": "dr.sato",
         "roles": ["physician"], "organization": "中央病院", "department": "内科",
         "auth_events": [
-            {"kind": "otp", "at": now, "phishing_resistant": False}, {"kind": "pwd", "at": now, "phishing_resistant": False},
+            {"kind": "otp", "at": now, "phishing_resistant": False, "bound": False},
+            {"kind": "pwd", "at": now, "phishing_resistant": False, "bound": False},
         ],
     }  # fmt: skip
 
@@ -67,6 +68,23 @@ async def test_proofing_in_force_is_a_claim_and_expired_proofing_is_not(oidc: Wo
     }  # fmt: skip
     oidc.clock.advance(600)
     assert "proofing" not in await oidc.verified(await oidc.tokens(oidc.browser(), user))
+
+
+async def test_what_is_bound_to_the_proofing_in_force_is_said_of_each_event_and_not_which_one_it_was(oidc: World) -> None:
+    user = await oidc.person()
+    await oidc.proofed(user, expires_in=600)
+    store = oidc.parts.store
+    record = await store.proofing.latest(user.id)
+    assert record is not None
+    await store.bindings.bind(record.number, {"otp", "pwd"}, oidc.now)
+    claims = await oidc.verified(await oidc.tokens(oidc.browser(), user))
+    assert {event["kind"]: event["bound"] for event in claims["auth_events"]} == {"otp": True, "pwd": False}, "no password is set"
+    assert claims["bound_kinds"] == ["otp"]
+    assert all(set(event) == {"kind", "at", "phishing_resistant", "bound"} for event in claims["auth_events"])
+    oidc.clock.advance(600)
+    claims = await oidc.verified(await oidc.tokens(oidc.browser(), user))
+    assert not any(event["bound"] for event in claims["auth_events"])
+    assert "bound_kinds" not in claims
 
 
 async def test_proofing_without_expiry_says_null(oidc: World) -> None:

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from gateway.kernel.errors import ProtocolError
-from idp.model import ACR_PHR, AuthEvent, LoginTransaction, User
-from idp.protocol.transaction import check_change, check_complete, without_session
+from idp.model import ACR_PHR, ACR_PROOFED_ANEW, AuthEvent, LoginTransaction, ProofingRecord, User
+from idp.protocol.transaction import check_change, check_complete, lacking, without_session
 
 NOW = 1_800_000_000
 PWD, OTP, KEY = (AuthEvent(kind=kind, at=NOW) for kind in ("pwd", "otp", "fido2"))
@@ -53,12 +53,34 @@ def test_pages_can_do_their_work(changes: dict[str, Any]) -> None:
     check_change(TX, changed(**changes))
 
 
+def test_a_proofing_made_for_one_person_does_not_count_for_the_next() -> None:
+    here = {"user_id": "usr_b", "session_id": "", "session_events": (), "proved": ()}
+    made = changed(proofing=7)
+    check_change(made, msgspec.structs.replace(made, **here, proofing=0))
+    with pytest.raises(ProtocolError):
+        check_change(made, msgspec.structs.replace(made, **here))
+
+
+def test_only_a_proofing_of_this_sign_in_is_one_anew() -> None:
+    asked = changed(acr=ACR_PROOFED_ANEW)
+    record = ProofingRecord(
+        user_id=USER.id, level=3, method="m", verified_at=NOW, expires_at=None, verifier="v", transaction="t", person_digest="d",
+        number=7,
+    )  # fmt: skip
+    assert lacking(asked, USER, record, NOW) == ("proofing",)
+    assert lacking(msgspec.structs.replace(asked, proofing=6), USER, record, NOW) == ("proofing",)
+    assert lacking(msgspec.structs.replace(asked, proofing=7), USER, record, NOW) == ()
+    assert lacking(msgspec.structs.replace(asked, proofing=7), USER, None, NOW) == ("proofing",)
+    unstored = msgspec.structs.replace(record, number=0)
+    assert lacking(asked, USER, unstored, NOW) == ("proofing",), "0 is no number"
+
+
 def test_every_field_is_either_fixed_or_watched() -> None:
     """A field that is added to the transaction is fixed until somebody opens it on purpose."""
     assert set(LoginTransaction.__struct_fields__) == {
         "id", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "created_at", "expires_at",
         "browser_hash", "acr", "max_age", "fresh", "ui_locales", "login_hint", "hint_subject", "user_id", "session_id",
-        "session_events", "proved", "notes",
+        "session_events", "proved", "proofing", "notes",
     }  # fmt: skip
 
 
