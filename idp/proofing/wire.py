@@ -109,7 +109,8 @@ class Wire:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=self._tls, limit=16, resolver=LoopbackResolver()),
-                cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False, skip_auto_headers=("Accept-Encoding",),
+                cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False,
+                skip_auto_headers=("Accept-Encoding",),
             )  # fmt: skip
         return self._session
 

@@ -24,6 +24,7 @@ from idp.proofing.port import (
 )
 from idp.proofing.simulated import simulated_backend
 from tests.support.digital_agency import agency_bench
+from tests.support.platform_operator import stamp_bench, verify_bench
 
 NOW = 1_800_000_000
 PERSON = Person(user_id="usr_sato", name="佐藤 恵", birth_date="1984-05-12", kana="サトウ メグミ")
@@ -89,7 +90,12 @@ async def simulated(clock: ManualClock) -> AsyncIterator[Bench]:
 
 
 Opener = Callable[[ManualClock], AbstractAsyncContextManager[Bench]]
-BENCHES: dict[str, Opener] = {"simulated": simulated, "digital-agency": agency_bench}
+BENCHES: dict[str, Opener] = {
+    "simulated": simulated,
+    "digital-agency": agency_bench,
+    "platform-operator": verify_bench,
+    "operator-stamp": stamp_bench,
+}
 
 
 @pytest.fixture(params=sorted(BENCHES))
