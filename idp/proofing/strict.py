@@ -5,13 +5,13 @@ differently are how a signed text comes to say two things. Here there is one rea
 """
 
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from idp.proofing.forbidden import names_individual_number
+
 NEVER: Final = "THE SERVICE SENT WHAT MUST NOT BE SENT (Individual Number); dropped, tell the service"
 """What the log says of it."""
-_NAMES: Final = ("individualnumber", "mynumber", "kojinbango", "個人番号", "マイナンバー")
 _MAX_DEPTH: Final = 32
 
 
@@ -51,15 +51,10 @@ def holds_individual_number(value: object) -> bool:
     Names only: a number of twelve digits under another name is not recognised.
     """
     if isinstance(value, Mapping):
-        return any(_is_never(str(name)) or holds_individual_number(inner) for name, inner in value.items())
+        return any(names_individual_number(str(name)) or holds_individual_number(inner) for name, inner in value.items())
     if isinstance(value, list | tuple):
         return any(holds_individual_number(inner) for inner in value)
     return False
-
-
-def _is_never(name: str) -> bool:
-    folded = "".join(character for character in unicodedata.normalize("NFKC", name).casefold() if character.isalnum())
-    return any(word in folded for word in _NAMES)
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gateway.kernel.errors import ConfigError
-from idp.proofing.platform_operator.forbidden import forbidden_in
+from idp.proofing.forbidden import forbidden_in
 from idp.proofing.platform_operator.places import places, stray_brace, texts
 from idp.proofing.platform_operator.pointers import fault
 from idp.proofing.port import NotProofedReason

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
-from idp.proofing.platform_operator.forbidden import forbidden_in, names_individual_number
+from idp.proofing.forbidden import forbidden_in, names_individual_number
 from idp.proofing.platform_operator.places import fill, places, stray_brace
 from idp.proofing.platform_operator.profile import Profile
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.kernel.errors import ConfigError
-from idp.proofing.platform_operator.forbidden import names_individual_number
+from idp.proofing.forbidden import names_individual_number
 from idp.proofing.platform_operator.places import fill
 from idp.proofing.platform_operator.pointers import MISSING, fault, look
 from idp.proofing.platform_operator.profile import SHIPPED, load_profile, parse_profile

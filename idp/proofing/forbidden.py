@@ -1,4 +1,4 @@
-"""No mapping sends or reads the Individual Number (the 12 digits of 番号法), whatever an operator would offer.
+"""What no backend sends or reads: the Individual Number (the 12 digits of 番号法), whatever a verifier would offer.
 
 The card, the certificate and the operator's user id are something else: `mynumbercard` is a harmless name, `mynumber` is not.
 """
