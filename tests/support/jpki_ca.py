@@ -1,7 +1,7 @@
 """A JPKI of our own: both CAs in two generations, cards of both kinds, revocation lists and OCSP answers, genuine or made wrong.
 
-Everything is written byte by byte (`tests.support.asn1`), so that each field can be anything. Names and policies are those of the real
-CAs' published profile; keys are made anew for each run, and their holders do not exist.
+Everything is written byte by byte (`tests.support.asn1`), so that each field can be anything. Names and policies are those of the
+real CAs' published profile; keys are made anew for each run, and their holders do not exist.
 """
 
 import base64
@@ -22,6 +22,8 @@ from tests.support import asn1
 
 Kind = Literal["sign", "auth"]
 
+REASON: Final = asn1.seq(asn1.extension("2.5.29.21", asn1.tlv(0x0A, b"\x01")))
+"""Of an entry of a revocation list: key compromise."""
 C, O, OU, L, CN = "2.5.4.6", "2.5.4.10", "2.5.4.11", "2.5.4.7", "2.5.4.3"  # noqa: E741  as X.500 has them
 SIGN_POLICY: Final = "1.2.392.200149.8.5.1.1.20"
 AUTH_POLICY: Final = "1.2.392.200149.8.5.1.3.30"
@@ -209,7 +211,7 @@ class Authority:
     def crl(
         self, serials: Iterable[int] = (), *, this_update: int, next_update: int | None = None, names: tuple[bytes, ...] = (),
         more: tuple[bytes, ...] = (), signer: RSAPrivateKey | None = None, issuer: bytes | None = None,
-        key_id: bytes | None = None, entry: bytes = asn1.seq(asn1.extension("2.5.29.21", asn1.tlv(0x0A, b"\x01"))), inner: bytes = asn1.algorithm(),
+        key_id: bytes | None = None, entry: bytes = REASON, inner: bytes = asn1.algorithm(),
     ) -> bytes:  # fmt: skip
         """A revocation list. `names`: of its distribution point."""
         end = asn1.utc_time(next_update if next_update is not None else this_update + 86_400 * 2)
