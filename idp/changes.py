@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from gateway.kernel.errors import GatewayError, StoreUnavailable
 from idp.model import AccountChange, Event
 from idp.ports import EventSink
@@ -90,11 +92,15 @@ class Changes:
 class NotedEvents:
     """`EventSink` of a process that does not write the log: the one that does, tells them, within a second or once it starts."""
 
-    def __init__(self, accounts: SqliteAccounts) -> None:
+    def __init__(self, accounts: SqliteAccounts, *, through: str = "") -> None:
+        """`through`: who runs that process, for the detail of each event."""
         self._accounts = accounts
+        self._through = through
 
     async def record(self, event: Event) -> None:
         """Keep the event until it is told."""
+        if self._through:
+            event = msgspec.structs.replace(event, detail={**event.detail, "through": self._through})
         await self._accounts.note(event)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from gateway.config import Config
+from gateway.config.model import EmbeddedProvider
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
 from idp.details import Details
@@ -20,6 +21,13 @@ __all__ = ["Details", "Enrolment", "People", "Standing", "open_accounts"]
 @contextlib.asynccontextmanager
 async def open_accounts(config: Config, clock: Clock) -> AsyncIterator[People]:
     """Open the accounts of a configuration's provider. ConfigError: it is not embedded, or the files are not ours to write."""
+    embedded = check_embedded(config)
+    async with open_people(embedded.data_dir, clock=clock, service_name=SERVICE_NAME) as people:
+        yield people
+
+
+def check_embedded(config: Config) -> EmbeddedProvider:
+    """Return the embedded provider's section. ConfigError: it is not embedded, or its files are not ours to write."""
     if config.idp is None:
         raise ConfigError(
             f"accounts are kept by the provider at {config.identity.issuer}, not here",
@@ -27,8 +35,7 @@ async def open_accounts(config: Config, clock: Clock) -> AsyncIterator[People]:
             todo="Manage people there.",
         )
     _check_owner(config.idp.data_dir)
-    async with open_people(config.idp.data_dir, clock=clock, service_name=SERVICE_NAME) as people:
-        yield people
+    return config.idp
 
 
 def _check_owner(folder: Path) -> None:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import getpass
 import os
-import pwd
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.cli import COMMANDS, OK, Parser
+from gateway.cli.terminal import operator, print_table
 from gateway.kernel.errors import GatewayError
 from gateway.kernel.secret import Secret
 
@@ -148,7 +148,7 @@ async def _add(people: "People", arguments: argparse.Namespace) -> None:
         email=arguments.email,
         details=_details(arguments),
         password=read_password(),
-        by=_operator(),
+        by=operator(),
     )
     print(f"{enrolment.user.login} was added.")
     _show(enrolment)
@@ -158,7 +158,7 @@ async def _set(people: "People", arguments: argparse.Namespace) -> None:
     details = _details(arguments)
     if not any(getattr(details, field) is not None for field in details.__struct_fields__):
         raise GatewayError("nothing was said to change", todo="Give --name, --kana, --birth-date, --former-name or --licence.")
-    user, changed = await people.set_details(arguments.login, details, by=_operator())
+    user, changed = await people.set_details(arguments.login, details, by=operator())
     print(f"{user.login}: {', '.join(field.replace('_', ' ') for field in changed) or 'nothing'} changed.")
 
 
@@ -174,35 +174,33 @@ def _details(arguments: argparse.Namespace) -> "Details":
 async def _list(people: "People", arguments: argparse.Namespace) -> None:
     rows: list[tuple[str, ...]] = [("login", "name", "department", "roles", "state", "has")]
     rows += [_row(standing) for standing in await people.list()]
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_table(rows)
 
 
 async def _deactivate(people: "People", arguments: argparse.Namespace) -> None:
-    user = await people.set_active(arguments.login, active=False, by=_operator())
+    user = await people.set_active(arguments.login, active=False, by=operator())
     print(f"{user.login} is deactivated. A running gateway ends their sessions within a second.")
 
 
 async def _activate(people: "People", arguments: argparse.Namespace) -> None:
-    user = await people.set_active(arguments.login, active=True, by=_operator())
+    user = await people.set_active(arguments.login, active=True, by=operator())
     print(f"{user.login} may sign in again.")
 
 
 async def _unlock(people: "People", arguments: argparse.Namespace) -> None:
-    user = await people.unlock(arguments.login, by=_operator())
+    user = await people.unlock(arguments.login, by=operator())
     print(f"{user.login} is not locked." + ("" if user.active else " The account is deactivated."))
 
 
 async def _set_roles(people: "People", arguments: argparse.Namespace) -> None:
     _doubt(arguments.roles)
-    user = await people.set_roles(arguments.login, tuple(arguments.roles), by=_operator())
+    user = await people.set_roles(arguments.login, tuple(arguments.roles), by=operator())
     print(f"{user.login}: {', '.join(user.roles)}. A running gateway ends their sessions within a second; they sign in again.")
 
 
 async def _reset(people: "People", arguments: argparse.Namespace) -> None:
     await people.find(arguments.login)
-    enrolment = await people.reset(arguments.login, read_password(), by=_operator())
+    enrolment = await people.reset(arguments.login, read_password(), by=operator())
     print(f"{enrolment.user.login} has a new password and authenticator app; keys and recovery codes of before are removed.")
     _show(enrolment)
 
@@ -257,27 +255,10 @@ def _row(standing: "Standing") -> tuple[str, ...]:
     return user.login, user.name, user.department, " ".join(user.roles), state, ", ".join(has) or "nothing to sign in with"
 
 
-def _width(text: str) -> int:
-    """How many columns a terminal gives a text: kanji and kana take two."""
-    from unicodedata import east_asian_width
-
-    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
-
-
 def _doubt(roles: list[str]) -> None:
     for role in roles:
         if role not in KNOWN_ROLES:
             print(f"note: the starter policies know no role {role!r}, only {', '.join(KNOWN_ROLES)}", file=sys.stderr)
-
-
-def _operator() -> str:
-    """Who runs this, for the log: the user of the operating system, and through whom by sudo. It is what root says that it is."""
-    try:
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        name = f"#{os.getuid()}"
-    through = os.environ.get("SUDO_USER", "")
-    return f"os:{through} as {name}" if through and through != name else f"os:{name}"
 
 
 def _sentence(line: str) -> str:
