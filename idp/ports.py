@@ -235,6 +235,22 @@ class BindingStore(Protocol):
         """
         ...
 
+    async def hold(self, case_id: str, authenticators: Collection[str]) -> None:
+        """Remember what is to be bound when officers approve a case."""
+        ...
+
+    async def held(self, case_id: str) -> frozenset[str]:
+        """Return what waits for a case, and forget it."""
+        ...
+
+    async def confirm(self, proofing: int, claims: Collection[str]) -> None:
+        """Remember which entries of the ledger (`name`, `birthdate`) a proofing confirmed. It is over when the entry changes."""
+        ...
+
+    async def confirmed(self, proofing: int) -> frozenset[str]:
+        """Return which entries a proofing confirmed that were not changed since."""
+        ...
+
 
 class AttemptStore(Protocol):
     """Counts failures by account and by address, with back-off and an account lock (guideline 7.0, ops 14.1.1)."""

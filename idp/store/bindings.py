@@ -1,4 +1,4 @@
-"""Which authenticators a proofing is bound to."""
+"""Which authenticators a proofing is bound to, and which entries of the staff ledger it confirmed."""
 
 import sqlite3
 from collections.abc import Collection
@@ -37,6 +37,44 @@ class SqliteBindings:
                 connection.execute(_BIND, {"name": name, "at": at, "proofing": proofing})
 
         await self._database.run(work)
+
+    async def hold(self, case_id: str, authenticators: Collection[str]) -> None:
+        """Remember what is to be bound when a case is approved."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT OR IGNORE INTO proofing_case_binding (case_id, authenticator) SELECT id, ? FROM proofing_case WHERE id=?",
+                [(name, case_id) for name in sorted(authenticators)],
+            )
+
+        await self._database.run(work)
+
+    async def held(self, case_id: str) -> frozenset[str]:
+        """Return what waits for a case, and forget it."""
+        rows = await self._database.run(
+            lambda connection: connection.execute(
+                "DELETE FROM proofing_case_binding WHERE case_id=? RETURNING authenticator", (case_id,)
+            ).fetchall()
+        )
+        return frozenset(row[0] for row in rows)
+
+    async def confirm(self, proofing: int, claims: Collection[str]) -> None:
+        """Remember which entries of the ledger a proofing confirmed."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT OR IGNORE INTO proofing_stated (proofing_id, claim) SELECT id, ? FROM proofing WHERE id=?",
+                [(claim, proofing) for claim in sorted(claims)],
+            )
+
+        await self._database.run(work)
+
+    async def confirmed(self, proofing: int) -> frozenset[str]:
+        """Return which entries a proofing confirmed that were not changed since."""
+        rows = await self._database.run(
+            lambda connection: connection.execute("SELECT claim FROM proofing_stated WHERE proofing_id=?", (proofing,)).fetchall()
+        )
+        return frozenset(row[0] for row in rows)
 
 
 def unbind(connection: sqlite3.Connection, user_id: str, authenticator: str) -> None:
