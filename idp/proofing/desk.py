@@ -96,10 +96,13 @@ class ProofingDesk:
     # ---------------------------------------------------------------- begin
 
     async def begin(
-        self, user: User, purpose: Purpose, browser: str, address: str, *, transaction_id: str = ""
+        self, user: User, purpose: Purpose, browser: str, address: str, *, transaction_id: str = "", consent: str = ""
     ) -> Pending | Broken:
-        """Start for one person in one browser (`browser`: the value of its binding cookie), for a sign-in or for none."""
-        await self._tell("proofing.started", user, address, {"purpose": purpose})
+        """Start for one person in one browser (`browser`: the value of its binding cookie), for a sign-in or for none.
+
+        `consent`: a mark of the text that the person agreed to, for the log; empty: nobody was asked.
+        """
+        await self._tell("proofing.started", user, address, {"purpose": purpose} | ({"consent": consent} if consent else {}))
         person = Person(user_id=user.id, name=user.name, birth_date=user.birth_date, kana=user.kana)
         try:
             async with asyncio.timeout(self._patience):
@@ -174,6 +177,14 @@ class ProofingDesk:
             raise
         await self._progress.end(name, state, _outcome(result))
         return result
+
+    async def leave(self, user: User, name: str, browser: str, address: str) -> Refused:
+        """End it because the person will not go on, without asking the backend. Nothing is kept."""
+        state = self._own(await self._progress.take(name, browser), user)
+        if state is None:
+            return await self._refuse(user, address, "stale")
+        await self._progress.end(name, state, "cancelled")
+        return await self._refuse(user, address, "cancelled")
 
     async def decide(
         self, case_id: str, officer_login: str, officer_user_id: str, *, approve: bool, note: str = ""
