@@ -74,6 +74,7 @@ def prepared(text: str, substitutes: Iterable[int] = ()) -> Prepared:
     kept, odd = [], False
     for place, char in enumerate(text, 1):
         if place in places:
+            odd = odd or is_unseen(char)
             kept.append(WILD)
         elif is_selector(char):
             after_kanji = place > 1 and is_kanji(text[place - 2])

@@ -1,15 +1,18 @@
 """What is fuzzed: functions of bytes that raise AssertionError (or anything else) when something does not hold.
 
 `canonical`: the canonicaliser. `plain`: the reader of requests beyond doubt, against aiohttp's parser. `response`: the head of an
-application's response.
+application's response. `names`, `dates`: what cards say of a person, against what the staff ledger says.
 """
 
 import asyncio
 import posixpath
+import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any, Final
 from urllib.parse import unquote
 
+import msgspec
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError
@@ -22,6 +25,11 @@ from gateway.domain.request import RawRequest, Request, parse_request
 from gateway.domain.route import App, Route, RouteTable
 from gateway.doors.plain import PlainReader
 from gateway.doors.proxy.response import ResponseError, parse_head
+from idp.proofing.dates import read_date
+from idp.proofing.matching import Different, Near, Roster, Same, match, sides
+from idp.proofing.names import fold as folded_name
+from idp.proofing.names import is_unseen, prepared
+from idp.proofing.port import Verified
 
 _PEER: Final = Connection(peer_address="192.0.2.1")
 _ROUTES: Final = RouteTable(
@@ -147,4 +155,35 @@ def response(data: bytes) -> None:
             assert read.values(b"content-length") == []
 
 
-TARGETS: Final[Mapping[str, Callable[[bytes], Any]]] = {"canonical": canonical, "plain": plain, "response": response}
+def names(data: bytes) -> None:
+    """Six lines (a name and a reading on each side, places of substitutes, former names): the same only where nothing differs."""
+    lines = [*data.decode("utf-8", "replace").split("\n"), *[""] * 6][:6]
+    ours, cards, kana, reading, places, formers = lines
+    born = "1984-05-12"
+    roster = Roster(name=ours, kana=kana, birth_date=born, former_names=tuple(formers.split(",")))
+    substitutes = tuple(int(place) for place in re.findall("-?[0-9]{1,9}", places))
+    verified = Verified(name=cards, kana=reading, birth_date=born, substitutes=substitutes, former_names=roster.former_names)
+    result = match(roster, verified, today=date(2026, 11, 23))
+    assert not isinstance(result, Different), "an equal day of birth is always looked at"
+    assert isinstance(result, Same) or result.differences
+    assert not any(is_unseen(char) for row in sides(roster, verified) for char in row.roster + row.card)
+    if isinstance(result, Same):
+        compared = (kana, reading) if kana and reading else ()
+        read = [*(prepared(text) for text in (ours, *compared)), prepared(cards, substitutes)]
+        assert "former_name" in result.notes or not any(text.odd or text.misplaced for text in read)
+        assert {"former_name", "substitute", "word_order"} & set(result.notes) or folded_name(ours) == folded_name(cards)
+    elsewhere = match(roster, msgspec.structs.replace(verified, birth_date="1990-11-30"), today=date(2026, 11, 23))
+    assert isinstance(elsewhere, Near | Different)
+
+
+def dates(data: bytes) -> None:
+    """A text is a day or none; a day is read again from every plain form of it."""
+    day = read_date(data.decode("utf-8", "replace"))
+    if day is not None:
+        forms = (day.isoformat(), f"0{day.isoformat().replace('-', '')}", f"{day.year:04}年{day.month}月{day.day}日")
+        assert {read_date(form) for form in forms} == {day}
+
+
+TARGETS: Final[Mapping[str, Callable[[bytes], Any]]] = {
+    "canonical": canonical, "plain": plain, "response": response, "names": names, "dates": dates,
+}  # fmt: skip

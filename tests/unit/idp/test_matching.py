@@ -120,6 +120,11 @@ def test_the_same_person_and_what_was_looked_through(ours: dict[str, Any], cards
         ),
         ({"name": "草彅 剛", "kana": "クサナギ"}, {"name": "●● 剛", "substitutes": (1, 2), "kana": "クサナギ"}, ("substitute",)),
         ({}, {"substitutes": (9,)}, ("substitute",)),
+        (
+            {"name": "草彅 剛", "kana": "クサナギ"},
+            {"name": "草\u202e 剛", "kana": "クサナギ", "substitutes": (2,)},
+            ("characters", "substitute"),
+        ),
         ({}, {"substitutes": (0,)}, ("substitute",)),
         # A licence in common: it is looked at, whatever else differs.
         (
