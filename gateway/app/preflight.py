@@ -16,6 +16,7 @@ from typing import Final
 from cryptography import x509
 
 from gateway.app.doors import front_context
+from gateway.app.verifiers import verifier_of
 from gateway.audit.keys import load_key
 from gateway.config import Config
 from gateway.config.listeners import front_listeners
@@ -36,7 +37,15 @@ def preflight(config: Config, clock: Clock | None = None) -> list[ConfigError]:
     Judges by the rights of the user who asks. Reads the policies and runs their cases, which may take seconds.
     """
     now = dt.datetime.fromtimestamp((clock or SystemClock()).now(), dt.UTC)
-    return [*_tls(config, now), *_front_tls(config), *_keys(config), *_provider_ca(config), *_state(config), *_policies(config)]
+    return [
+        *_tls(config, now),
+        *_front_tls(config),
+        *_keys(config),
+        *_provider_ca(config),
+        *_verifier(config),
+        *_state(config),
+        *_policies(config),
+    ]
 
 
 # ---------------------------------------------------------------- TLS
@@ -173,6 +182,16 @@ def _provider_ca(config: Config) -> Iterator[ConfigError]:
 
 
 # ---------------------------------------------------------------- places to write
+
+
+def _verifier(config: Config) -> Iterator[ConfigError]:
+    if config.idp is None or config.idp.proofing == "simulated":
+        return
+    try:
+        verifier_of(config, SystemClock())  # asks nobody, and has nothing to close yet
+    except ConfigError as error:
+        where = config.where("idp", config.idp.proofing.replace("-", "_"))
+        yield ConfigError(f"{error.where}: {error.what}" if error.where else error.what, where=where, todo=error.todo)
 
 
 def _state(config: Config) -> Iterator[ConfigError]:

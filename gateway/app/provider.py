@@ -7,6 +7,7 @@ import ssl
 import aiohttp
 
 from gateway.app.provider_events import ProviderEvents
+from gateway.app.verifiers import verifier_of
 from gateway.config import Config
 from gateway.config.model import EmbeddedProvider
 from gateway.kernel.clock import Clock
@@ -15,8 +16,6 @@ from gateway.kernel.web.loopback import LoopbackResolver
 from gateway.ports import AuditLog, SessionStore
 from gateway.rp.client import OidcClient
 from idp.app import IdentityProvider, open_provider
-from idp.proofing.port import ProofingBackend
-from idp.proofing.simulated import simulated_backend
 from idp.settings import Client, IdpSettings, ProofingSettings
 from idp.web.account import account_client
 from idp.web.options import PageOptions
@@ -80,13 +79,6 @@ def house_rules(idp: EmbeddedProvider) -> ProofingSettings:
         valid_days=idp.valid_days,
         shared_cards=idp.shared_cards,
     )
-
-
-def verifier_of(config: Config, clock: Clock) -> ProofingBackend | None:
-    """Make the verifier of identity proofing; None where none is configured. Whoever asks for it closes it."""
-    if config.idp is None or config.idp.proofing != "simulated":
-        return None
-    return simulated_backend(clock, demo_mode=config.demo)
 
 
 async def oidc_client(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> OidcClient:

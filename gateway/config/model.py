@@ -32,6 +32,7 @@ from gateway.config.leaves import (
     Url,
 )
 from gateway.config.locate import KeyPath, Locations
+from gateway.config.proofing import Backend, DigitalAgency, Jpki, PlatformOperator
 from gateway.domain.route import Action, App, HealthCheck, Route, Sensitivity
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
@@ -135,8 +136,8 @@ class EmbeddedProvider(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: StatePath
     """Holds the accounts database and the signing keys, which the provider makes and rotates itself."""
-    proofing: Literal["none", "simulated"] = "none"
-    """Backend of identity proofing. `simulated` is for the demo."""
+    proofing: Backend = "none"
+    """Who proofs people's identity: the section of that name says how. `simulated` is for the demo."""
     recheck_hours: Annotated[int, msgspec.Meta(ge=0, le=8_760)] = 0
     """How often the verifier is asked whether proofings still hold; 0: only when an officer wants it."""
     review_days: Annotated[int, msgspec.Meta(ge=1, le=90)] = 14
@@ -147,6 +148,9 @@ class EmbeddedProvider(msgspec.Struct, frozen=True, kw_only=True):
     """How long a proofing counts at the longest, whatever its verifier says; 0: as long as the verifier says."""
     shared_cards: bool = False
     """Whether one person may be proofed on several active accounts."""
+    digital_agency: DigitalAgency | None = None
+    platform_operator: PlatformOperator | None = None
+    jpki: Jpki | None = None
 
 
 class Sessions(msgspec.Struct, frozen=True, kw_only=True):

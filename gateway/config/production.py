@@ -50,7 +50,26 @@ def _demo(config: Config) -> Iterator[ConfigError]:
         yield ConfigError(
             "the identity proofing verifier is a simulation",
             where=config.where("idp", "proofing"),
-            todo='Write proofing = "none".',
+            todo='Write the verifier that proofs your people, or "none".',
+        )
+    yield from _rehearsed(config)
+
+
+def _rehearsed(config: Config) -> Iterator[ConfigError]:
+    idp = config.idp
+    if idp is None:
+        return
+    agency, jpki, operator = idp.digital_agency, idp.jpki, idp.platform_operator
+    rehearsals = {
+        "digital-agency": agency is not None and agency.environment != "production",
+        "jpki": jpki is not None and jpki.environment != "production",
+        "platform-operator": operator is not None and operator.host in {"mock", "test"},
+    }
+    if rehearsals.get(idp.proofing):
+        yield ConfigError(
+            "the identity proofing verifier is one for tests: nobody is really checked",
+            where=config.where("idp", idp.proofing.replace("-", "_")),
+            todo="Name the service's production environment once the connection test is done.",
         )
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.listeners import Found, find_in_listeners
 from gateway.config.locate import KeyPath
-from gateway.config.model import Config, RouteConfig
+from gateway.config.model import Config, EmbeddedProvider, RouteConfig
 from gateway.domain.headers import HOP_BY_HOP, fold
 from gateway.domain.refusal import Refusal
 from gateway.domain.target import parse_target
@@ -191,11 +191,41 @@ def _identity(config: Config) -> Iterator[Found]:
             f"the client secret is shorter than {MINIMUM_SECRET} characters",
             HOW_TO_MAKE,
         )
+    if config.idp is not None:
+        yield from _proofing(config.idp)
     if config.idp is not None and config.idp.proofing == "simulated" and not config.demo:
         yield (
             ("idp", "proofing"),
             "a simulated verifier proves nothing about anybody",
             'Write "none"; only the demo may simulate.',
+        )
+
+
+def _proofing(idp: EmbeddedProvider) -> Iterator[Found]:
+    sections = {
+        "digital-agency": idp.digital_agency,
+        "platform-operator": idp.platform_operator,
+        "jpki": idp.jpki,
+    }
+    name = idp.proofing.replace("-", "_")
+    if sections.get(idp.proofing, ...) is None:
+        yield (
+            ("idp", "proofing"),
+            f'proofing is "{idp.proofing}", but there is no [idp.{name}] section',
+            "Add it; deploy/gateway.toml shows one.",
+        )
+    agency = idp.digital_agency
+    if agency is not None and (agency.environment == "stand-in") != (agency.stand_in_url is not None):
+        yield (
+            ("idp", "digital_agency", "environment"),
+            'a stand-in has `environment = "stand-in"` and a `stand_in_url`; no other environment has one',
+            'Write environment = "sandbox" or "production", without stand_in_url.',
+        )
+    if idp.jpki is not None and (idp.jpki.crl_folder is None) == (idp.jpki.ocsp_url is None):
+        yield (
+            ("idp", "jpki"),
+            "revocation is looked up in lists or at a responder: one of `crl_folder` and `ocsp_url` must be there",
+            "Write the one that your contract with J-LIS (or the certified verifier) gives you.",
         )
 
 

@@ -171,10 +171,10 @@ def test_the_example_in_deploy_loads(tmp_path: Path) -> None:
 def test_the_example_shows_every_key() -> None:
     shown, section = {""}, ""
     for line in (Path(__file__).parents[3] / "deploy/gateway.toml").read_text("utf-8").splitlines():
-        if header := re.match(r"\[+([a-z_.]+)\]+", line):
+        if header := re.match(r"(?:# )?\[+([a-z_.]+)\]+", line):
             section = f"{header[1]}."
             shown |= {header[1], header[1].partition(".")[0]}
-        elif key := re.match(r"(?:# )?([a-z_]+) = ", line):
+        elif key := re.match(r"(?:# )?([a-z0-9_]+) = ", line):
             shown.add(section + key[1])
     wanted: set[str] = set()
     todo: list[tuple[str, type[msgspec.Struct]]] = [("", Sections)]

@@ -69,7 +69,7 @@ def test_a_simulated_verifier(tmp_path: Path) -> None:
     text = "demo = true\n" + EMBEDDED.replace('"idp"', '"idp"\nproofing = "simulated"')
     assert [line.partition(": ")[2] for line in told(tmp_path, text)] == [
         "this is a demo configuration. Use `gateway demo`, or begin with deploy/gateway.toml.",
-        'the identity proofing verifier is a simulation. Write proofing = "none".',
+        'the identity proofing verifier is a simulation. Write the verifier that proofs your people, or "none".',
     ]
 
 

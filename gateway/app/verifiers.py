@@ -1,0 +1,122 @@
+"""The verifiers of identity proofing: `[idp] proofing` names one of this table, and its section makes it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from gateway.config import Config
+from gateway.config.model import EmbeddedProvider
+from gateway.config.proofing import Backend
+from gateway.config.secrets import read_private_file
+from gateway.kernel.clock import Clock
+from gateway.kernel.errors import ConfigError
+from gateway.kernel.secret import Secret
+from idp.proofing.digital_agency.backend import digital_agency_backend
+from idp.proofing.digital_agency.settings import RETURN_PATH, DigitalAgencySettings
+from idp.proofing.jpki.backend import jpki_backend
+from idp.proofing.jpki.settings import JpkiSettings, RootFile
+from idp.proofing.platform_operator import PlatformOperatorSettings, platform_operator_backend
+from idp.proofing.port import ProofingBackend
+from idp.proofing.simulated import simulated_backend
+
+Section = TypeVar("Section")
+Make = Callable[[Config, EmbeddedProvider, Clock], ProofingBackend | None]
+
+
+def verifier_of(config: Config, clock: Clock) -> ProofingBackend | None:
+    """Make the verifier of identity proofing; None where none is configured. Whoever asks for it closes it.
+
+    Raises ConfigError when its section can't be used. Asks nobody yet.
+    """
+    return VERIFIERS[config.idp.proofing](config, config.idp, clock) if config.idp is not None else None
+
+
+def _none(_: Config, __: EmbeddedProvider, ___: Clock) -> None:
+    return None
+
+
+def _simulated(config: Config, _: EmbeddedProvider, clock: Clock) -> ProofingBackend:
+    return simulated_backend(clock, demo_mode=config.demo)
+
+
+def _digital_agency(config: Config, idp: EmbeddedProvider, clock: Clock) -> ProofingBackend:
+    section = _section(config, idp.digital_agency, "digital_agency")
+    settings = DigitalAgencySettings(
+        issuer=section.stand_in_url or section.environment,
+        stand_in=section.environment == "stand-in",
+        client_id=section.client_id,
+        redirect_uri=config.identity.issuer + RETURN_PATH,
+        private_key=_pem(section.key_file),
+        key_id=section.key_id,
+        assertion_algorithm=section.assertion_algorithm,
+        assertion_audience=section.assertion_audience,
+        id_token_algorithms=section.id_token_algorithms,
+        acr_values=section.acr_values,
+        acr_accepted=section.acr_accepted,
+        acr_required=section.acr_required,
+        kana_claim=section.kana_claim,
+        valid_days=section.valid_days,
+        skew_seconds=section.skew_seconds,
+    )
+    return digital_agency_backend(settings, clock)
+
+
+def _platform_operator(config: Config, idp: EmbeddedProvider, clock: Clock) -> ProofingBackend:
+    section = _section(config, idp.platform_operator, "platform_operator")
+    settings = PlatformOperatorSettings(
+        profile=section.profile,
+        host=section.host,
+        token=section.token,
+        settings=dict(section.settings),
+        app_link=section.app_link,
+        return_url=config.identity.issuer + RETURN_PATH,
+        ca_file=str(section.ca_file or ""),
+        valid_days=section.valid_days,
+        skew_seconds=section.skew_seconds,
+    )
+    return platform_operator_backend(settings, clock)
+
+
+def _jpki(config: Config, idp: EmbeddedProvider, clock: Clock) -> ProofingBackend:
+    section = _section(config, idp.jpki, "jpki")
+    settings = JpkiSettings(
+        verifier=section.verifier,
+        institution=section.institution,
+        certificate=section.certificate,
+        environment=section.environment,
+        roots=tuple(RootFile(file=root.file, sha256=root.sha256) for root in section.roots),
+        more_policies=section.more_policies,
+        crl_folder=section.crl_folder,
+        crl_hours=section.crl_hours,
+        ocsp_url=section.ocsp_url or "",
+        ocsp_minutes=section.ocsp_minutes,
+        ocsp_nonce=section.ocsp_nonce,
+        ocsp_no_check=section.ocsp_no_check,
+        days=section.valid_days,
+    )
+    return jpki_backend(settings, clock)
+
+
+VERIFIERS: Final[Mapping[Backend, Make]] = MappingProxyType(
+    {
+        "none": _none,
+        "simulated": _simulated,
+        "digital-agency": _digital_agency,
+        "platform-operator": _platform_operator,
+        "jpki": _jpki,
+    }
+)
+
+
+def _section(config: Config, section: Section | None, name: str) -> Section:
+    if section is None:  # `gateway.config.rules` says so before
+        raise ConfigError(f"there is no [idp.{name}] section", where=config.where("idp", "proofing"), todo="Add it.")
+    return section
+
+
+def _pem(file: Path) -> Secret:
+    try:
+        return Secret(read_private_file(file).decode("ascii"))
+    except UnicodeDecodeError as error:
+        raise ConfigError("this is no key in PEM form", where=str(file), todo="Name the file that was made for it.") from error
