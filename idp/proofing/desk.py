@@ -165,9 +165,10 @@ class ProofingDesk:
         self, user: User, name: str, browser: str, answer: Mapping[str, str], address: str
     ) -> ProofingRecord | UnderReview | Refused | Broken:
         """Take the state, whatever comes of it, and end: a record that has been stored (with its `number`), a case for an
-        officer, a refusal, or no answer at all.
+        officer, a refusal, or no answer at all. A state of another person or browser stays theirs.
         """
-        state = self._own(await self._progress.take(name, browser), user)
+        own = self._own(await self._progress.look(name, browser), user)
+        state = await self._progress.take(name, browser) if own is not None else None
         if state is None:
             return await self._refuse(user, address, "stale")
         try:

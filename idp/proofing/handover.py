@@ -89,7 +89,7 @@ class InProgress:
         return _of(await self._once.peek(_STATE, name), browser) if 0 < len(name) <= _LONGEST_NAME else None
 
     async def take(self, name: str, browser: str) -> State | None:
-        """Take it: nobody can answer it again, whoever asks. None unless this browser may answer it."""
+        """Take it: nobody can answer it again. Ask `look` first: a name of another browser's is used up here, too."""
         return _of(await self._once.take(_STATE, name), browser) if 0 < len(name) <= _LONGEST_NAME else None
 
     async def hand_over(self, user_id: str, name: str, browser: str) -> HandOver | None:
