@@ -13,7 +13,7 @@ from idp.model import ProofingCase, ProofingRecord, User
 from idp.proofing.cases import Held
 from idp.proofing.letters import letter
 from idp.proofing.port import Verified
-from idp.store.kept import Binding, InvitationLine, Kept
+from idp.store.kept import InvitationLine, Kept
 
 _JAPAN = timezone(timedelta(hours=9))
 NOT_KEPT = ("certificate", "card_image", "address", "individual_number", "attributes_of_the_card_once_compared")
@@ -22,23 +22,20 @@ NOT_KEPT = ("certificate", "card_image", "address", "individual_number", "attrib
 
 def own_data(user: User, kept: Kept, held: Mapping[str, Held], now: int) -> dict[str, object]:
     """Return everything that is kept, dates as RFC 3339 in UTC. `held`: what waits with open cases, by their ids."""
-    bound: dict[int, list[Binding]] = {}
-    for binding in kept.bindings:
-        bound.setdefault(binding.proofing, []).append(binding)
     return {
         "at": _time(now),
         "account": {
             "id": user.id, "login": user.login, "name": user.name, "kana": user.kana, "birth_date": user.birth_date,
             "former_names": list(user.former_names), "licences": list(user.licences),
         },
-        "proofings": [_proofing(record, bound.get(record.number, []), now) for record in kept.records],
-        "reviews": [_case(case, held.get(case.id)) for case in kept.cases],
+        "proofings": [_proofing(record, kept, now) for record in kept.records],
+        "reviews": [_case(case, kept, held.get(case.id)) for case in kept.cases],
         "invitations": [_invitation(line) for line in kept.invitations],
         "never_kept": list(NOT_KEPT),
     }  # fmt: skip
 
 
-def _proofing(record: ProofingRecord, bindings: list[Binding], now: int) -> dict[str, object]:
+def _proofing(record: ProofingRecord, kept: Kept, now: int) -> dict[str, object]:
     return {
         "level": record.level, "method": record.method, "evidence": record.evidence, "verified_at": _time(record.verified_at),
         "expires_at": _time(record.expires_at), "verifier": record.verifier, "transaction": record.transaction,
@@ -46,7 +43,11 @@ def _proofing(record: ProofingRecord, bindings: list[Binding], now: int) -> dict
         "ended_at": _time(record.ended_at), "ended_why": record.ended_why,
         "checked_at": _time(record.checked_at or None),
         "letter_when_verified": _letter(record.method, record.verified_at), "letter_today": _letter(record.method, now),
-        "authenticators": [{"authenticator": one.authenticator, "bound_at": _time(one.bound_at)} for one in bindings],
+        "authenticators": [
+            {"authenticator": one.authenticator, "bound_at": _time(one.bound_at)}
+            for one in kept.bindings if one.proofing == record.number
+        ],
+        "confirmed": [one.claim for one in kept.stated if one.proofing == record.number],
     }  # fmt: skip
 
 
@@ -56,11 +57,12 @@ def _letter(method: str, at: int) -> dict[str, str | None]:
     return {"day": day.isoformat(), "letter": letter(method, day)}
 
 
-def _case(case: ProofingCase, held: Held | None) -> dict[str, object]:
+def _case(case: ProofingCase, kept: Kept, held: Held | None) -> dict[str, object]:
     return {
         "case": case.id, "kind": case.kind, "state": case.state, "opened_at": _time(case.opened_at),
         "expires_at": _time(case.expires_at), "first_by": case.first_by, "first_at": _time(case.first_at),
         "decided_by": case.decided_by, "decided_at": _time(case.decided_at), "note": case.note,
+        "authenticators_waiting": [one.authenticator for one in kept.waiting if one.case == case.id],
         "held": None if held is None else {
             "card_fields": _fields(held.verified), "differences": list(held.differences), "method": held.record.method,
             "level": held.record.level, "verifier": held.record.verifier, "transaction": held.record.transaction,

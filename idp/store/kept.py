@@ -26,6 +26,20 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True):
     bound_at: int
 
 
+class Stated(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the staff ledger that a proofing has confirmed."""
+
+    proofing: int
+    claim: str
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """An authenticator that will be bound when officers approve a case."""
+
+    case: str
+    authenticator: str
+
+
 class InvitationLine(msgspec.Struct, frozen=True, kw_only=True):
     """An invitation as it is kept."""
 
@@ -40,7 +54,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     records: tuple[ProofingRecord, ...]
     bindings: tuple[Binding, ...]
+    stated: tuple[Stated, ...]
     cases: tuple[ProofingCase, ...]
+    waiting: tuple[Waiting, ...]
     invitations: tuple[InvitationLine, ...]
 
 
@@ -86,7 +102,7 @@ class SqliteKept:
             if user is None:
                 return None
             kept = _kept(connection, user_id)
-            for table in ("proofing", "proofing_case", "proofing_invitation"):  # bindings go with their proofing
+            for table in ("proofing", "proofing_case", "proofing_invitation"):  # what refers to them goes with them
                 connection.execute(f"DELETE FROM {table} WHERE user_id=?", (user_id,))  # noqa: S608  the names stand above
             note(connection, "proofing.deleted", user_id=user_id, login=user.login, by=by, at=at, detail=_deleted(kept))
             return kept
@@ -115,9 +131,21 @@ def _kept(connection: sqlite3.Connection, user_id: str) -> Kept:
     invitations = connection.execute(
         "SELECT batch, invited_by, invited_at, due_at FROM proofing_invitation WHERE user_id=? ORDER BY id", (user_id,)
     )
+    stated = connection.execute(
+        "SELECT s.proofing_id, s.claim FROM proofing_stated s JOIN proofing p ON p.id=s.proofing_id WHERE p.user_id=? "
+        "ORDER BY s.proofing_id, s.claim",
+        (user_id,),
+    )
+    waiting = connection.execute(
+        "SELECT w.case_id, w.authenticator FROM proofing_case_binding w JOIN proofing_case c ON c.id=w.case_id "
+        "WHERE c.user_id=? ORDER BY w.case_id, w.authenticator",
+        (user_id,),
+    )
     return Kept(
         records=tuple(map(read_record, connection.execute(f"{RECORDS} WHERE p.user_id=? ORDER BY p.id", (user_id,)))),
         bindings=tuple(Binding(proofing=row[0], authenticator=row[1], bound_at=row[2]) for row in bindings),
+        stated=tuple(Stated(proofing=row[0], claim=row[1]) for row in stated),
+        waiting=tuple(Waiting(case=row[0], authenticator=row[1]) for row in waiting),
         cases=tuple(_cases(connection, " WHERE user_id=?", (user_id,))),
         invitations=tuple(
             InvitationLine(batch=row[0], invited_by=row[1], invited_at=row[2], due_at=row[3]) for row in invitations
