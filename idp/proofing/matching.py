@@ -26,27 +26,25 @@ is a step.
 It does not ask whether the card is genuine or whose hand holds it: that is the backend's part.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import date
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import msgspec
 
 from idp.model import User
 from idp.proofing.dates import alike, read_date
-from idp.proofing.names import WILD, Prepared, Step, agree, few_differ, fold, is_latin, is_selector, is_unseen, prepared, words
+from idp.proofing.likeness import Difference, Judged, Note, Spelt, judge_names, judge_readings
+from idp.proofing.names import fold, is_selector, is_unseen, prepared
 from idp.proofing.port import Verified
 
-Note = Literal[Step, "word_order", "former_name", "substitute", "era_date"]
-"""What was looked through; closed."""
-Difference = Literal["name", "kana", "birth_date", "no_birth_date", "unreadable_date", "licence", "substitute", "characters"]
-"""`substitute`: letters that the card lacks are needed; `characters`: there are some that no name has. Closed."""
+__all__ = [
+    "Difference", "Different", "Field", "Near", "Note", "Roster", "Row", "Same", "match", "roster_of", "sides", "visible",
+]  # fmt: skip
+
 Field = Literal["name", "former_names", "kana", "birth_date", "licences"]
 
-_STEPS: Final[tuple[Step, ...]] = get_args(Step)
 _CLEARLY: Final = 3
-_MOST_OPEN: Final = 2
-_MOST_NAMES: Final = 20
 
 
 class Roster(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +91,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """By the rules of `match`; None where a side has none."""
 
 
-class _Judged(msgspec.Struct, frozen=True, kw_only=True):
-    steps: int
-    notes: tuple[Note, ...] = ()
-    differences: tuple[Difference, ...] = ()
-
-
 def roster_of(user: User) -> Roster:
     """Return what is compared of an account."""
     return Roster(
@@ -110,7 +102,7 @@ def roster_of(user: User) -> Roster:
 def match(roster: Roster, verified: Verified, *, today: date) -> Same | Near | Different:
     """Compare, by the rules of this module. A day after `today` is no birth date."""
     born = _born(roster.birth_date, verified.birth_date, today)
-    name = _name(roster, verified)
+    name = _names(roster, verified)
     common = _common_licence(roster.licences, verified.licences)
     differences = (*name.differences, *born.differences, *(("licence",) if common is False else ()))
     if not differences:
@@ -122,8 +114,8 @@ def match(roster: Roster, verified: Verified, *, today: date) -> Same | Near | D
 
 def sides(roster: Roster, verified: Verified) -> tuple[Row, ...]:
     """Return both sides, field by field, for an officer's page."""
-    name, born = _name(roster, verified), _born(roster.birth_date, verified.birth_date, date.max)
-    kana = _reading(roster.kana, verified.kana)
+    name, born = _names(roster, verified), _born(roster.birth_date, verified.birth_date, date.max)
+    kana = judge_readings(roster.kana, verified.kana)
     there = bool(roster.birth_date and verified.birth_date)
     name_equal = not {"name", "substitute", "characters"} & set(name.differences)
     return (
@@ -150,18 +142,27 @@ def visible(text: str, substitutes: Iterable[int] = ()) -> str:
     return "".join(_seen(char) + ("⟨?⟩" if place in places else "") for place, char in enumerate(text, 1))
 
 
-# ---------------------------------------------------------------- birth date and licence
+# ---------------------------------------------------------------- name, birth date and licence
 
 
-def _born(ours: str, cards: str, today: date) -> _Judged:
+def _names(roster: Roster, verified: Verified) -> Judged:
+    return judge_names(
+        Spelt(name=roster.name, kana=roster.kana, former_names=roster.former_names),
+        Spelt(
+            name=verified.name, kana=verified.kana, former_names=verified.former_names, substitutes=verified.substitutes
+        ),
+    )  # fmt: skip
+
+
+def _born(ours: str, cards: str, today: date) -> Judged:
     if not ours or not cards:
-        return _Judged(steps=1, differences=("no_birth_date",))
+        return Judged(steps=1, differences=("no_birth_date",))
     mine, theirs = read_date(ours), read_date(cards)
     if mine is None or theirs is None or max(mine, theirs) > today:
-        return _Judged(steps=1, differences=("unreadable_date",))
+        return Judged(steps=1, differences=("unreadable_date",))
     if mine != theirs:
-        return _Judged(steps=1 if alike(mine, theirs) else 2, differences=("birth_date",))
-    return _Judged(steps=0, notes=("era_date",) if _plain(ours) != _plain(cards) else ())
+        return Judged(steps=1 if alike(mine, theirs) else 2, differences=("birth_date",))
+    return Judged(steps=0, notes=("era_date",) if _plain(ours) != _plain(cards) else ())
 
 
 def _plain(text: str) -> str:
@@ -175,120 +176,6 @@ def _common_licence(ours: Iterable[str], cards: Iterable[str]) -> bool | None:
 
 def _licence(text: str) -> str:
     return fold(prepared(text).text).replace("-", "").removeprefix("第").removesuffix("号")
-
-
-# ---------------------------------------------------------------- name and reading
-
-
-class _Pair(msgspec.Struct, frozen=True, kw_only=True):
-    ours: Prepared
-    cards: Prepared
-    former: bool
-
-
-def _name(roster: Roster, verified: Verified) -> _Judged:
-    """Judge name and reading together: the reading supports a name, and a name explains a reading."""
-    reading = _reading(roster.kana, verified.kana)
-    ours, cards = prepared(roster.name), prepared(verified.name, verified.substitutes)
-    for pair in _pairs(roster, verified):
-        if not cards.misplaced and (notes := _equal(pair.ours, pair.cards)) is not None:
-            found = _with_former_reading(roster.kana, verified.kana) if pair.former else reading
-            odd = pair.ours.odd or pair.cards.odd
-            return _judged_equal(notes, found, former=pair.former, odd=odd, substitutes=bool(verified.substitutes))
-    whole, patched = fold(ours.text), fold(cards.text)
-    differences: list[Difference] = ["characters"] if ours.odd or cards.odd else []
-    differences += reading.differences if reading is not None else ()
-    if cards.misplaced or (WILD in patched and agree(whole, patched)):
-        differences.append("substitute")
-        open_letters = patched.count(WILD)
-        sound = reading is not None and not reading.steps and not cards.misplaced and not ours.odd and not cards.odd
-        if sound and agree(whole, patched) and open_letters <= min(_MOST_OPEN, len(patched) - open_letters):
-            return _Judged(steps=0, notes=(*_needed(ours.text, cards.text), *(reading.notes if reading else ()), "substitute"))
-        if agree(whole, patched):
-            return _Judged(steps=1, differences=tuple(differences))
-    close = few_differ(whole, patched) or _leaves_out(ours, cards) or (reading is not None and not reading.steps)
-    return _Judged(steps=1 if close else 2, differences=("name", *differences))
-
-
-def _judged_equal(
-    notes: tuple[Note, ...], reading: _Judged | None, *, former: bool, odd: bool, substitutes: bool
-) -> _Judged:  # fmt: skip
-    differences: tuple[Difference, ...] = (*(("characters",) if odd else ()), *(reading.differences if reading else ()))
-    more: tuple[Note, ...] = (*(("former_name",) if former else ()), *(("substitute",) if substitutes else ()))
-    return _Judged(
-        steps=1 if differences else 0, notes=(*notes, *(reading.notes if reading else ()), *more), differences=differences
-    )
-
-
-def _pairs(roster: Roster, verified: Verified) -> Iterator[_Pair]:
-    """The names as they are now first; then a former name of one side with the other's of now, never two former ones."""
-    ours, cards = prepared(roster.name), prepared(verified.name)
-    yield _Pair(ours=ours, cards=cards, former=False)
-    for former in _formers(verified.former_names, cards):
-        yield _Pair(ours=ours, cards=former, former=True)
-    for former in _formers(roster.former_names, ours):
-        yield _Pair(ours=former, cards=cards, former=True)
-
-
-def _formers(listed: tuple[str, ...], now: Prepared) -> Iterator[Prepared]:
-    """Whole names; of a family name alone, the one that it makes with the given name of now."""
-    parts = fold(now.text, without="spaces").split()
-    for text in listed[:_MOST_NAMES]:
-        former = prepared(text)
-        if len(words(former.text)) == 1 and len(parts) > 1:
-            given = now.text.split()[-1]
-            yield Prepared(text=f"{former.text} {given}", odd=former.odd or now.odd)
-        else:
-            yield former
-
-
-def _equal(ours: Prepared, cards: Prepared) -> tuple[Note, ...] | None:
-    """Return what had to be looked through for two names to be equal; None when they are not."""
-    one, other = fold(ours.text), fold(cards.text)
-    if not one:
-        return None
-    if one == other:
-        return _needed(ours.text, cards.text)
-    mine, theirs = words(ours.text), words(cards.text)
-    if is_latin(one) and is_latin(other) and sorted(mine) == sorted(theirs):
-        return (*_needed(" ".join(sorted(ours.text.split())), " ".join(sorted(cards.text.split()))), "word_order")
-    return None
-
-
-def _needed(ours: str, cards: str, *, reading: bool = False) -> tuple[Note, ...]:
-    """Return the steps of folding without which two prepared texts would not agree."""
-    return tuple(
-        step for step in _STEPS
-        if not agree(fold(ours, reading=reading, without=step), fold(cards, reading=reading, without=step))
-    )  # fmt: skip
-
-
-def _leaves_out(ours: Prepared, cards: Prepared) -> bool:
-    """True when one is the other without some of its words, but for at least two: a Latin name without the middle one."""
-    mine, theirs = set(words(ours.text)), set(words(cards.text))
-    latin = is_latin("".join(mine)) and is_latin("".join(theirs))
-    return latin and len(mine & theirs) > 1 and (mine <= theirs or theirs <= mine)
-
-
-def _reading(ours: str, cards: str) -> _Judged | None:
-    """Judge two readings; None where a side has none."""
-    mine, theirs = prepared(ours), prepared(cards)
-    one, other = fold(mine.text, reading=True), fold(theirs.text, reading=True)
-    if not ours or not cards:
-        return None
-    differences: tuple[Difference, ...] = ("characters",) if mine.odd or theirs.odd else ()
-    if one != other or not one:
-        return _Judged(steps=1, differences=(*differences, "kana"))
-    return _Judged(steps=len(differences), notes=_needed(mine.text, theirs.text, reading=True), differences=differences)
-
-
-def _with_former_reading(ours: str, cards: str) -> _Judged | None:
-    """As `_reading`, of given names alone where both are told apart: the family names are two."""
-    mine, theirs = prepared(ours), prepared(cards)
-    parted = [text.text.split() for text in (mine, theirs)]
-    if all(len(parts) > 1 for parts in parted) and not mine.odd and not theirs.odd:
-        return _reading(parted[0][-1], parted[1][-1])
-    return _reading(ours, cards)
 
 
 # ---------------------------------------------------------------- to be seen

@@ -6,7 +6,7 @@
   `kana_script`    hiragana for katakana; only in readings
   `marks`          ー and all that looks like a hyphen; apostrophes
   `case`           upper and lower case
-  `spaces`         all of them, of whatever width
+  `spaces`         all of them, of whatever width, and the middle dot between words in kana
 Small kana, voicing marks, long vowels spelt out, and accents of Latin letters count: they make another name.
 """
 
@@ -29,7 +29,7 @@ LONGEST: Final = 200
 
 _COMPATIBLE: Final = re.compile("([\uf900-\ufaff\U0002f800-\U0002fa1f]+)")
 _LEFT_BY_WIDTH: Final = re.compile("([\uf900-\ufaff\U0002f800-\U0002fa1f\u00a0\u2000-\u200a\u202f\u205f\u3000]+)")
-_DASHES: Final = "‐‑‒–—―−─━ー⁃﹘"
+_DASHES: Final = "゠‐‑‒–—―−─━ー⁃﹘"
 _MARKS: Final = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys("’‘ʼʻ`´＇", "'"))
 _TO_KATAKANA: Final = str.maketrans({chr(code): chr(code + 0x60) for code in (*range(0x3041, 0x3097), 0x309D, 0x309E)})
 _UNSEEN: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
@@ -101,7 +101,7 @@ def fold(text: str, *, reading: bool = False, without: Step | None = None) -> st
     if without != "case":
         text = text.casefold()
     if without != "spaces":
-        text = "".join(char for char in text if unicodedata.category(char) != "Zs")
+        text = "".join(char for char in text if char != "・" and unicodedata.category(char) != "Zs")
     return text
 
 

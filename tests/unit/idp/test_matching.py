@@ -42,6 +42,8 @@ def judged(ours: dict[str, Any], cards: dict[str, Any]) -> Same | Near | Differe
         ({"name": "三ヶ島 玲"}, {"name": "三ケ島 玲"}, ("variant_kanji",)),
         ({"name": "ﾏﾘｱ ﾛﾍﾟｽ"}, {"name": "マリア ロペス"}, ("width",)),
         ({"name": "リー 玲"}, {"name": "リ－ 玲"}, ("width", "marks")),
+        ({"name": "マリア・ロペス"}, {"name": "ﾏﾘｱ･ﾛﾍﾟｽ"}, ("width",)),
+        ({"name": "マリア・ロペス"}, {"name": "マリア　ロペス"}, ("spaces",)),
         ({"name": "Nguyen Van A"}, {"name": "ＮＧＵＹＥＮ　ＶＡＮ　Ａ"}, ("width", "case", "spaces")),
         ({"name": "NGUYEN VAN A"}, {"name": "VAN A NGUYEN"}, ("word_order",)),
         ({"name": "O’Brien Anne-Marie"}, {"name": "ANNE‐MARIE O'BRIEN"}, ("marks", "case", "word_order")),
