@@ -1,4 +1,4 @@
-"""Revocation, whose silence is never a yes and never a no: lists that are missing, stale, of another CA, unsigned, not understood;
+"""Revocation, whose silence is never a yes and never a no: lists that are missing, stale, of another CA, unsigned, strange;
 OCSP answers to another question, replayed, or signed by somebody else. All of them are Broken.
 """
 
