@@ -13,10 +13,11 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.ids import new_id
 from gateway.kernel.secret import Secret
 from idp.model import CaseKind, Event, PersonDigest, ProofingCase, ProofingRecord, User
-from idp.ports import CaseRefusal, CaseRuling, CaseVerdict, EventSink, Store
+from idp.ports import EventSink, Store
 from idp.proofing.digest import DigestKeys
 from idp.proofing.matching import Roster, roster_of
 from idp.proofing.port import Proofed, Verified
+from idp.stored_proofing import CaseRefusal, CaseRuling, CaseVerdict
 
 CASE_DAYS: Final = 14
 _DAY: Final = 86_400

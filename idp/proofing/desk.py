@@ -14,12 +14,13 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.errors import GatewayError
 from gateway.kernel.secret import hash_token
 from idp.model import Event, PersonDigest, ProofingRecord, User
-from idp.ports import EventSink, KeepRefusal, Store
+from idp.ports import EventSink, Store
 from idp.proofing.cases import CASE_DAYS, Decided, NotDecided, Review, UnderReview, result_of
 from idp.proofing.digest import DigestKeys
 from idp.proofing.handover import Ended, HandOver, InProgress, State
 from idp.proofing.matching import Different, Near, Same, match, roster_of
 from idp.proofing.port import Broken, NotProofed, NotProofedReason, Person, Proofed, ProofingBackend, Purpose, Show
+from idp.stored_proofing import KeepRefusal
 
 __all__ = [
     "Decided",

@@ -9,11 +9,11 @@ import msgspec
 from gateway.kernel.secret import Secret
 from idp.accounts import canonical
 from idp.model import PersonDigest, ProofingCase, ProofingRecord
-from idp.ports import CaseRefusal, CaseRuling, CaseVerdict
 from idp.store.database import Database
 from idp.store.proofing import drop_cases, judge_record, keep_record
 from idp.store.sealing import Seal
 from idp.store.users import find_user_id
+from idp.stored_proofing import CaseRefusal, CaseRuling, CaseVerdict
 
 _COLUMNS: Final = (
     "SELECT id, user_id, kind, state, opened_at, expires_at, first_by, first_at, decided_by, decided_at, note FROM proofing_case"

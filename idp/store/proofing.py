@@ -7,9 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from idp.model import PersonDigest, ProofingRecord
-from idp.ports import KeepRefusal
 from idp.store.changes import end_proofings, note_added
 from idp.store.database import Database
+from idp.stored_proofing import KeepRefusal
 
 _COLUMNS: Final = (
     "SELECT user_id, level, method, verified_at, expires_at, verifier, transaction_id, person_digest, evidence, digest_key, "

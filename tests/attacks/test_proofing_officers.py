@@ -10,7 +10,7 @@ import pytest
 
 from gateway.kernel.errors import StoreUnavailable
 from idp.model import CaseKind
-from idp.ports import CaseRefusal
+from idp.stored_proofing import CaseRefusal
 from idp.proofing.cases import Decided, NotDecided, Review
 from idp.store import open_store
 from tests.support.proofing import NEAR_SATO, OFFICER, SATO, SECOND, Bench, opened

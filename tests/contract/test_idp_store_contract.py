@@ -26,8 +26,8 @@ from idp.model import (
     TotpCredential,
     User,
 )
-from idp.ports import CaseRuling, KeepRefusal
 from idp.store import open_store
+from idp.stored_proofing import CaseRuling, KeepRefusal
 
 NOW = 1_800_000_000
 SATO = User(
