@@ -501,7 +501,14 @@ async def around(tmp_path: Path, service: Agency) -> AsyncIterator[Around]:
 
 
 async def test_no_failure_leaves_anything_recorded(around: Around) -> None:
-    faults = ["expired_code", "down_token", "error_userinfo", "broken_json_userinfo", "redirect_token", "duplicate_names_userinfo"]
+    faults = [
+        "expired_code",
+        "down_token",
+        "error_userinfo",
+        "broken_json_userinfo",
+        "redirect_token",
+        "duplicate_names_userinfo",
+    ]
     for mode in [*BROKEN, *faults]:
         pending = await around.begin()
         answer = await around.service.choose(pending.show.link, "sato")

@@ -55,7 +55,7 @@ async def test_a_card_is_read_and_names_its_person(service: Agency, backend: Dig
     outcome = await service.run(backend)
     assert isinstance(outcome, Proofed)
     assert (outcome.level, outcome.method, outcome.evidence) == (3, "jpki_auth_oidc", "electronic_record")
-    assert outcome.verifier == service.stand_in.hello["issuer"]
+    assert outcome.verifier == service.issuer
     assert outcome.transaction.startswith("jti:")
     assert outcome.attributes is not None
     assert (outcome.attributes.name, outcome.attributes.birth_date) == ("佐藤　恵", "1984-05-12")
@@ -90,7 +90,7 @@ async def test_our_assertion_holds_for_somebody_elses_library(service: Agency, a
     finally:
         await backend.close()
     forms = [item["form"] for item in await service.seen("token")]
-    endpoint = f"{service.stand_in.hello['issuer']}/protocol/openid-connect/token"
+    endpoint = f"{service.issuer}/protocol/openid-connect/token"
     public = load_key(KEYS[algorithm], algorithm).public_jwk()
     assert not {"d", "p", "q", "dp", "dq", "qi"} & set(public)
     ids = set()
@@ -105,7 +105,7 @@ async def test_our_assertion_holds_for_somebody_elses_library(service: Agency, a
 
 async def test_another_audience_and_key_name_as_registered(service: Agency) -> None:
     jwk = {**load_key(KEYS["ES256"], "ES256").public_jwk(), "kid": "hospital-2026"}
-    issuer = service.stand_in.hello["issuer"]
+    issuer = service.issuer
     await service.register(jwk=jwk, audience=issuer)
     backend = service.backend(SystemClock(), key_id="hospital-2026", assertion_audience=issuer)
     try:

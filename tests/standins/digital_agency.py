@@ -294,7 +294,7 @@ async def control(request: web.Request) -> web.StreamResponse:
     body: dict[str, Any] = await request.json()
     match what:
         case "mode":
-            name = body.pop("name", "ok")
+            name = body.pop("mode", "ok")
             if name not in PRESETS:
                 return web.json_response({"error": "no such mode", "modes": sorted(PRESETS)}, status=400)
             service.faults = Faults({**PRESETS[name], **body})

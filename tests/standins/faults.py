@@ -54,7 +54,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     "renewed": {"renewed": "new card"},
     "other_issuer_in_callback": {"callback": {"iss": "https://elsewhere.example"}},
 }
-"""Failures by name: `POST /_standin/mode {"name": "wrong_nonce"}`. Any of their settings can be given besides."""
+"""Failures by name: `POST /_standin/mode {"mode": "wrong_nonce"}`. Any of their settings can be given besides."""
 
 
 class Faults(dict[str, Any]):

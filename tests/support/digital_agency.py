@@ -16,7 +16,7 @@ from idp.proofing.digital_agency.assertion import load_key
 from idp.proofing.digital_agency.backend import DigitalAgencyBackend, digital_agency_backend
 from idp.proofing.digital_agency.settings import Algorithm, DigitalAgencySettings
 from idp.proofing.port import NotProofedReason, Outcome, Person, Proofed, Started
-from tests.standins.process import StandIn, standing_in
+from tests.support.standin import StandIn, standin
 
 CLIENT: Final = "RP00000001"
 REDIRECT: Final = "http://id.localhost:8080/login/proofing/return"
@@ -41,11 +41,12 @@ class Agency:
         self.stand_in = stand_in
         self.ca = ca
         self.control = stand_in.control
+        self.issuer: Final = f"{stand_in.origin}/api/realms/main"
 
     def settings(self, **changes: Any) -> DigitalAgencySettings:
         algorithm: Algorithm = changes.get("assertion_algorithm", "ES256")
         chosen: dict[str, Any] = {
-            "issuer": self.stand_in.hello["issuer"], "stand_in": True, "client_id": CLIENT, "redirect_uri": REDIRECT,
+            "issuer": self.issuer, "stand_in": True, "client_id": CLIENT, "redirect_uri": REDIRECT,
             "private_key": KEYS[algorithm], "total_seconds": 4.0, "connect_seconds": 2.0, "ca_file": self.ca, **changes,
         }  # fmt: skip
         return DigitalAgencySettings(**chosen)
@@ -60,7 +61,7 @@ class Agency:
         return digital_agency_backend(self.settings(**changes), clock)
 
     async def mode(self, name: str, **more: Any) -> None:
-        await self.control("mode", name=name, **more)
+        await self.stand_in.mode(name, **more)
 
     async def seen(self, endpoint: str = "") -> list[dict[str, Any]]:
         """What arrived since the last time, at one endpoint or everywhere."""
@@ -74,7 +75,7 @@ class Agency:
             assert shown.status == 200, text
         (ask,) = re.findall(r'name="ask" value="([^"]+)"', text)
         assert f'value="{choice}"' in text
-        url = f"{self.stand_in.hello['issuer']}/protocol/openid-connect/card"
+        url = f"{self.issuer}/protocol/openid-connect/card"
         async with self.stand_in.http.post(url, data={"ask": ask, "choice": choice}, allow_redirects=False) as reply:
             location = reply.headers["Location"]
         assert location.startswith(f"{REDIRECT}?")
@@ -92,7 +93,7 @@ class Agency:
 @contextlib.asynccontextmanager
 async def agency(*options: str, scheme: str = "http", ca: Path | None = None) -> AsyncIterator[Agency]:
     """Start it and register the client with both kinds of key: ES256 as RP00000001."""
-    async with standing_in("digital_agency", *options, scheme=scheme, ca=ca) as stand_in:
+    async with standin("digital_agency", *options, scheme=scheme) as stand_in:
         made = Agency(stand_in, ca)
         await made.register()
         yield made
