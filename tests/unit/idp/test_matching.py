@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from idp.model import User
-from idp.proofing.dates import read_date
+from idp.proofing.dates import alike, read_date
 from idp.proofing.matching import Different, Near, Roster, Row, Same, match, roster_of, sides
 from idp.proofing.names import VARIANTS, fold, load_variants
 from idp.proofing.port import Verified
@@ -100,6 +100,14 @@ def test_the_same_person_and_what_was_looked_through(ours: dict[str, Any], cards
         ({"kana": "オオノ"}, {"kana": "オーノ"}, ("kana",)),
         ({"kana": "タカハシ メグミ"}, {"name": "高端 恵実", "kana": "タカハシ メグミ"}, ("name",)),
         ({"licences": ("123456",)}, {"licences": ("654321",)}, ("licence",)),
+        # A slip on both sides of the line: a letter of the name, and a digit of the day.
+        ({}, {"name": "高橋 健", "birth_date": "1984-05-13"}, ("name", "birth_date")),
+        ({}, {"name": "高橋 健", "birth_date": ""}, ("name", "no_birth_date")),
+        (
+            {"name": "一二三四五六七", "kana": "ヒフミ"},
+            {"name": "●●●四五六七", "kana": "ヒフミ", "substitutes": (1, 2, 3)},
+            ("substitute",),
+        ),
         ({"name": "NGUYEN VAN A"}, {"name": "NGUYEN A"}, ("name",)),
         ({"name": "NGUYEN VAN A"}, {"name": "NGUYEN A", "birth_date": ""}, ("name", "no_birth_date")),
         ({"name": "José"}, {"name": "JOSE"}, ("name",)),
@@ -151,6 +159,8 @@ def test_what_an_officer_looks_at(ours: dict[str, Any], cards: dict[str, Any], d
         ({}, {"name": "高橋 健", "birth_date": "1990-11-30"}, ("name", "birth_date")),
         ({}, {"name": "山田 太郎", "birth_date": "1984-05-13"}, ("name", "birth_date")),
         ({"birth_date": ""}, {"name": "山田 太郎"}, ("name", "no_birth_date")),
+        ({"name": "森 恵"}, {"name": "森 健", "birth_date": ""}, ("name", "no_birth_date")),
+        ({"name": "NGUYEN VAN A"}, {"name": "NGUYEN", "birth_date": ""}, ("name", "no_birth_date")),
         ({}, {"name": "山田 太郎", "birth_date": "x"}, ("name", "unreadable_date")),
         ({"kana": "タカハシ メグミ"}, {"kana": "タカハシ ケイ", "birth_date": "1990-11-30"}, ("kana", "birth_date")),
         ({}, {"name": "●●●", "substitutes": (1, 2, 3), "birth_date": "1990-11-30"}, ("substitute", "birth_date")),
@@ -214,6 +224,25 @@ def test_what_is_no_date(text: str) -> None:
 )  # fmt: skip
 def test_the_edges_of_eras(text: str, day: date) -> None:
     assert read_date(text) == day
+
+
+@pytest.mark.parametrize(
+    ("other", "slip"),
+    [
+        (date(1984, 5, 13), True),  # a digit
+        (date(1974, 5, 12), True),
+        (date(1948, 5, 12), True),  # two digits exchanged
+        (date(1984, 5, 21), True),
+        (date(1984, 12, 5), True),  # day and month exchanged
+        (date(1984, 5, 12), False),
+        (date(1984, 5, 23), False),
+        (date(1985, 5, 13), False),
+        (date(1984, 12, 6), False),
+        (date(1985, 12, 5), False),
+    ],
+)
+def test_one_slip_of_a_day(other: date, *, slip: bool) -> None:
+    assert alike(date(1984, 5, 12), other) == alike(other, date(1984, 5, 12)) == slip
 
 
 # ---------------------------------------------------------------- the table of variants
