@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import idp.store
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import ConfigError, StoreUnavailable
 from gateway.kernel.secret import Secret
@@ -16,6 +17,7 @@ from idp.store import SqliteStore, open_store
 from idp.store.database import Database
 
 NOW = 1_800_000_000
+SCHEMAS = len(list(Path(idp.store.__file__).parent.glob("schema_*.sql")))
 USER = User(id="usr_a", login="a", name="A", roles=())
 
 
@@ -36,7 +38,7 @@ async def test_it_is_private_and_strict(tmp_path: Path) -> None:
     found = await store._database.run(
         lambda connection: {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names}
     )
-    assert found == {"foreign_keys": 1, "synchronous": 2, "journal_mode": "wal", "user_version": 2, "secure_delete": 1}
+    assert found == {"foreign_keys": 1, "synchronous": 2, "journal_mode": "wal", "user_version": SCHEMAS, "secure_delete": 1}
     await store.close()
     assert modes(tmp_path) == {"idp.sqlite3": 0o600}
 
