@@ -107,7 +107,7 @@ def well_formed(element: Element, depth: int = 0) -> None:
     if depth > _DEEPEST:
         raise Malformed("nested too deep")
     if not element.tag & 0xC0:
-        if bool(element.tag & 0x20) != (element.tag in {SEQUENCE, SET}):
+        if bool(element.tag & 0x20) != (element.tag | 0x20 in {SEQUENCE, SET}):
             raise Malformed("a string in pieces, or a structure that is none")
         _check(element)
     if element.tag & 0x20:
@@ -209,6 +209,11 @@ def _null(element: Element) -> None:
         raise Malformed("a null with content")
 
 
+def _pairs(element: Element) -> None:
+    if len(element.value) % 2:
+        raise Malformed("half a character")
+
+
 def _nothing(element: Element) -> None:
     raise Malformed("end of an indefinite length")
 
@@ -224,4 +229,6 @@ _CHECKS: Final[dict[int, Callable[[Element], object]]] = {
     UTF8_STRING: utf8,
     UTC_TIME: time,
     GENERALIZED_TIME: time,
+    0x1E: _pairs,
 }
+"""What the content of a universal type must be: end of contents, ENUMERATED and BMPString have no name above."""
