@@ -218,6 +218,8 @@ class LoginTransaction(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
     browser_hash: str
     """`hash_token` of the cookie `__Host-idp-browser`."""
+    claims: str = ""
+    """The request parameter `claims`, as it came; read by `idp.protocol.requested`."""
     acr: str = ""
     """The class asked for (the first of `acr_values` that is one of `ACR_VALUES`); empty: none, which means `ACR_MFA`."""
     max_age: int | None = None
@@ -261,6 +263,8 @@ class CodeGrant(msgspec.Struct, frozen=True, kw_only=True):
     acr: str
     auth_time: int
     events: tuple[AuthEvent, ...]
+    claims: str = ""
+    """As in the transaction."""
     issued_at: int
     expires_at: int
 
@@ -274,6 +278,8 @@ class AccessGrant(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     session_id: str
     scope: str
+    claims: str = ""
+    """As in the transaction."""
     issued_at: int
     expires_at: int
 

@@ -9,10 +9,13 @@ import msgspec
 
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret, hash_token, same
+from idp.protocol.framework import TRUST_FRAMEWORK
 
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MINIMUM_SECRET: Final = 32
+_FRAMEWORK: Final = re.compile(r"(urn:[a-z0-9][a-z0-9-]{1,31}:|https://)[!-~]{1,200}")
+_REGISTERED: Final = ("https://openid.net/", "https://www.openid.net/")
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +80,8 @@ class IdpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Silent sign-in from this browser ends so long after the last one: keep it at or below the gateway's own idle limit."""
     session_seconds: int = 43_200
     """Absolute limit of a browser's session: a shift."""
+    trust_framework: str = TRUST_FRAMEWORK
+    """Names, in `verified_claims`, the rules by which people are proofed here: a URN or URL of the institution's own."""
     key_days: int = 90
     """Age at which the signing key is replaced; the previous one stays published for verification."""
     proofing: ProofingSettings = ProofingSettings()
@@ -94,6 +99,11 @@ class IdpSettings(msgspec.Struct, frozen=True, kw_only=True):
                      "session_seconds", "key_days"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive", where="idp", todo="Leave it out for the default.")
+        if not _FRAMEWORK.fullmatch(self.trust_framework) or self.trust_framework.startswith(_REGISTERED):
+            raise ConfigError(
+                f"{self.trust_framework!a} is no identifier of your own", where="idp.trust_framework",
+                todo="Write a URN, or an https URL under a name of yours; registered frameworks stand for laws.",
+            )  # fmt: skip
         if self.code_seconds > 600:  # noqa: PLR2004  RFC 6749 §4.1.2
             raise ConfigError("code_seconds is more than 600", where="idp", todo="RFC 6749 §4.1.2 allows ten minutes at most.")
 

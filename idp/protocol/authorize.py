@@ -14,6 +14,7 @@ from idp.protocol.discovery import PROMPTS
 from idp.protocol.grant import RegisteredClient, Request, Server
 from idp.protocol.keyset import KeySet
 from idp.protocol.parameters import Parameters, with_query
+from idp.protocol.requested import Claims, Wish, parse_claims
 from idp.protocol.tokens import verify_own
 
 LONGEST: Final = 512
@@ -49,6 +50,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     ui_locales: tuple[str, ...]
     login_hint: str
     hint_subject: str
+    claims: str = ""
+    """The parameter `claims`; it can be read."""
 
 
 class Unanswerable(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +115,7 @@ def begin(
         id=transaction_id, client_id=asked.client_id, redirect_uri=asked.redirect_uri, scope=asked.scope, state=asked.state,
         nonce=asked.nonce, code_challenge=asked.code_challenge, created_at=now, expires_at=now + lifetime,
         browser_hash=browser_hash, acr=asked.acr, max_age=asked.max_age, fresh=asked.fresh, ui_locales=asked.ui_locales,
-        login_hint=asked.login_hint, hint_subject=asked.hint_subject,
+        login_hint=asked.login_hint, hint_subject=asked.hint_subject, claims=asked.claims,
         user_id=session.user_id if session else "", session_id=session.id if session else "",
         session_events=counting(session.events, fresh=asked.fresh, max_age=asked.max_age, now=now) if session else (),
     )  # fmt: skip
@@ -155,15 +158,17 @@ def _read(
         server.get_authorization_grant(request).validate_authorization_request()
     except OAuth2Error as error:
         raise _Wrong(error.error, error.get_error_description() or "") from error
+    claims = _claims(one("claims"))
     prompts, max_age = one("prompt").split(), _max_age(one("max_age"))
     if any(prompt not in PROMPTS for prompt in prompts) or len(prompts) > 1:
         raise _Wrong("invalid_request", "prompt must be none or login")
     return Asked(
         client_id=client.client.id, redirect_uri=redirect_uri, scope=request.scope, state=one("state"), nonce=nonce,
-        code_challenge=one("code_challenge"), acr=_acr(one("acr_values")), max_age=max_age,
+        code_challenge=one("code_challenge"), acr=_acr(one("acr_values"), claims.acr), max_age=max_age,
         fresh=max_age == 0 or prompts == ["login"], silent=prompts == ["none"],
         ui_locales=tuple(tag for tag in one("ui_locales").split() if tag in _LANGUAGES),
-        login_hint=canonical(one("login_hint"))[:254], hint_subject=_hinted(server, keys, client, one("id_token_hint")),
+        login_hint=canonical(one("login_hint"))[:254], claims=one("claims"),
+        hint_subject=_subject(_hinted(server, keys, client, one("id_token_hint")), claims.subject),
     )  # fmt: skip
 
 
@@ -173,12 +178,29 @@ def _max_age(value: str) -> int | None:
     return int(value) if value else None
 
 
-def _acr(value: str) -> str:
+def _claims(value: str) -> Claims:
+    try:
+        return parse_claims(value)
+    except ProtocolError as error:
+        raise _Wrong("invalid_request", error.what) from error
+
+
+def _acr(value: str, wish: Wish | None) -> str:
     asked = value.split()
+    essential = bool(asked)
+    if not asked and wish is not None and wish.values is not None:
+        asked, essential = list(wish.values), wish.essential
     known = next((acr for acr in asked if acr in ACR_VALUES), "")
-    if asked and not known:
+    if essential and not known:
         raise _Wrong("unmet_authentication_requirements", "none of acr_values is offered")
     return known
+
+
+def _subject(hinted: str, asked: str) -> str:
+    """Return the one person that the request is about, however it says so."""
+    if hinted and asked and hinted != asked:
+        raise _Wrong("invalid_request", "id_token_hint and claims name two people")
+    return hinted or asked
 
 
 def _hinted(server: Server, keys: KeySet, client: RegisteredClient, token: str) -> str:

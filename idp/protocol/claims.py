@@ -6,17 +6,16 @@ from idp.model import AuthEvent, ProofingRecord, User
 from idp.protocol.binding import authenticator
 
 
-def profile(user: User, scope: str) -> dict[str, object]:
-    """Return the claims of the scope `profile`; none without it."""
-    if "profile" not in scope.split():
-        return {}
-    return {
+def profile(user: User, scope: str, names: Collection[str] = ()) -> dict[str, object]:
+    """Return the claims of the scope `profile`; without it those that were asked for by name."""
+    claims: dict[str, object] = {
         "name": user.name,
         "preferred_username": user.login,
         "roles": list(user.roles),
         "organization": user.organization,
         "department": user.department,
     }
+    return claims if "profile" in scope.split() else {name: claims[name] for name in claims if name in names}
 
 
 def auth_events(events: Iterable[AuthEvent], bound: Collection[str] = ()) -> list[dict[str, object]]:

@@ -4,6 +4,8 @@ from typing import Final
 
 from idp.model import ACR_VALUES
 from idp.protocol.keyset import ALGORITHM
+from idp.protocol.verified import CLAIMS as VERIFIED_CLAIMS
+from idp.protocol.verified import EVIDENCE
 
 AUTHORIZE: Final = "/authorize"
 TOKEN: Final = "/token"  # noqa: S105  a path
@@ -17,11 +19,11 @@ SCOPES: Final = ("openid", "profile")
 PROMPTS: Final = ("none", "login")
 CLAIMS: Final = (
     "iss", "sub", "aud", "nonce", "iat", "exp", "auth_time", "acr", "amr", "sid", "at_hash", "name", "preferred_username",
-    "roles", "organization", "department", "auth_events", "proofing", "bound_kinds",
+    "roles", "organization", "department", "auth_events", "proofing", "bound_kinds", "verified_claims",
 )  # fmt: skip
 
 
-def document(issuer: str) -> dict[str, object]:
+def document(issuer: str, trust_framework: str) -> dict[str, object]:
     """Return the metadata, the same for both addresses. What is not offered is not in it."""
     return {
         "issuer": issuer,
@@ -42,7 +44,14 @@ def document(issuer: str) -> dict[str, object]:
         "prompt_values_supported": list(PROMPTS),
         "claims_supported": list(CLAIMS),
         "ui_locales_supported": ["ja", "en"],
-        "claims_parameter_supported": False,
+        "claims_parameter_supported": True,
+        "verified_claims_supported": True,
+        "trust_frameworks_supported": [trust_framework],
+        "claims_in_verified_claims_supported": list(VERIFIED_CLAIMS),
+        "evidence_supported": list(EVIDENCE),
+        "documents_supported": ["jp_individual_number_card"],
+        "documents_check_methods_supported": [EVIDENCE["document"]],
+        "electronic_records_supported": ["jp_individual_number_card"],
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": True,

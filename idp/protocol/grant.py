@@ -26,6 +26,8 @@ from idp.protocol.claims import auth_events, profile, proofing
 from idp.protocol.discovery import SCOPES
 from idp.protocol.keyset import ALGORITHM, KeySet
 from idp.protocol.parameters import Parameters
+from idp.protocol.requested import parse_claims
+from idp.protocol.verified import verified_claims
 from idp.settings import Client, IdpSettings
 
 S256: Final = "S256"
@@ -41,6 +43,8 @@ class Redeemed(msgspec.Struct, frozen=True, kw_only=True):
     proofing: ProofingRecord | None
     bound: frozenset[str] = frozenset()
     """Authenticators that this proofing is bound to."""
+    confirmed: frozenset[str] = frozenset()
+    """Entries of the staff ledger that it confirmed."""
     access_token: Secret
     """Fresh, random."""
     now: int
@@ -231,7 +235,20 @@ class IdToken(OpenIDCode):  # type: ignore[misc]  # Authlib has no type informat
             "exp": now + self._settings.id_token_seconds, "sid": redeemed.grant.session_id,
             "auth_events": events,
             **({"proofing": proofed, "bound_kinds": kinds(redeemed.bound)} if proofed else {}),
+            **self._asked(redeemed, redeemed.grant),
         }  # fmt: skip
+
+    def _asked(self, redeemed: Redeemed, grant: CodeGrant) -> dict[str, object]:
+        """The claims that were asked for by name."""
+        if redeemed.user is None:
+            return {}
+        wishes = parse_claims(grant.claims).id_token
+        verified = verified_claims(
+            wishes, redeemed.user, redeemed.proofing, redeemed.confirmed, framework=self._settings.trust_framework,
+            now=redeemed.now,
+        )  # fmt: skip
+        claims = profile(redeemed.user, grant.scope, wishes.claims)
+        return claims | ({"verified_claims": verified} if verified is not None else {})
 
     def generate_user_info(self, user: User, scope: str) -> dict[str, object]:
         """The claims that are about the person."""

@@ -82,7 +82,7 @@ def issue(server: Server, prepared: Prepared, redeemed: Redeemed) -> Issued | An
     settings, given = server.settings, redeemed.grant
     access = AccessGrant(
         issuer=settings.issuer, audience=settings.issuer + USERINFO, client_id=given.client_id, user_id=given.user_id,
-        session_id=given.session_id, scope=given.scope, issued_at=redeemed.now,
+        session_id=given.session_id, scope=given.scope, claims=given.claims, issued_at=redeemed.now,
         expires_at=redeemed.now + settings.access_token_seconds,
     )  # fmt: skip
     return Issued(

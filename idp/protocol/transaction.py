@@ -76,7 +76,7 @@ def code_grant(transaction: LoginTransaction, session: SsoSession, *, now: int, 
     return CodeGrant(
         client_id=transaction.client_id, redirect_uri=transaction.redirect_uri, scope=transaction.scope, nonce=transaction.nonce,
         code_challenge=transaction.code_challenge, user_id=session.user_id, session_id=session.id, acr=acr, auth_time=auth_time,
-        events=merged(session.events, counted), issued_at=now, expires_at=now + lifetime,
+        events=merged(session.events, counted), claims=transaction.claims, issued_at=now, expires_at=now + lifetime,
     )  # fmt: skip
 
 

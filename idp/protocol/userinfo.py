@@ -7,6 +7,8 @@ from idp.model import AccessGrant, ProofingRecord, User
 from idp.protocol.claims import profile, proofing
 from idp.protocol.discovery import USERINFO
 from idp.protocol.parameters import Answer
+from idp.protocol.requested import parse_claims
+from idp.protocol.verified import verified_claims
 
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9_-]{43})")
 _NOT_STORED: Final = ("Cache-Control", "no-store")
@@ -22,9 +24,11 @@ def bearer(authorization: str) -> str:
 
 
 def respond(
-    issuer: str, grant: AccessGrant | None, user: User | None, proofed: ProofingRecord | None, *, presented: bool, now: int
-) -> Answer:
-    """Return the claims, or 401. `grant` is what the store knows of the token; `presented` whether there was any credential.
+    issuer: str, grant: AccessGrant | None, user: User | None, proofed: ProofingRecord | None, *, presented: bool, now: int,
+    framework: str, confirmed: frozenset[str] = frozenset(),
+) -> Answer:  # fmt: skip
+    """Return the claims, or 401. `grant` is what the store knows of the token; `presented` whether there was any credential;
+    `confirmed` which entries of the staff ledger the proofing confirmed.
 
     Checked again here: our issuer, this endpoint as audience, expiry, scope `openid`, and that the account is active.
     """
@@ -38,8 +42,14 @@ def respond(
         return _refused(401, "invalid_token", "the access token is not valid")
     if "openid" not in grant.scope.split():
         return _refused(403, "insufficient_scope", "the scope openid is needed")
-    claim = proofing(proofed, now)
-    body = {"sub": user.id, **profile(user, grant.scope), **({"proofing": claim} if claim else {})}
+    claim, wishes = proofing(proofed, now), parse_claims(grant.claims).userinfo
+    verified = verified_claims(wishes, user, proofed, confirmed, framework=framework, now=now)
+    body = {
+        "sub": user.id,
+        **profile(user, grant.scope, wishes.claims),
+        **({"proofing": claim} if claim else {}),
+        **({"verified_claims": verified} if verified is not None else {}),
+    }
     return Answer(status=200, body=body, headers=(_NOT_STORED,))
 
 

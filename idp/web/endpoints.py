@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.kernel.errors import GatewayError
 from gateway.kernel.secret import Secret, hash_token
 from idp.flows import LoginFlows, OwnStore
-from idp.model import SsoSession
+from idp.model import ProofingRecord, SsoSession
 from idp.protocol import authorize, discovery, end_session, jwks, token, userinfo
 from idp.protocol.grant import Redeemed, Server, basic_credentials
 from idp.protocol.keyset import KeySet
@@ -53,7 +53,7 @@ class Endpoints:
         self._new_token = new_token
         self._address_of = address_of
         self._refusals = refusals
-        self._discovery = discovery.document(settings.issuer)
+        self._discovery = discovery.document(settings.issuer, settings.trust_framework)
         self.rekey(keys)
 
     def rekey(self, keys: KeySet) -> None:
@@ -185,6 +185,7 @@ class Endpoints:
         known = Redeemed(
             grant=redeemed, user=await self._store.users.get(redeemed.user_id), now=now, proofing=proofed,
             bound=await self._store.bindings.of(proofed.number) if proofed is not None else frozenset(),
+            confirmed=await self._stated(proofed),
             access_token=Secret(self._new_token()),
         )  # fmt: skip
         issued = token.issue(self._server, prepared, known)
@@ -202,10 +203,16 @@ class Endpoints:
         grant = await self._store.grants.access(hash_token(presented), now) if presented else None
         user = await self._store.users.get(grant.user_id) if grant else None
         proofed = await self._store.proofing.latest(grant.user_id) if grant else None
-        answer = userinfo.respond(self._settings.issuer, grant, user, proofed, presented=bool(authorization), now=now)
+        answer = userinfo.respond(
+            self._settings.issuer, grant, user, proofed, presented=bool(authorization), now=now,
+            framework=self._settings.trust_framework, confirmed=await self._stated(proofed),
+        )  # fmt: skip
         if answer.status != _OK:
             await self._refusals.tell(request, _BEARER_REASONS[answer.body.get("error")], client=grant.client_id if grant else "")
         return _json(answer)
+
+    async def _stated(self, proofed: ProofingRecord | None) -> frozenset[str]:
+        return await self._store.bindings.confirmed(proofed.number) if proofed is not None else frozenset()
 
     def _page(self, handler: Handler) -> Handler:
         async def guarded(request: web.Request) -> web.StreamResponse:

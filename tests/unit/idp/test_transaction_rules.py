@@ -80,7 +80,7 @@ def test_every_field_is_either_fixed_or_watched() -> None:
     assert set(LoginTransaction.__struct_fields__) == {
         "id", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "created_at", "expires_at",
         "browser_hash", "acr", "max_age", "fresh", "ui_locales", "login_hint", "hint_subject", "user_id", "session_id",
-        "session_events", "proved", "proofing", "notes",
+        "session_events", "proved", "proofing", "notes", "claims",
     }  # fmt: skip
 
 
