@@ -19,7 +19,8 @@ from gateway.kernel.ids import new_id
 from idp.keys import KeyFile
 from idp.model import Event, ProofingCase, ProofingRecord, User
 from idp.ports import EventSink
-from idp.proofing.cases import Decided, NotDecided, Review
+from idp.proofing.cases import Decided, NotDecided, Review, UnderReview
+from idp.proofing.in_person import InPersonBackend, InPersonCounter, Looked, NotChecked
 from idp.proofing.matching import Row, sides
 from idp.proofing.own_data import own_data
 from idp.proofing.port import ProofingBackend
@@ -37,11 +38,14 @@ __all__ = [
     "Decided",
     "Invitation",
     "KeyUse",
+    "Looked",
+    "NotChecked",
     "NotDecided",
     "PersonStanding",
     "ProofingError",
     "ProofingOffice",
     "Recheck",
+    "UnderReview",
 ]
 
 SCHEDULE: Final = "schedule"
@@ -122,6 +126,10 @@ class ProofingOffice:
             store, events, clock, keys.digest_keys, shared_cards=settings.shared_cards, case_days=settings.review_days,
             valid_seconds=settings.valid_days * _DAY,
         )  # fmt: skip
+        self._counter: InPersonCounter | None = None
+        if isinstance(backend, InPersonBackend):  # its codes and cases are in the store, where officers find them
+            backend.use(store)
+            self._counter = InPersonCounter(store, self._review, events, clock, backend.settings)
         self._rechecker = Rechecker(store, backend, clock, lock=lock)
         self._running: asyncio.Task[None] | None = None
 
@@ -210,6 +218,18 @@ class ProofingOffice:
     async def decide(self, case_id: str, *, by: str, by_user: str = "", approve: bool, note: str = "") -> Decided | NotDecided:
         """Take an officer's word: `idp.proofing.cases.Review.decide`. `by_user` is their user id, where they have an account."""
         outcome = await self._review.decide(case_id, by, by_user, approve=approve, note=note)
+        await self._tell()
+        return outcome
+
+    async def officer_check(
+        self, login: str, code: str, looked: Looked, *, by: str, by_user: str = "", address: str = ""
+    ) -> UnderReview | NotChecked:
+        """Take the first officer's word on a person at the counter: `idp.proofing.in_person.counter`. The second one's is
+        `decide`. ProofingError: people are not proofed at a counter here.
+        """
+        if self._counter is None:
+            raise ProofingError("people are not proofed at a counter here", todo='Write [idp] proofing = "in-person".')
+        outcome = await self._counter.check(login, code, looked, by=by, by_user=by_user, address=address)
         await self._tell()
         return outcome
 

@@ -24,6 +24,7 @@ from idp.proofing.port import (
 )
 from idp.proofing.simulated import simulated_backend
 from tests.support.digital_agency import agency_bench
+from tests.support.in_person import counter_bench
 from tests.support.jpki_bench import jpki_bench
 from tests.support.platform_operator import stamp_bench, verify_bench
 
@@ -96,6 +97,7 @@ BENCHES: dict[str, Opener] = {
     "digital-agency": agency_bench,
     "platform-operator": verify_bench,
     "operator-stamp": stamp_bench,
+    "in-person": counter_bench,
     "jpki": jpki_bench,
 }
 
