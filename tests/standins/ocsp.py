@@ -1,7 +1,7 @@
 """A JPKI CA's OCSP responder, as a process of its own: `python -m tests.standins.ocsp --port 0 --keys FOLDER --kind sign`.
 
 FOLDER holds what `Authority.save` wrote. Prints one JSON line with its port. `POST /_standin/mode {"mode": "...", "revoked":
-["1a2b"]}` makes it fail: the modes are those of `MODES`. `GET /_standin/log` says what it was asked.
+["1a2b"]}` makes it fail: the modes are those of `MODES`. `GET /_standin/calls` says what it was asked.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tests.support.jpki_ca import Authority, key
 from tests.support.jpki_ocsp import NO_CHECK, OCSP_SIGNING, Response, delegate, error, usage
 
 MODES: Final = (
-    "good", "unknown", "delegated", "delegate_of_nobody", "delegate_without_usage", "try_later", "slow", "down", "redirect",
+    "ok", "unknown", "delegated", "delegate_of_nobody", "delegate_without_usage", "try_later", "slow", "down", "redirect",
     "html", "huge", "gzip", "garbage", "old", "over", "no_nonce", "other_nonce", "replay", "other_certificate", "other_ca",
     "unsigned", "hang_up",
 )  # fmt: skip
@@ -34,18 +34,18 @@ class Responder:
 
     def __init__(self, ca: Authority) -> None:
         self._ca = ca
-        self._mode, self._revoked, self._asked = "good", set[int](), list[dict[str, Any]]()
+        self._mode, self._revoked, self._asked = "ok", set[int](), list[dict[str, Any]]()
         self._kept: bytes | None = None
 
     async def mode(self, request: web.Request) -> web.Response:
         wanted = await request.json()
-        if wanted.get("mode", "good") not in MODES:
+        if wanted.get("mode", "ok") not in MODES:
             return web.json_response({"modes": MODES}, status=400)
         self._mode = wanted.get("mode", self._mode)
         self._revoked |= {int(serial, 16) for serial in wanted.get("revoked", ())}
         return web.json_response({"mode": self._mode})
 
-    async def log(self, request: web.Request) -> web.Response:
+    async def calls(self, request: web.Request) -> web.Response:
         return web.json_response(self._asked)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -121,7 +121,7 @@ async def main() -> None:
     app.router.add_post("/", responder.answer)
     app.router.add_post("/elsewhere", responder.answer)
     app.router.add_post("/_standin/mode", responder.mode)
-    app.router.add_get("/_standin/log", responder.log)
+    app.router.add_get("/_standin/calls", responder.calls)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", arguments.port).start()
