@@ -26,6 +26,14 @@ class Binder:
         """
         await self._bind(user, record, used(events), "ceremony", address)
 
+    async def hold(self, case_id: str, events: Collection[AuthEvent]) -> None:
+        """Remember what was used in a sitting that ended in a case for officers: `approved` binds it."""
+        await self._store.bindings.hold(case_id, used(events))
+
+    async def approved(self, user: User, record: ProofingRecord, case_id: str) -> None:
+        """Bind what was used in the sitting that ended in a case: officers have approved it, and `record` is what was kept."""
+        await self._bind(user, record, await self._store.bindings.held(case_id), "ceremony", "")
+
     async def used(self, user: User, events: Collection[AuthEvent], since: int, address: str) -> None:
         """Bind what was used at `since` or later in a session whose `events` confirm it."""
         record = await self._in_force(user)

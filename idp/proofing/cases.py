@@ -4,7 +4,8 @@ A case holds both sides and the result that waits, encrypted, until it is decide
 """
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
@@ -12,10 +13,11 @@ import msgspec
 from gateway.kernel.clock import Clock
 from gateway.kernel.ids import new_id
 from gateway.kernel.secret import Secret
+from idp.bindings import Binder
 from idp.model import CaseKind, Event, PersonDigest, ProofingCase, ProofingRecord, User
 from idp.ports import EventSink, Store
 from idp.proofing.digest import DigestKeys
-from idp.proofing.matching import Roster, roster_of
+from idp.proofing.matching import Roster, Same, match, roster_of
 from idp.proofing.port import Proofed, Verified
 from idp.stored_proofing import CaseRefusal, CaseRuling, CaseVerdict
 
@@ -79,6 +81,14 @@ def result_of(
     return record, digests
 
 
+def confirmed(user: User, notes: Collection[str]) -> frozenset[str]:
+    """Return the entries of the ledger that a card confirms which is the same but for `notes`, under the names of claims: what
+    may be stated to others. A former name, or substitutes for letters that the card lacks, do not confirm the name as it stands.
+    """
+    found = {"birthdate"} if user.birth_date else set()
+    return frozenset(found if {"former_name", "substitute"} & set(notes) else found | {"name"})
+
+
 class Review:
     """Opens cases and takes officers' decisions. Who is an officer is for the caller to know."""
 
@@ -89,6 +99,7 @@ class Review:
         """`keys` returns the digest keys of now; `shared_cards` lets one person be proofed on several active accounts."""
         self._store, self._events, self._clock, self._keys = store, events, clock, keys
         self._shared, self._case_seconds, self._valid = shared_cards, case_days * _DAY, valid_seconds
+        self._binder = Binder(store, events, clock)
 
     async def open(
         self, user: User, kind: CaseKind, proofed: Proofed, *, differences: tuple[str, ...] = (), address: str = "",
@@ -149,7 +160,14 @@ class Review:
         outcome = await self._store.cases.decide(case_id, ruling, record, digests, shared=shared)
         if isinstance(outcome, str):  # somebody was quicker
             return await self._not_decided(user, case, officer_login, outcome)
-        return Decided(case_id=case_id, user_id=case.user_id, state=outcome[0], record=outcome[1])
+        kept = outcome[1]
+        if kept is not None:
+            await self._binder.approved(user, kept, case_id)
+            today = datetime.fromtimestamp(self._clock.now(), UTC).date()
+            read = match(held.roster, held.verified, today=today) if held.verified is not None else None
+            if isinstance(read, Same) and held.roster == roster_of(user):
+                await self._store.bindings.confirm(kept.number, confirmed(user, read.notes))
+        return Decided(case_id=case_id, user_id=case.user_id, state=outcome[0], record=kept)
 
     async def _why_over(self, case_id: str) -> CaseRefusal:
         case = await self._store.cases.get(case_id)

@@ -15,7 +15,7 @@ from gateway.kernel.errors import GatewayError
 from gateway.kernel.secret import hash_token
 from idp.model import Event, PersonDigest, ProofingRecord, User
 from idp.ports import EventSink, Store
-from idp.proofing.cases import CASE_DAYS, Decided, NotDecided, Review, UnderReview, result_of
+from idp.proofing.cases import CASE_DAYS, Decided, NotDecided, Review, UnderReview, confirmed, result_of
 from idp.proofing.digest import DigestKeys
 from idp.proofing.handover import Ended, HandOver, InProgress, State
 from idp.proofing.matching import Different, Near, Same, match, roster_of
@@ -236,13 +236,15 @@ class ProofingDesk:
             )
         detail = {"level": str(record.level), "transaction": record.transaction, **({"notes": " ".join(notes)} if notes else {})}
         await self._tell("proofing.succeeded", user, address, detail)
-        return await self._keep_told(user, proofed, record, digests, address)
+        return await self._keep_told(user, proofed, record, digests, address, notes)
 
     async def _keep_told(
-        self, user: User, proofed: Proofed, record: ProofingRecord, digests: tuple[PersonDigest, ...], address: str
-    ) -> ProofingRecord | UnderReview | Refused | Broken:
+        self, user: User, proofed: Proofed, record: ProofingRecord, digests: tuple[PersonDigest, ...], address: str,
+        notes: tuple[str, ...],
+    ) -> ProofingRecord | UnderReview | Refused | Broken:  # fmt: skip
         kept = await self._store.proofing.keep(record, digests, now=int(self._clock.now()), shared=self._shared)
         if isinstance(kept, ProofingRecord):
+            await self._store.bindings.confirm(kept.number, _confirmed(user, proofed, notes))
             return kept
         if kept == "new_card":  # another card was proofed for this account in the same moment
             return await self.review.open(user, "new_card", proofed, differences=("new_card",), address=address)
@@ -289,6 +291,11 @@ class ProofingDesk:
                 subject=user.id, address=address, detail={"method": self.backend.method, **detail},
             )
         )  # fmt: skip
+
+
+def _confirmed(user: User, proofed: Proofed, notes: tuple[str, ...]) -> frozenset[str]:
+    """Return what a result without differences confirmed. A card that was known before and not read confirms nothing now."""
+    return confirmed(user, notes) if proofed.vouched or proofed.attributes is not None else frozenset()
 
 
 def _outcome(result: ProofingRecord | UnderReview | Refused | Broken) -> str:
