@@ -1,9 +1,11 @@
 """How alike two names are, with their readings: the second row of the rules in `matching`, which this is a part of. Pure.
 
 A former name counts as a name where the other side bears it now; never two former ones. Its reading is not known, so that of two
-readings only the given names are compared then, where both are told apart.
+readings only the given names are compared then, where both are told apart. `山田［佐藤］　花子`, as cards print it, is 山田 花子,
+formerly 佐藤.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final, Literal, get_args
 
@@ -21,6 +23,9 @@ _MOST_OPEN: Final = 2
 _MOST_NAMES: Final = 20
 
 
+_BRACKETED: Final = re.compile(r"([^\[\]［］]+)[\[［]([^\[\]［］]+)[\]］]([^\[\]［］]+)")
+
+
 class Spelt(msgspec.Struct, frozen=True, kw_only=True):
     """What one side has of a name."""
 
@@ -28,6 +33,15 @@ class Spelt(msgspec.Struct, frozen=True, kw_only=True):
     kana: str
     former_names: tuple[str, ...]
     substitutes: tuple[int, ...] = ()
+
+    def apart(self) -> "Spelt":
+        """Return the name without a former family name in brackets, and that as a former name. Itself where there is none, where
+        positions of substitutes would move, or where there is what no name has.
+        """
+        found = _BRACKETED.fullmatch(self.name)
+        if found is None or self.substitutes or prepared(self.name).odd:
+            return self
+        return Spelt(name=f"{found[1]} {found[3].strip()}", kana=self.kana, former_names=(found[2], *self.former_names))
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,12 +61,14 @@ class _Pair(msgspec.Struct, frozen=True, kw_only=True):
 def judge_names(ledger: Spelt, card: Spelt) -> Judged:
     """Judge name and reading together: the reading supports a name, and a name explains a reading."""
     reading = judge_readings(ledger.kana, card.kana)
+    bracketed = (ledger, card) != (ledger.apart(), card.apart())
+    ledger, card = ledger.apart(), card.apart()
     ours, cards = prepared(ledger.name), prepared(card.name, card.substitutes)
     for pair in _pairs(ledger, card):
         if not cards.misplaced and (notes := _equal(pair.ours, pair.cards)) is not None:
             found = _of_given_names(ledger.kana, card.kana) if pair.former else reading
             odd = pair.ours.odd or pair.cards.odd
-            return _judged_equal(notes, found, former=pair.former, odd=odd, substitutes=bool(card.substitutes))
+            return _judged_equal(notes, found, former=pair.former or bracketed, odd=odd, substitutes=bool(card.substitutes))
     whole, patched = fold(ours.text), fold(cards.text)
     differences: list[Difference] = ["characters"] if ours.odd or cards.odd else []
     differences += reading.differences if reading is not None else ()

@@ -62,6 +62,9 @@ def judged(ours: dict[str, Any], cards: dict[str, Any]) -> Same | Near | Differe
         ),
         ({"name": "山田 恵", "former_names": ("高橋 恵",)}, {}, ("former_name",)),
         ({"name": "山田 恵", "former_names": ("髙橋",)}, {}, ("variant_kanji", "former_name")),
+        ({}, {"name": "高橋［佐藤］　恵"}, ("former_name",)),
+        ({}, {"name": "髙橋[佐藤]恵"}, ("variant_kanji", "former_name")),
+        ({"kana": "タカハシ メグミ"}, {"name": "山田［高橋］　恵", "kana": "ヤマダ　メグミ"}, ("former_name",)),
         # Where what stands for a letter is that letter, nothing has to be taken on trust.
         ({"name": "吉野 恵"}, {"name": "吉野 恵", "substitutes": (1,)}, ("substitute",)),
         ({"name": "𠮷野 恵"}, {"name": "吉野 恵", "substitutes": (1,)}, ("variant_kanji", "substitute")),
@@ -114,6 +117,12 @@ def test_the_same_person_and_what_was_looked_through(ours: dict[str, Any], cards
         ({"name": "三ヶ島 玲"}, {"name": "三が島 玲"}, ("name",)),
         ({"name": "村田 玲"}, {"name": "邨田 玲"}, ("name",)),
         ({"name": ""}, {"name": ""}, ("name",)),
+        ({}, {"name": "山田［佐藤］　恵"}, ("name",)),
+        ({}, {"name": "高橋［　恵"}, ("name",)),
+        ({}, {"name": "［高橋］　恵"}, ("name",)),
+        ({}, {"name": "高橋［佐藤\u200b］　恵"}, ("name", "characters")),
+        ({}, {"name": "高橋\u200b［佐藤］　恵"}, ("name", "characters")),
+        ({}, {"name": "●橋［佐藤］　恵", "substitutes": (1,)}, ("name",)),
         ({"name": "高橋"}, {"name": "山田 恵", "former_names": ("高橋",)}, ("name",)),  # a family name alone is no name
         ({"name": "鈴木 恵", "former_names": ("高橋",)}, {"name": "山田 恵", "former_names": ("高橋",)}, ("name",)),
         ({}, {"name": "高橋\u200b 恵"}, ("characters",)),
