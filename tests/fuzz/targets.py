@@ -30,6 +30,7 @@ from idp.proofing.matching import Different, Near, Roster, Same, match, sides
 from idp.proofing.names import fold as folded_name
 from idp.proofing.names import is_unseen, prepared
 from idp.proofing.port import Verified
+from tests.fuzz.jpki import JPKI_TARGETS
 from tests.fuzz.verifiers import attributes, id_token
 
 _PEER: Final = Connection(peer_address="192.0.2.1")
@@ -187,5 +188,5 @@ def dates(data: bytes) -> None:
 
 TARGETS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "canonical": canonical, "plain": plain, "response": response, "names": names, "dates": dates,
-    "id_token": id_token, "attributes": attributes,
+    "id_token": id_token, "attributes": attributes, **JPKI_TARGETS,
 }  # fmt: skip

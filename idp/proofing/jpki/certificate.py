@@ -91,12 +91,12 @@ def parse_certificate(data: bytes) -> Certificate:
     # [4] sha256WithRSAEncryption, the same inside and outside
     if fields.take(der.SEQUENCE).whole != SHA256_WITH_RSA or outside.whole != SHA256_WITH_RSA:
         raise Malformed("not signed with sha256WithRSAEncryption")
-    issuer = fields.take(der.SEQUENCE).whole
+    issuer = _name(fields.take(der.SEQUENCE))
     validity = Fields(fields.take(der.SEQUENCE).value)
     not_before = der.time(validity.take(der.UTC_TIME, der.GENERALIZED_TIME))
     not_after = der.time(validity.take(der.UTC_TIME, der.GENERALIZED_TIME))
     validity.end()
-    subject = fields.take(der.SEQUENCE).whole
+    subject = _name(fields.take(der.SEQUENCE))
     modulus, exponent, key_hash = _key(fields.take(der.SEQUENCE))
     extensions = _extensions(der.one(fields.take(0xA3).value))  # the unique identifiers of version 2 are not understood
     fields.end()
@@ -107,6 +107,20 @@ def parse_certificate(data: bytes) -> Certificate:
         der=data, signed=signed.whole, serial=serial, issuer=issuer, subject=subject, not_before=not_before,
         not_after=not_after, modulus=modulus, exponent=exponent, key_hash=key_hash, extensions=extensions, signature=signature,
     )  # fmt: skip
+
+
+def _name(name: Element) -> bytes:
+    """Return a distinguished name as it is encoded, having seen that it is one (RFC 5280 §4.1.2.4)."""
+    for part in der.elements(name.value):
+        pairs = der.elements(part.value)
+        if part.tag != der.SET or not pairs:
+            raise Malformed("no distinguished name")
+        for pair in pairs:
+            fields = Fields(der.one(pair.whole).value)
+            fields.take(der.OID)
+            fields.take(der.UTF8_STRING, der.PRINTABLE_STRING, der.IA5_STRING, der.BMP_STRING)
+            fields.end()
+    return name.whole
 
 
 def _key(info: Element) -> tuple[int, int, bytes]:

@@ -73,7 +73,7 @@ def parse_crl(data: bytes, roots: tuple[Root, ...]) -> Crl:
         raise Malformed("a list with a critical extension that is not understood")
     return Crl(
         key_id=key_id, issuer=issuer.whole, names=_scope(extensions.get(_ISSUING_POINT)), this_update=this_update,
-        next_update=next_update, serials=frozenset(_serials(revoked.value) if revoked is not None else ()),
+        next_update=next_update, serials=frozenset(revoked_serials(revoked.value) if revoked is not None else ()),
     )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def _scope(extension: Extension | None) -> frozenset[bytes]:
     return frozenset(name.whole for name in names)
 
 
-def _serials(data: bytes) -> set[int]:
+def revoked_serials(data: bytes) -> set[int]:
     """Return the serial numbers in revokedCertificates. Whatever is on the list is revoked: `certificateHold` too."""
     found: set[int] = set()
     usual: set[bytes] = set()  # what follows a date is the same few bytes in nearly all entries

@@ -13,6 +13,9 @@ BIT_STRING: Final = 0x03
 OCTET_STRING: Final = 0x04
 OID: Final = 0x06
 UTF8_STRING: Final = 0x0C
+PRINTABLE_STRING: Final = 0x13
+IA5_STRING: Final = 0x16
+BMP_STRING: Final = 0x1E
 UTC_TIME: Final = 0x17
 GENERALIZED_TIME: Final = 0x18
 SEQUENCE: Final = 0x30
@@ -26,6 +29,7 @@ _TAG_NUMBER: Final = 0x1F
 _DEEPEST: Final = 16
 _LENGTH_BYTES: Final = 4
 _TIMES: Final = {UTC_TIME: re.compile(rb"\d{12}Z"), GENERALIZED_TIME: re.compile(rb"\d{14}Z")}
+_PRINTABLE: Final = re.compile(rb"[A-Za-z0-9 '()+,./:=?-]*")
 _CENTURY_TURNS: Final = 50
 """Two-digit years from here on are of the 20th century; GeneralizedTime starts in 2050 (RFC 5280 §4.1.2.5)."""
 
@@ -209,6 +213,16 @@ def _null(element: Element) -> None:
         raise Malformed("a null with content")
 
 
+def _printable(element: Element) -> None:
+    if not _PRINTABLE.fullmatch(element.value):
+        raise Malformed("a character that PrintableString does not have")
+
+
+def _ascii(element: Element) -> None:
+    if not element.value.isascii():
+        raise Malformed("a character that IA5String does not have")
+
+
 def _pairs(element: Element) -> None:
     if len(element.value) % 2:
         raise Malformed("half a character")
@@ -229,6 +243,8 @@ _CHECKS: Final[dict[int, Callable[[Element], object]]] = {
     UTF8_STRING: utf8,
     UTC_TIME: time,
     GENERALIZED_TIME: time,
-    0x1E: _pairs,
+    PRINTABLE_STRING: _printable,
+    IA5_STRING: _ascii,
+    BMP_STRING: _pairs,
 }
-"""What the content of a universal type must be: end of contents, ENUMERATED and BMPString have no name above."""
+"""What the content of a universal type must be; 0x00 ends an indefinite length, 0x0A is ENUMERATED."""
