@@ -114,7 +114,7 @@ class ProofingDesk:
             return await self._broken(user, address, started)
         state = State(
             user_id=user.id, browser=hash_token(browser), method=self.backend.method, purpose=purpose, state=started.state,
-            show=started.show, transaction_id=transaction_id,
+            show=started.show, transaction_id=transaction_id, begun_at=int(self._clock.now()),
         )  # fmt: skip
         name = await self._progress.begin(state, started)
         if name is None:
@@ -168,8 +168,7 @@ class ProofingDesk:
         """Take the state, whatever comes of it, and end: a record that has been stored (with its `number`), a case for an
         officer, a refusal, or no answer at all. A state of another person or browser stays theirs.
         """
-        own = self._own(await self._progress.look(name, browser), user)
-        state = await self._progress.take(name, browser) if own is not None else None
+        state = await self._take(user, name, browser)
         if state is None:
             return await self._refuse(user, address, "stale")
         try:
@@ -182,7 +181,7 @@ class ProofingDesk:
 
     async def leave(self, user: User, name: str, browser: str, address: str) -> Refused:
         """End it because the person will not go on, without asking the backend. Nothing is kept."""
-        state = self._own(await self._progress.take(name, browser), user)
+        state = await self._take(user, name, browser)
         if state is None:
             return await self._refuse(user, address, "stale")
         await self._progress.end(name, state, "cancelled")
@@ -211,22 +210,25 @@ class ProofingDesk:
         if not outcome.vouched and outcome.attributes is not None:
             match match(roster_of(user), outcome.attributes, today=self._today()):
                 case Same(notes=notes):
-                    return await self._keep(user, outcome, address, notes=notes)
+                    return await self._keep(user, state, outcome, address, notes=notes)
                 case Near(differences=differences):
-                    return await self._keep(user, outcome, address, differences=differences)
+                    return await self._keep(user, state, outcome, address, differences=differences)
                 case Different(differences=differences):
                     return await self._refuse(user, address, "name_mismatch", differences)
-        return await self._keep(user, outcome, address)
+        return await self._keep(user, state, outcome, address)
 
     async def _keep(
-        self, user: User, proofed: Proofed, address: str, *, notes: tuple[str, ...] = (), differences: tuple[str, ...] = ()
-    ) -> ProofingRecord | UnderReview | Refused | Broken:
+        self, user: User, state: State, proofed: Proofed, address: str, *, notes: tuple[str, ...] = (),
+        differences: tuple[str, ...] = (),
+    ) -> ProofingRecord | UnderReview | Refused | Broken:  # fmt: skip
         """Keep a result, or have it looked at where something differs."""
         record, digests = result_of(user, proofed, self._keys(), valid_seconds=self._valid)
         if not proofed.vouched and proofed.attributes is None and not await self._store.proofing.known(user.id, digests):
             return await self._refuse(user, address, "unknown_card")
         now = int(self._clock.now())
         refusal = await self._store.proofing.judge(record, digests, now=now, shared=self._shared)
+        if refusal == "used" and proofed.vouched and (kept := await self._kept_meanwhile(record, state)) is not None:
+            return kept
         if refusal is not None and refusal != "new_card":
             return await self._not_kept(user, address, refusal)
         if differences or refusal == "new_card":
@@ -250,6 +252,14 @@ class ProofingDesk:
             return await self.review.open(user, "new_card", proofed, differences=("new_card",), address=address)
         return await self._not_kept(user, address, kept)
 
+    async def _kept_meanwhile(self, result: ProofingRecord, state: State) -> ProofingRecord | None:
+        """Return the record of this very result that officers have had kept while this proofing went on (`in_person`)."""
+        latest = await self._store.proofing.latest(result.user_id)
+        if latest is None or (latest.verifier, latest.transaction) != (result.verifier, result.transaction):
+            return None
+        # Whoever comes with an answer from before it began gets nothing by it.
+        return latest if state.begun_at < latest.verified_at and latest.in_force(int(self._clock.now())) else None
+
     async def _not_kept(self, user: User, address: str, refusal: KeepRefusal) -> Refused | Broken:
         if refusal == "keys_unknown":
             log.error(
@@ -257,6 +267,10 @@ class ProofingDesk:
             )
             return await self._broken(user, address, Broken(detail="a key of the person digests is missing"))
         return await self._refuse(user, address, _REFUSED[refusal])
+
+    async def _take(self, user: User, name: str, browser: str) -> State | None:
+        own = self._own(await self._progress.look(name, browser), user)
+        return await self._progress.take(name, browser) if own is not None else None
 
     def _own(self, state: State | None, user: User) -> State | None:
         """Return a state if it was begun for this person, by this backend."""

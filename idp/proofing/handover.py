@@ -51,6 +51,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     state: bytes
     """The backend's."""
     show: Show
+    begun_at: int
     transaction_id: str = ""
     """The sign-in that it is for; empty: none."""
     first: str = ""

@@ -15,7 +15,8 @@ from idp.store.attempts import blocked_until, clear_attempts
 from idp.store.changes import OUTCOME, EndedWhy, end_proofings, note
 from idp.store.credentials import SqliteCredentials
 from idp.store.database import Database
-from idp.store.passing import end_transactions
+from idp.store.passing import end_proofings_in_progress, end_transactions
+from idp.store.proofing import drop_cases
 from idp.store.users import add_user, list_users, read_user, update_user
 
 _AT_ONCE: Final = 100
@@ -112,8 +113,8 @@ class SqliteAccounts:
     async def reset(self, user_id: str, *, password: PasswordCredential, totp: TotpCredential, by: str, at: int) -> User | None:
         """Replace everything that a person signs in with by these two. None: no such person.
 
-        Ends their sessions and their sign-ins in progress. Ends the identity proofing, too: nobody has shown that whoever holds
-        the new factors is the person who was proofed (NIST SP 800-63B-3 §6.1.2.3).
+        Ends their sessions and their sign-ins in progress. Ends the identity proofing, too, with what is under way of one: nobody
+        has shown that whoever holds the new factors is the person who was proofed (NIST SP 800-63B-3 §6.1.2.3).
         """
 
         def work(connection: sqlite3.Connection) -> User | None:
@@ -123,6 +124,8 @@ class SqliteAccounts:
             for table in ("fido2", "recovery_code", "session"):
                 connection.execute(f"DELETE FROM {table} WHERE user_id=?", (user_id,))  # noqa: S608  the names stand above
             end_transactions(connection, user_id)
+            end_proofings_in_progress(connection, user_id)
+            drop_cases(connection, user_id)
             end_proofings(connection, user_id, why="reset", at=at, by=by)
             clear_attempts(connection, user_id)
             self._credentials.write_password(connection, password)
@@ -130,7 +133,9 @@ class SqliteAccounts:
             _note(connection, "account.reset", user, by, at, {})
             return user
 
-        return await self._database.run(work)
+        user = await self._database.run(work)
+        await self._database.fold()  # what cases held is in neither file any more
+        return user
 
     async def end_proofing(self, user_id: str, *, why: EndedWhy, by: str, at: int) -> int:
         """End what proofings of a person are in force; how many there were."""

@@ -30,8 +30,8 @@ class SqliteCases:
         """Store a case, which closes older ones of its person."""
         sealed = self._seal.close(held, _belongs_to(case.id))
 
-        def work(connection: sqlite3.Connection) -> None:
-            drop_cases(connection, case.user_id)
+        def work(connection: sqlite3.Connection) -> int:
+            dropped = drop_cases(connection, case.user_id)
             connection.execute(
                 "INSERT INTO proofing_case (id, user_id, kind, opened_at, expires_at, first_by, first_at, sealed) "
                 "VALUES (?,?,?,?,?,?,?,?)",
@@ -40,8 +40,10 @@ class SqliteCases:
                     sealed,
                 ),
             )  # fmt: skip
+            return dropped
 
-        await self._database.run(work)
+        if await self._database.run(work):
+            await self._database.fold()
 
     async def get(self, case_id: str) -> ProofingCase | None:
         """Return a case, decided or not."""

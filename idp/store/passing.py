@@ -68,6 +68,18 @@ def end_transactions(connection: sqlite3.Connection, user_id: str) -> None:
             connection.execute("DELETE FROM login_transaction WHERE id=?", (transaction_id,))
 
 
+class _OfPerson(msgspec.Struct):
+    user_id: str
+
+
+def end_proofings_in_progress(connection: sqlite3.Connection, user_id: str) -> None:
+    """End every identity proofing that is under way for a person, also on a phone, within a database transaction."""
+    rows = connection.execute("SELECT name_hash, value FROM one_time WHERE kind IN ('proofing', 'proofing-handover')").fetchall()
+    for name_hash, value in rows:
+        if msgspec.json.decode(value, type=_OfPerson).user_id == user_id:
+            connection.execute("DELETE FROM one_time WHERE name_hash=?", (name_hash,))
+
+
 class SqliteOneTime:
     """`idp.ports.OneTimeStore`."""
 

@@ -67,11 +67,17 @@ class SqliteProofing:
     ) -> ProofingRecord | KeepRefusal:  # fmt: skip
         """Judge a result and keep it, or do neither."""
 
-        def work(connection: sqlite3.Connection) -> ProofingRecord | KeepRefusal:
+        def work(connection: sqlite3.Connection) -> tuple[ProofingRecord | KeepRefusal, int]:
             refusal = judge_record(connection, record, digests, now=now, shared=shared, rebind=rebind)
-            return refusal or keep_record(connection, record, digests, now=now, by=by)
+            if refusal is not None:
+                return refusal, 0
+            dropped = drop_cases(connection, record.user_id)
+            return keep_record(connection, record, digests, now=now, by=by), dropped
 
-        return await self._database.run(work)
+        outcome, dropped = await self._database.run(work)
+        if dropped:
+            await self._database.fold()
+        return outcome
 
     async def known(self, user_id: str, digests: Collection[PersonDigest]) -> bool:
         """Whether a record of this person that was not taken back is of one of these."""
@@ -143,9 +149,11 @@ def keep_record(
     return msgspec.structs.replace(record, number=number)
 
 
-def drop_cases(connection: sqlite3.Connection, user_id: str) -> None:
-    """Close a person's open cases, within a transaction: what waits in them is out of date."""
-    connection.execute("UPDATE proofing_case SET state='replaced', sealed=NULL WHERE user_id=? AND state='open'", (user_id,))
+def drop_cases(connection: sqlite3.Connection, user_id: str) -> int:
+    """Close a person's open cases, within a transaction: what waits in them is out of date. How many: if any, fold then."""
+    return connection.execute(
+        "UPDATE proofing_case SET state='replaced', sealed=NULL WHERE user_id=? AND state='open'", (user_id,)
+    ).rowcount
 
 
 def _insert(connection: sqlite3.Connection, record: ProofingRecord) -> int:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from idp.model import ProofingRecord
-from idp.proofing.desk import ProofingDesk, Refused
+from gateway.kernel.secret import Secret
+from idp.model import PasswordCredential, ProofingRecord, TotpCredential
+from idp.proofing.desk import NotDecided, ProofingDesk, Refused
 from idp.proofing.port import Broken, NotProofed
 from idp.store import open_store
-from tests.support.proofing import CARD_OF_SATO, CARD_OF_SUZUKI, SATO, SUZUKI, Bench, opened
+from tests.support.proofing import CARD_OF_SATO, CARD_OF_SUZUKI, NEAR_SATO, NOW, SATO, SUZUKI, Bench, opened
 
 STALE = Refused(reason="stale")
 
@@ -90,3 +91,20 @@ async def test_an_answer_to_nothing_is_stale(bench: Bench) -> None:
     for name in ("", "x", "A" * 43, "x" * 100_000, "\ud800", "\x00"):
         assert await bench.complete(name) == STALE
     assert bench.backend.seen == []
+
+
+async def test_what_was_under_way_when_the_account_was_reset_counts_for_nothing(bench: Bench) -> None:
+    # The account was in wrong hands; the one who had it still holds the phone, and an officer's queue a result.
+    bench.backend.holds(NEAR_SATO)
+    review = await bench.case()
+    name = await bench.begin()
+    over = await bench.desk.hand_over(SATO, name, "browser-1")
+    assert over is not None
+    assert await bench.desk.take_over(over.token.reveal(), "phone") is not None
+    other = await bench.begin(SUZUKI, browser="browser-2")
+    new = PasswordCredential(user_id=SATO.id, encoded="$argon2id$", changed_at=NOW)
+    totp = TotpCredential(user_id=SATO.id, secret=Secret("JBSWY3DPEHPK3PXP"), created_at=NOW)
+    await bench.store.accounts.reset(SATO.id, password=new, totp=totp, by="hr.mori", at=NOW)
+    assert await bench.complete(name, SATO, "phone") == STALE
+    assert await bench.desk.decide(review.case_id, "hr.mori", "usr_mori", approve=True) == NotDecided(reason="replaced")
+    assert await bench.desk.pending(SUZUKI, other, "browser-2") is not None

@@ -1,8 +1,9 @@
 """A proofing desk on a real store, with a backend that reads what the test puts on the card."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,13 @@ class Bench:
 
     async def change(self, user: User, change: Callable[[User], User]) -> None:
         assert await self.store.users.update(user.id, change) is not None
+
+    def sealed(self) -> bytes:
+        """A part of what lies sealed in the one open case."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            ((found,),) = connection.execute("SELECT sealed FROM proofing_case WHERE state='open'").fetchall()
+        piece: bytes = found[20:60]
+        return piece
 
     def files(self) -> bytes:
         """Everything that lies on the disk."""

@@ -8,6 +8,7 @@ from gateway.kernel.errors import AuditError
 from gateway.kernel.secret import Secret
 from idp.model import ProofingCase
 from idp.proofing.cases import Decided, NotDecided
+from idp.proofing.desk import Refused
 from idp.proofing.digest import DigestKeys
 from tests.support.proofing import CARD_OF_SATO, NEAR_SATO, OFFICER, SATO, SECOND, SUZUKI, Bench, opened
 
@@ -182,3 +183,30 @@ async def test_a_person_who_was_proofed_meanwhile_has_no_case_any_more(bench: Be
     bench.backend.holds(CARD_OF_SATO)
     await bench.kept()
     assert await decide(bench, review.case_id) == NotDecided(reason="replaced")
+
+
+async def test_in_person_the_page_gets_the_record_that_the_officers_had_kept(bench: Bench) -> None:
+    name = await bench.begin()
+    bench.clock.advance(60)
+    bench.backend.vouched, bench.backend.attributes = True, None
+    looked = bench.backend.proofed("visit-1")
+    review = await bench.desk.review.open(SATO, "in_person", looked, first_by=OFFICER.login)
+    decided = await bench.desk.decide(review.case_id, SECOND.login, SECOND.id, approve=True)
+    assert isinstance(decided, Decided)
+    bench.backend.outcome = looked
+    assert await bench.complete(name) == decided.record
+    assert await bench.prove() == Refused(reason="stale")  # for what began later it is an old answer
+    again = await bench.begin()
+    await bench.store.accounts.end_proofing(SATO.id, why="officer", by=OFFICER.login, at=int(bench.clock.now()))
+    assert await bench.complete(again) == Refused(reason="stale")
+
+
+async def test_what_a_dropped_case_held_is_gone_at_once(bench: Bench) -> None:
+    for replace in (bench.case, bench.kept):
+        bench.backend.holds(NEAR_SATO)
+        await bench.case()
+        sealed = bench.sealed()
+        assert sealed in bench.files()
+        bench.backend.holds(NEAR_SATO if replace == bench.case else CARD_OF_SATO)
+        await replace()
+        assert sealed not in bench.files()
