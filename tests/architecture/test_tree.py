@@ -44,7 +44,8 @@ def texts() -> Iterator[tuple[Path, str]]:
     for path in tracked():
         content = path.read_bytes()
         if b"\0" not in content:
-            yield path.relative_to(ROOT), content.decode("utf-8")
+            # What is fuzzed is bytes of any kind.
+            yield path.relative_to(ROOT), content.decode("utf-8", "replace" if "fuzz" in path.parts else "strict")
 
 
 def parsed(*patterns: str) -> Iterator[tuple[Path, ast.Module]]:
