@@ -28,8 +28,8 @@ class InPersonSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The same in English."""
     levels: dict[Document, int] = msgspec.field(default_factory=_levels)
     """What is accepted, and the identity assurance level of each. What is not listed is not accepted."""
-    code_seconds: int = 1800
-    """How long the code that the person shows is good: the way to the counter."""
+    code_seconds: int = 600
+    """How long the code that the person shows is good. The page that shows it lives ten minutes: begin near the counter."""
     valid_days: int = 1825
     """How long a result holds."""
 

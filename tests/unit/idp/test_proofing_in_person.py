@@ -181,7 +181,7 @@ async def test_a_new_code_ends_the_one_before(bench: CounterBench) -> None:
 
 async def test_a_code_ends(bench: CounterBench) -> None:
     code = (await begun(bench)).show.values["code"]
-    bench.clock.advance(1800)
+    bench.clock.advance(600)
     assert await bench.check(SATO, code) == NotChecked(reason="unknown_code")
 
 
