@@ -3,13 +3,20 @@
 import base64
 import hashlib
 import json
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+import jsonschema
+import msgspec
 from aiohttp.test_utils import TestServer
 
 from idp.app import open_provider
 from idp.model import ACR_MFA, ACR_PROOFED
+from idp.protocol.framework import TRUST_FRAMEWORK
 from tests.support.oidc import CALLBACK, ISSUER, SIGNED_OUT, TOTP, Browser, PlainPages, World, transaction_of
+
+SCHEMA = json.loads((Path(__file__).parents[1] / "support" / "verified_claims.json").read_text("utf-8"))
 
 
 async def test_discovery_is_consistent_with_what_is_served(oidc: World) -> None:
@@ -85,6 +92,84 @@ async def test_what_is_bound_to_the_proofing_in_force_is_said_of_each_event_and_
     claims = await oidc.verified(await oidc.tokens(oidc.browser(), user))
     assert not any(event["bound"] for event in claims["auth_events"])
     assert "bound_kinds" not in claims
+
+
+VERIFIED = {"verification": {"trust_framework": None, "evidence": [{"type": None}]}, "claims": {"name": None}}
+
+
+async def test_verified_claims_are_told_where_they_are_asked_for_and_to_nobody_else(oidc: World) -> None:
+    user = await oidc.person()
+    record = await oidc.proofed(user, method="jpki_sign", evidence="electronic_signature")
+    await oidc.parts.store.bindings.confirm(record.number, {"name"})
+    assert "verified_claims" not in await oidc.verified(await oidc.tokens(oidc.browser(), user))
+    for place in ("id_token", "userinfo"):
+        asked = oidc.ask(scope="openid", claims=json.dumps({place: {"verified_claims": VERIFIED, "department": None}}))
+        tokens = await oidc.tokens(oidc.browser(), user, ask=asked)
+        said = {"id_token": await oidc.verified(tokens), "userinfo": (await oidc.userinfo(tokens["access_token"])).json()}
+        found = said.pop(place)
+        assert "verified_claims" not in said.popitem()[1]
+        jsonschema.validate(found["verified_claims"], SCHEMA)
+        assert found["verified_claims"]["verification"]["trust_framework"] in (await metadata(oidc))["trust_frameworks_supported"]
+        assert found["verified_claims"]["claims"] == {"name": "佐藤 健"}
+        assert found["department"] == "内科", "asked for by name, without the scope"
+        assert "roles" not in found
+
+
+async def test_a_name_that_was_changed_in_the_ledger_is_not_stated(oidc: World) -> None:
+    user = await oidc.person()
+    record = await oidc.proofed(user, method="jpki_sign", evidence="electronic_signature")
+    store = oidc.parts.store
+    await store.bindings.confirm(record.number, {"name", "birthdate"})
+    await store.users.update(user.id, lambda old: msgspec.structs.replace(old, department="外科"))
+    assert await store.bindings.confirmed(record.number) == {"name", "birthdate"}
+    await store.users.update(user.id, lambda old: msgspec.structs.replace(old, name="山田 健", birth_date="1980-05-17"))
+    assert await store.bindings.confirmed(record.number) == frozenset()
+    asked = oidc.ask(claims=json.dumps({"id_token": {"verified_claims": VERIFIED}}))
+    claims = await oidc.verified(await oidc.tokens(oidc.browser(), user, ask=asked))
+    assert claims["name"] == "山田 健"
+    assert "verified_claims" not in claims
+
+
+async def test_a_simulated_proofing_is_never_stated(oidc: World) -> None:
+    user = await oidc.person()
+    record = await oidc.proofed(user)
+    await oidc.parts.store.bindings.confirm(record.number, {"name"})
+    asked = oidc.ask(claims=json.dumps({"id_token": {"verified_claims": VERIFIED}}))
+    assert "verified_claims" not in await oidc.verified(await oidc.tokens(oidc.browser(), user, ask=asked))
+
+
+async def test_the_claims_parameter_is_held_to_its_words(oidc: World) -> None:
+    user = await oidc.person()
+    for wrong in ("{", "[]", '{"id_token": {"verified_claims": {}}}', '{"userinfo": {"name": 5}}'):
+        reply = await oidc.browser().get("/authorize", oidc.ask(claims=wrong).pairs)
+        assert reply.answer["error"] == "invalid_request", reply
+    # One person, whoever signs in.
+    asked = oidc.ask(claims=json.dumps({"id_token": {"sub": {"value": user.id}}}))
+    assert (await oidc.verified(await oidc.tokens(oidc.browser(), user, ask=asked)))["sub"] == user.id
+    tokens = await oidc.tokens(oidc.browser(), user)
+    other = json.dumps({"id_token": {"sub": {"value": "usr_other"}}})
+    reply = await oidc.browser().get("/authorize", oidc.ask(claims=other, id_token_hint=tokens["id_token"]).pairs)
+    assert reply.answer["error"] == "invalid_request"
+    # A class that is essential.
+    unknown = json.dumps({"id_token": {"acr": {"essential": True, "values": ["urn:x:loa4"]}}})
+    reply = await oidc.browser().get("/authorize", oidc.ask(claims=unknown).pairs)
+    assert reply.answer["error"] == "unmet_authentication_requirements"
+    wished = oidc.ask(claims=json.dumps({"id_token": {"acr": {"values": ["urn:x:loa4", "phr"]}}}))
+    assert (await oidc.verified(await oidc.tokens(oidc.browser(), user, "fido2", ask=wished)))["acr"] == "phr"
+
+
+async def metadata(oidc: World) -> dict[str, Any]:
+    return (await oidc.browser().get("/.well-known/openid-configuration")).json()
+
+
+async def test_the_metadata_says_what_can_be_verified(oidc: World) -> None:
+    told = await metadata(oidc)
+    assert told["claims_parameter_supported"] is True
+    assert told["verified_claims_supported"] is True
+    assert told["trust_frameworks_supported"] == [TRUST_FRAMEWORK]
+    assert told["claims_in_verified_claims_supported"] == ["name", "birthdate"]
+    assert told["evidence_supported"] == ["electronic_signature", "electronic_record", "document", "vouch"]
+    assert "verified_claims" in told["claims_supported"]
 
 
 async def test_proofing_without_expiry_says_null(oidc: World) -> None:

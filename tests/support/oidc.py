@@ -247,15 +247,18 @@ class World:
     async def userinfo(self, token: str) -> Reply:
         return await self.browser().send("GET", "/userinfo", headers={"Authorization": f"Bearer {token}"})
 
-    async def proofed(self, user: User, *, expires_in: int | None = 3600) -> None:
+    async def proofed(
+        self, user: User, *, expires_in: int | None = 3600, method: str = "simulated", evidence: str = "none"
+    ) -> ProofingRecord:
         digest = PersonDigest(key="", digest=hashlib.sha256(user.id.encode()).hexdigest())
         ends = None if expires_in is None else self.now + expires_in
         record = ProofingRecord(
-            user_id=user.id, level=3, method="simulated", verified_at=self.now, expires_at=ends, verifier="simulation",
-            transaction=secrets.token_hex(8), person_digest=digest.digest,
+            user_id=user.id, level=3, method=method, verified_at=self.now, expires_at=ends, verifier="simulation",
+            transaction=secrets.token_hex(8), person_digest=digest.digest, evidence=evidence,
         )  # fmt: skip
         kept = await self.parts.store.proofing.keep(record, (digest,), now=self.now if ends is None else min(self.now, ends - 1))
         assert isinstance(kept, ProofingRecord)
+        return kept
 
 
 def transaction_of(location: str) -> str:
