@@ -15,7 +15,7 @@ from typing import Final
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import GatewayError, StoreUnavailable
 from gateway.kernel.secret import Secret
-from idp.model import ProofingRecord
+from idp.model import PersonDigest, ProofingRecord
 from idp.proofing.digest import DigestKeys
 from idp.proofing.port import Expired, ProofingBackend, Recorded, Revoked, Standing, Unknown, Valid
 from idp.store import SqliteStore
@@ -98,23 +98,21 @@ class Rechecker:
             # Another verifier's: the configured one knows nothing of it.
             return "unknown"
 
+        renewed: list[PersonDigest] = []
+
         def is_person(person: Secret) -> bool:
+            # Whoever is recognised under an older key moves to the newest, so that the older one can be dropped one day.
+            if (digest := keys.renewed(record, person)) is not None:
+                renewed.append(digest)
             return keys.same_person(record, person)
 
         asked = Recorded(
             transaction=record.transaction, verified_at=record.verified_at, expires_at=record.expires_at, is_person=is_person
         )
-        try:
-            async with asyncio.timeout(self._patience):
-                standing: Standing = await backend.recheck(asked)
-        except TimeoutError:
-            standing = Unknown(detail="no answer in time")
-        except Exception:
-            # A fault of the backend says nothing about this person, and must not keep the others from being asked about.
-            log.exception("proofing %d could not be asked about", record.number)
-            standing = Unknown(detail="the backend failed")
-        match standing:
+        match await self._answer(backend, asked, record.number):
             case Valid():
+                for digest in renewed[:1]:
+                    await self._store.proofing.rekey(record.number, digest)
                 return "valid"
             case Revoked():
                 return "revoked"
@@ -123,6 +121,17 @@ class Rechecker:
             case Unknown(detail=detail):
                 log.warning("no answer about proofing %d: %s", record.number, detail)
                 return "unknown"
+
+    async def _answer(self, backend: ProofingBackend, asked: Recorded, number: int) -> Standing:
+        try:
+            async with asyncio.timeout(self._patience):
+                return await backend.recheck(asked)
+        except TimeoutError:
+            return Unknown(detail="no answer in time")
+        except Exception:
+            # A fault of the backend says nothing about this person, and must not keep the others from being asked about.
+            log.exception("proofing %d could not be asked about", number)
+            return Unknown(detail="the backend failed")
 
     def _configured(self) -> ProofingBackend:
         if self._backend is None:

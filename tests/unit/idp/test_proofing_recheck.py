@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.kernel.errors import StoreUnavailable
+from gateway.kernel.errors import ConfigError, StoreUnavailable
+from gateway.kernel.secret import Secret
 from idp.proofing.office import ProofingError, ProofingOffice
 from idp.proofing.port import Expired, Revoked, Unknown, Valid
 from idp.proofing.recheck import AT_A_TIME
@@ -218,3 +219,23 @@ async def test_a_run_of_the_background_is_broken_off_when_the_office_closes(benc
     await bench.office.close()
     (run,) = await bench.office.rechecks()
     assert (run.finished_at, bench.verifier.running) == (None, 0)
+
+
+async def test_who_is_recognised_moves_to_the_newest_digest_key(bench: OfficeBench) -> None:
+    satos, suzukis = await bench.proofed(SATO), await bench.proofed(SUZUKI)
+    bench.verifier.says = {suzukis.transaction: Unknown(detail="no line")}
+    newest = await bench.office.rotate_key()
+    bench.clock.advance(100)
+    assert await ask(bench) == (2, 1, 0, 0, 1)
+    assert await bench.store.proofing.digest_keys_in_use() == {newest: 1, "": 1}
+    moved = await bench.store.proofing.latest(SATO.id)
+    assert moved is not None
+    assert bench.key_file.digest_keys().same_person(moved, Secret(f"card of {SATO.id}"))
+    assert (moved.number, moved.transaction, moved.ended_at) == (satos.number, satos.transaction, None)
+    with pytest.raises(ConfigError, match="in use"):
+        await bench.office.drop_key("")
+    bench.verifier.says = {}
+    bench.clock.advance(100)
+    assert await ask(bench) == (2, 2, 0, 0, 0)
+    await bench.office.drop_key("")
+    assert bench.key_file.digest_keys().ids == (newest,)
