@@ -96,21 +96,26 @@ class AccountPages:
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """Show the page, or sign in first."""
+        found = await self.visitor(request)
+        return await self._page(request, found, saved="saved" in request.query) if isinstance(found, Holder) else found
+
+    async def visitor(self, request: web.Request) -> Holder | web.StreamResponse:
+        """Return who looks at an account page, or where to send them before they can."""
         session = await self._parts.store.sessions.resolve(session_of(request), self._checks.now())
         if session is None:
-            return self._sign_in()
+            return self.sign_in()
         if not browser_of(request):
             # The session outlived the browser binding (a cookie was cleared): bind anew, then the forms have a token.
-            response = web.Response(status=303, headers={"Location": "/account", "Cache-Control": "no-store"})
+            response = web.Response(status=303, headers={"Location": request.path, "Cache-Control": "no-store"})
             bind_browser(response, Secret(new_token()))
             return response
-        return await self._page(request, await self._holder(session), saved="saved" in request.query)
+        return await self.holder(session)
 
     async def returned(self, request: web.Request) -> web.StreamResponse:
         """Come back from the sign-in: what counts is the session, not what the address says."""
         if await self._parts.store.sessions.resolve(session_of(request), self._checks.now()) is None:
             if request.query.get("error") == "interaction_required":
-                return self._sign_in()  # the page was left open: see `SignIn.renew`
+                return self.sign_in()  # the page was left open: see `SignIn.renew`
             raise Halt(403, "not_completed")  # also when it was cancelled: not into the next sign-in at once
         return self._home()
 
@@ -118,7 +123,7 @@ class AccountPages:
 
     async def begin_confirm(self, request: web.Request) -> web.StreamResponse:
         """Give the page's script what to ask the person's key for."""
-        holder, _ = await self._posted(request)
+        holder, _ = await self.posted(request)
         if not holder.account.keys:
             return web.json_response({"again": True}, status=409)
         name, options = await self._checks.begin_touch(holder.user.id, self._binding(request, holder, "confirm"))
@@ -126,7 +131,7 @@ class AccountPages:
 
     async def confirm_key(self, request: web.Request) -> web.StreamResponse:
         """Take a touch."""
-        holder, form = await self._posted(request)
+        holder, form = await self.posted(request)
         try:
             touched = await self._checks.touch(
                 self._binding(request, holder, "confirm"), form.get("ceremony", ""), form.get("response", ""),
@@ -140,7 +145,7 @@ class AccountPages:
 
     async def confirm_code(self, request: web.Request) -> web.StreamResponse:
         """Take a code: of the app for those without a key, a recovery code for anybody."""
-        holder, form = await self._posted(request)
+        holder, form = await self.posted(request)
         allowed = tuple(kind for kind in holder.confirms_with if kind != "fido2")
         if not form.get("code", "").strip() or not allowed:
             return await self._page(request, holder, status=400, error="code_empty")
@@ -174,7 +179,7 @@ class AccountPages:
 
     async def begin_key(self, request: web.Request) -> web.StreamResponse:
         """Give the page's script what to make a key for."""
-        holder, _ = await self._posted(request)
+        holder, _ = await self.posted(request)
         if not holder.fresh:
             return web.json_response({"again": True}, status=409)
         name, options = await self._checks.begin_key(holder.user, self._binding(request, holder, "add"))
@@ -182,7 +187,7 @@ class AccountPages:
 
     async def add_key(self, request: web.Request) -> web.StreamResponse:
         """Store a new key."""
-        holder, form = await self._changing(request)
+        holder, form = await self.changing(request)
         label = clean_label(form.get("label", ""))
         if label is None:
             return await self._page(request, holder, status=400, error="label")
@@ -200,7 +205,7 @@ class AccountPages:
 
     async def remove_key(self, request: web.Request) -> web.StreamResponse:
         """Forget a key, unless it is the last second factor."""
-        holder, form = await self._changing(request)
+        holder, form = await self.changing(request)
         key = form.get("key", "")
         if key not in {credential.id for credential in await self._credentials.fido2(holder.user.id)}:
             return await self._page(request, holder, status=404, error="gone")
@@ -213,7 +218,7 @@ class AccountPages:
 
     async def enrol(self, request: web.Request) -> web.StreamResponse:
         """Show a new secret for an authenticator app. It counts only once a code of it was entered."""
-        holder, _ = await self._changing(request)
+        holder, _ = await self.changing(request)
         secret = totp.new_secret(self._options.randomness(totp.SECRET_BYTES))
         enrolment = _Enrolment(session=holder.session.id, user_id=holder.user.id, secret=secret.reveal())
         name = await self._parts.store.once.put(_ENROL, msgspec.json.encode(enrolment), _ENROL_SECONDS)
@@ -221,7 +226,7 @@ class AccountPages:
 
     async def confirm_enrol(self, request: web.Request) -> web.StreamResponse:
         """Store the authenticator app once it has shown the right code; that code is used up with it."""
-        holder, form = await self._changing(request)
+        holder, form = await self.changing(request)
         name = form.get("enrolment", "")
         stored = await self._parts.store.once.peek(_ENROL, name)
         enrolment = msgspec.json.decode(stored, type=_Enrolment) if stored is not None else None
@@ -244,7 +249,7 @@ class AccountPages:
 
     async def new_recovery(self, request: web.Request) -> web.StreamResponse:
         """Make ten new recovery codes and show them, this once."""
-        holder, _ = await self._changing(request)
+        holder, _ = await self.changing(request)
         codes = recovery.new_codes(self._options.randomness(recovery.COUNT * recovery.CODE_BYTES))
         hashes = tuple(hashed for code in codes if (hashed := recovery.code_hash(code.reveal())) is not None)
         await self._tell(request, "factor.registered", holder, {"kind": "recovery"})
@@ -253,23 +258,26 @@ class AccountPages:
 
     # ------------------------------------------------------------------
 
-    async def _holder(self, session: SsoSession) -> Holder:
+    async def holder(self, session: SsoSession) -> Holder:
+        """Return whose page it is. Halt: nobody's any more."""
         user, account = await self._parts.store.users.get(session.user_id), await self._checks.account(session.user_id)
         if user is None or account is None or not user.active:
             raise Halt(403, "not_completed")
         fresh = is_fresh(account, session.events, self._checks.now(), self._options.fresh_seconds)
         return Holder(user=user, account=account, session=session, fresh=fresh)
 
-    async def _posted(self, request: web.Request) -> tuple[Holder, Mapping[str, str]]:
+    async def posted(self, request: web.Request) -> tuple[Holder, Mapping[str, str]]:
+        """Return who posted a form of the account pages, and its fields. Halt unless it was theirs."""
         form = await read_form(request, self._parts.settings.issuer)
         session = await self._parts.store.sessions.resolve(session_of(request), self._checks.now())
         if session is None:
             raise Halt(403, "not_completed")
-        check_token(request, form, self._scope(session))
-        return await self._holder(session), form
+        check_token(request, form, self.scope(session))
+        return await self.holder(session), form
 
-    async def _changing(self, request: web.Request) -> tuple[Holder, Mapping[str, str]]:
-        holder, form = await self._posted(request)
+    async def changing(self, request: web.Request) -> tuple[Holder, Mapping[str, str]]:
+        """The same, of somebody who confirmed lately; anybody else is sent to the page that asks for it."""
+        holder, form = await self.posted(request)
         if not holder.fresh:
             raise web.HTTPSeeOther("/account")  # which asks for the confirmation
         return holder, form
@@ -280,13 +288,16 @@ class AccountPages:
     ) -> web.Response:  # fmt: skip
         codes = await self._credentials.recovery(holder.user.id)
         proofing = await self._parts.store.proofing.latest(holder.user.id)
+        bound = await self._parts.store.bindings.of(proofing.number) if proofing is not None else frozenset()
         response = self._renderer.page(
             request, "account.html", status, here="/account", error=error, wait=wait, saved=saved, user=holder.user,
             account=holder.account, fresh=holder.fresh, keys=_oldest_first(await self._credentials.fido2(holder.user.id)),
             generator=await self._credentials.totp(holder.user.id), codes_left=len(codes.hashes) if codes else 0,
             proofing=proofing, proofing_over=proofing is not None and not proofing.in_force(self._checks.now()),
-            confirms_with=holder.confirms_with, minutes=self._options.fresh_seconds // 60,
-            csrf=form_token(request, self._scope(holder.session)),
+            bound={name.removeprefix(KEY) for name in bound}, offered=self._options.proofing is not None,
+            invited=await self._parts.office.invitation_of(holder.user.id), confirms_with=holder.confirms_with,
+            minutes=self._options.fresh_seconds // 60,
+            csrf=form_token(request, self.scope(holder.session)),
         )  # fmt: skip
         if wait is not None:
             response.headers["Retry-After"] = str(wait.seconds)
@@ -298,7 +309,7 @@ class AccountPages:
         url = totp.enrolment_url(secret, holder.user.login, self._options.service_name)
         return self._renderer.page(
             request, "enrol.html", status, error=error, wait=None, qr=totp.qr_svg(url), secret=totp.grouped(secret), name=name,
-            csrf=form_token(request, self._scope(holder.session)),
+            csrf=form_token(request, self.scope(holder.session)),
         )  # fmt: skip
 
     async def _tell(self, request: web.Request, name: Any, holder: Holder, detail: dict[str, str]) -> None:
@@ -307,7 +318,8 @@ class AccountPages:
     def _fresh_since(self) -> int:
         return self._checks.now() - self._options.fresh_seconds
 
-    def _scope(self, session: SsoSession) -> str:
+    def scope(self, session: SsoSession) -> str:
+        """Return what the form tokens of the account pages are for."""
         return f"account\x00{session.id}"
 
     def _binding(self, request: web.Request, holder: Holder, what: str) -> str:
@@ -317,7 +329,7 @@ class AccountPages:
         location = "/account?saved" if saved else "/account"
         return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
-    def _sign_in(self) -> web.Response:
+    def sign_in(self) -> web.Response:
         """Send the browser through an ordinary sign-in. Nobody will redeem the code, so its PKCE verifier is thrown away."""
         client = self._parts.settings.client(CLIENT_ID)
         if client is None:

@@ -8,8 +8,10 @@ from idp.web.account import AccountPages
 from idp.web.checks import Checks
 from idp.web.guard import guarded
 from idp.web.options import PageOptions
+from idp.web.own_proofing import OwnProofing
 from idp.web.parts import Parts, Problem
 from idp.web.proofing import ProofingPages
+from idp.web.proofing_routes import ProofingRoutes
 from idp.web.render import Renderer
 from idp.web.signin import SignIn
 
@@ -24,14 +26,25 @@ def setup_pages(app: web.Application, parts: Parts, *, options: PageOptions) -> 
     house = parts.settings.proofing
     desk = (
         ProofingDesk(
-            options.proofing, parts.store, parts.events, parts.clock, parts.digest_keys, shared_cards=house.shared_cards,
-            case_days=house.review_days, valid_days=house.valid_days,
+            options.proofing,
+            parts.store,
+            parts.events,
+            parts.clock,
+            parts.digest_keys,
+            shared_cards=house.shared_cards,
+            case_days=house.review_days,
+            valid_days=house.valid_days,
         )
         if options.proofing is not None
         else None
     )
-    SignIn(parts, checks, renderer, ProofingPages(parts, desk, renderer)).add_routes(app)
-    AccountPages(parts, checks, renderer, options).add_routes(app)
+    proofing = ProofingPages(parts, desk, renderer)
+    sign_in = SignIn(parts, checks, renderer, proofing)
+    sign_in.add_routes(app)
+    ProofingRoutes(parts, proofing, sign_in, renderer).add_routes(app)
+    account = AccountPages(parts, checks, renderer, options)
+    account.add_routes(app)
+    OwnProofing(parts, account, proofing, renderer).add_routes(app)
     app.router.add_get("/static/{name}", guarded(renderer.static, renderer, parts.refusals))
 
     @web.middleware

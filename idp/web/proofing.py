@@ -1,139 +1,233 @@
-"""The identity proofing step of a sign-in: what will be read and kept, consent, the backend's own page, and how it ended.
+"""The identity proofing step: consent, the backend's own page, its answer, and how it ended. `idp.proofing.desk` does the rest.
 
-Where it stands is a note of the sign-in, so that a GET can show the same again, in another language too.
+Where it stands is a note of its place (`idp.web.places`): every POST and every return from a verifier is answered by sending the
+browser there, so that no answer stays in an address, and none is sent twice.
 """
 
+import hashlib
 from collections.abc import Mapping
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
-import msgspec
 from aiohttp import web
 
 from idp.bindings import Binder
-from idp.model import LoginTransaction, ProofingRecord, User
+from idp.model import ProofingRecord
 from idp.proofing.desk import Pending, ProofingDesk, Refused, RefusedReason, UnderReview
 from idp.proofing.port import Broken
 from idp.protocol.binding import FRESH_SECONDS, sitting
-from idp.web.cookies import browser_of
+from idp.web.cookies import browser_of, session_of
 from idp.web.guard import Halt, form_token
+from idp.web.handover import HANDED, HandOverPages, Standing
 from idp.web.parts import Parts
-from idp.web.render import Renderer
+from idp.web.places import Place, Places
+from idp.web.render import Renderer, language_of
 
-_NOTE: Final = "proofing"
+Kind = Literal["digital_agency", "platform_operator", "jpki_sign", "jpki_auth", "in_person", "simulated"]
+"""What the consent page tells apart: who reads, and what."""
+_KINDS: Final[dict[str, Kind]] = {
+    "jpki_auth_oidc": "digital_agency", "platform_operator": "platform_operator", "jpki_sign": "jpki_sign",
+    "jpki_auth": "jpki_auth", "in_person": "in_person", "simulated": "simulated",
+}  # fmt: skip
 _BEGUN: Final = "begun"
+_ASKING: Final = "asking"
+_CONSENT: Final = "consent"
 _DONE: Final = "done"
 _REVIEW: Final = "review"
 _OURS: Final = frozenset({"broken", "unavailable"})
 """Ends that say nothing about the person."""
 _ENDS: Final = _OURS | {_REVIEW} | frozenset(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,)))
+_AGREED: Final = (
+    "consent.compared", "proofing.kept_result", "proofing.kept_reference", "proofing.kept_digest", "consent.how_long",
+    "proofing.never", "consent.told",
+)  # fmt: skip
+"""Texts that are agreed to, whoever reads the card."""
+_MARK: Final = 12
 
 
 class ProofingPages:
-    """Shows a proofing; `idp.proofing.desk` does it. `desk` is None where the installation proofs nobody."""
+    """Shows a proofing. `desk` is None where the installation proofs nobody."""
 
     def __init__(self, parts: Parts, desk: ProofingDesk | None, renderer: Renderer) -> None:
         self._parts, self._desk, self._renderer = parts, desk, renderer
+        self.places: Final = Places(parts)
+        self.phones: Final = HandOverPages(parts, desk, renderer, self.places)
+        self._kind: Final[Kind | Literal[""]] = _KINDS[desk.backend.method] if desk is not None else ""
         self._binder = Binder(parts.store, parts.events, parts.clock)
 
-    def offer(self, user: User | None) -> dict[str, Any]:
+    def offer(self) -> dict[str, Any]:
         """Return what the page that asks for consent needs to know."""
-        backend = self._desk.backend if self._desk is not None else None
-        return {"method": backend.method if backend else "", "simulated": backend.simulated if backend else False}
+        house = self._parts.settings.proofing
+        return {
+            "kind": self._kind, "simulated": self._kind == "simulated", "place": "sign_in", "action": "/login/proofing",
+            "number": "", "proofing": "", "valid_days": house.valid_days, "review_days": house.review_days,
+        }  # fmt: skip
 
-    async def begin(self, request: web.Request, user: User, transaction_id: str) -> web.StreamResponse:
-        """Start, and show the backend's page."""
+    # ------------------------------------------------------------------ going on
+
+    async def begin(self, request: web.Request, place: Place) -> web.Response:
+        """Start, after consent, in a sign-in or on the account page; go on, after consent, on a phone."""
         if self._desk is None:
-            return await self._end(request, transaction_id, "unavailable")
+            return await self._go(request, place, "unavailable")
+        if place.kind == "phone":
+            kind, _, name = place.note.partition(" ")
+            return await self._go(request, place, f"{_BEGUN} {name}" if kind == _CONSENT else place.note)
         pending = await self._desk.begin(
-            user, "sign_in", browser_of(request), self._parts.address_of(request), transaction_id=transaction_id
-        )
+            place.user, "sign_in" if place.kind == "sign_in" else "renewal", browser_of(request),
+            self._parts.address_of(request), transaction_id=place.id if place.kind == "sign_in" else "",
+            consent=self._agreed(request),
+        )  # fmt: skip
         if isinstance(pending, Broken):
-            return await self._end(request, transaction_id, "broken")
-        await self._note(request, transaction_id, f"{_BEGUN} {pending.name}")
-        return self._begun(request, user, transaction_id, pending)
+            return await self._go(request, place, "broken")
+        await self.places.point(request, pending.name, place)
+        return await self._go(request, place, f"{_BEGUN} {pending.name}")
 
-    async def complete(
-        self, request: web.Request, user: User, transaction_id: str, form: Mapping[str, str]
-    ) -> web.StreamResponse:
-        """End it, and show how it ended."""
+    async def answer(self, request: web.Request, place: Place, name: str, answer: Mapping[str, str]) -> web.Response:
+        """End it with what came back, by a form or from the verifier."""
         if self._desk is None:
-            return await self._end(request, transaction_id, "unavailable")
-        answer = {name: value for name, value in form.items() if name not in {"tx", "csrf", "proofing"}}
-        result = await self._desk.complete(
-            user, form.get("proofing", ""), browser_of(request), answer, self._parts.address_of(request)
-        )
-        if isinstance(result, Broken):
-            return await self._end(request, transaction_id, "broken")
+            return await self._go(request, place, "unavailable")
+        if place.note == f"{_ASKING} {name}":  # the same answer once more, while the first is being judged
+            return _to(place)
+        if await self._desk.pending(place.user, name, browser_of(request)) is not None:
+            await self.places.note(request, place, f"{_ASKING} {name}")
+        result = await self._desk.complete(place.user, name, browser_of(request), answer, self._parts.address_of(request))
         if isinstance(result, Refused):
-            if result.reason == "cancelled":
-                return web.Response(status=303, headers={"Location": f"/login?tx={transaction_id}", "Cache-Control": "no-store"})
-            return await self._end(request, transaction_id, result.reason)
+            if result.reason == "stale" and place.note != f"{_BEGUN} {name}":
+                # An answer to nothing changes nothing: whatever goes on goes on.
+                return self._ended(request, place, "stale", here=place.again or place.here)
+            if result.reason == "cancelled" and place.kind == "sign_in":
+                await self.places.note(request, place, "cancelled")
+                return _redirect(place.again)
+            return await self._go(request, place, result.reason)
+        if isinstance(result, Broken):
+            return await self._go(request, place, "broken")
         if isinstance(result, UnderReview):
-            return await self._end(request, transaction_id, _REVIEW)
-        await self.settle(request, user, transaction_id, result)
-        return self._done(request, user, transaction_id, result)
+            return await self._go(request, place, _REVIEW)
+        await self._settle(request, place, result)
+        return _to(place)
 
-    async def look(
-        self, request: web.Request, user: User, transaction: LoginTransaction, *, over: bool
-    ) -> web.StreamResponse | None:
-        """Show again what the last POST showed; None when there is nothing. `over`: the sign-in lacks nothing any more."""
-        kind, _, name = transaction.notes.get(_NOTE, "").partition(" ")
-        if self._desk is not None and kind == _BEGUN and not over:
-            pending = await self._desk.pending(user, name, browser_of(request))
-            return self._begun(request, user, transaction.id, pending) if pending is not None else None
-        if kind in _ENDS and not over:
-            return self._ended(request, transaction.id, kind)
-        record = await self._parts.store.proofing.latest(user.id) if kind == _DONE and over else None
-        return self._done(request, user, transaction.id, record) if record is not None else None
+    async def returned(self, request: web.Request, place: Place) -> web.Response:
+        """Take what a browser comes back from the verifier with; what came before is left as it is."""
+        query = dict(request.query)
+        found = await self._desk.returned(query, browser_of(request)) if self._desk is not None else None
+        if found is None:
+            return _to(place)
+        return await self.answer(request, place, found[0], query)
+
+    async def leave(self, request: web.Request, place: Place) -> web.Response:
+        """End what is going on here because the person will not go on."""
+        kind, _, name = place.note.partition(" ")
+        if self._desk is None or kind not in {_BEGUN, _CONSENT}:
+            return _to(place)
+        await self._desk.leave(place.user, name, browser_of(request), self._parts.address_of(request))
+        return await self._go(request, place, "cancelled")
+
+    # ------------------------------------------------------------------ looking
+
+    async def show(self, request: web.Request, place: Place) -> web.StreamResponse | None:
+        """Show where it stands or how it ended; None when there is nothing, and the step that is due is to be shown."""
+        kind, _, name = place.note.partition(" ")
+        if kind == HANDED and self._desk is not None and not place.over:
+            standing = await self.phones.standing(request, place)
+            if standing.outcome == "":
+                return self.phones.waiting(request, place, standing)
+            place, kind = await self._over(request, place, standing), standing.outcome
+            if kind == _DONE:
+                return _to(place)  # the sign-in has to be looked at anew
+        if kind == _BEGUN and self._kind == "in_person" and (record := await self._confirmed(place)) is not None:
+            await self._settle(request, place, record)
+            return _to(place)
+        if kind in {_BEGUN, _CONSENT} and self._desk is not None and not place.over:
+            pending = await self._desk.pending(place.user, name, browser_of(request))
+            if pending is None:
+                return self._ended(request, place, "stale") if place.kind == "phone" else None
+            return self._consent(request, place) if kind == _CONSENT else self._begun(request, place, pending)
+        if kind == _ASKING and not place.over:
+            return self._renderer.page(request, "asking.html", here=place.here, place=place)
+        if kind in _ENDS and not place.over:
+            return self._ended(request, place, kind)
+        if kind != _DONE or (place.kind == "sign_in" and not place.over):
+            return None
+        record = await self._parts.store.proofing.latest(place.user.id)
+        return self._done(request, place, record) if record is not None else None
 
     # ------------------------------------------------------------------
 
-    async def settle(self, request: web.Request, user: User, transaction_id: str, record: ProofingRecord) -> None:
-        """Take a result that was kept into the sign-in that asked for it, and bind to it what this sitting has proved.
+    async def _confirmed(self, place: Place) -> ProofingRecord | None:
+        """Return what officers have kept of a visit to the counter since this place began: nobody answers for them here."""
+        record = await self._parts.store.proofing.latest(place.user.id)
+        now = int(self._parts.clock.now())
+        fresh = record is not None and record.in_force(now) and record.verified_at >= place.since
+        return record if fresh and record is not None and record.method.startswith("in_person") else None
+
+    async def _over(self, request: web.Request, place: Place, standing: Standing) -> Place:
+        """Take over what a phone has brought about. Only what this browser handed over comes here."""
+        if standing.outcome == _DONE:
+            record = await self._parts.store.proofing.latest(place.user.id)
+            if record is not None:
+                return await self._settle(request, place, record)
+        return await self.places.note(request, place, standing.outcome)
+
+    async def _settle(self, request: web.Request, place: Place, record: ProofingRecord) -> Place:
+        """Take a result that was kept into the sitting that asked for it, and bind to it what this sitting has proved.
 
         `record` was made in this very sitting, here or on a phone that this browser handed over to: whoever calls knows that.
         """
-        browser = browser_of(request)
-        transaction = await self._parts.flows.load(transaction_id, browser)
-        if transaction is None or transaction.user_id != user.id:
-            raise Halt(410, "transaction_unknown")
-        events = sitting(transaction.proved, transaction.session_events, transaction.created_at - FRESH_SECONDS)
-        await self._binder.proofed(user, record, events, self._parts.address_of(request))
-        await self._note(request, transaction_id, _DONE, proofing=record.number)
+        now = int(self._parts.clock.now())
+        if place.kind == "sign_in":
+            transaction = await self._parts.flows.load(place.id, browser_of(request))
+            if transaction is None or transaction.user_id != place.user.id:
+                raise Halt(410, "transaction_unknown")
+            events = sitting(transaction.proved, transaction.session_events, transaction.created_at - FRESH_SECONDS)
+            await self._binder.proofed(place.user, record, events, self._parts.address_of(request))
+        elif place.kind == "own":
+            session = await self._parts.store.sessions.resolve(session_of(request), now)
+            if session is None or session.user_id != place.user.id:
+                raise Halt(403, "not_completed")
+            events = sitting((), session.events, now - FRESH_SECONDS)
+            await self._binder.proofed(place.user, record, events, self._parts.address_of(request))
+        return await self.places.note(request, place, _DONE, proofing=record.number)
 
-    async def _note(self, request: web.Request, transaction_id: str, note: str, *, proofing: int = 0) -> None:
-        after = await self._parts.flows.update(
-            transaction_id,
-            browser_of(request),
-            lambda old: msgspec.structs.replace(old, notes={**old.notes, _NOTE: note}, proofing=proofing or old.proofing),
-        )
-        if after is None:
-            raise Halt(410, "transaction_unknown")
+    async def _go(self, request: web.Request, place: Place, note: str) -> web.Response:
+        await self.places.note(request, place, note)
+        return _to(place)
 
-    async def _end(self, request: web.Request, transaction_id: str, reason: str) -> web.Response:
-        if reason == "stale":  # an answer to nothing changes nothing: whatever goes on goes on
-            return self._ended(request, transaction_id, reason, here=f"/login?tx={transaction_id}")
-        await self._note(request, transaction_id, reason)
-        return self._ended(request, transaction_id, reason)
+    def _agreed(self, request: web.Request) -> str:
+        """Return a mark of the text that was agreed to: its language and the beginning of its SHA-256."""
+        language = language_of(request)
+        keys = [*(f"consent.{part}.{self._kind}" for part in ("who", "read")), *_AGREED]
+        text = "\n".join(self._renderer.said(language, key) for key in keys)
+        return f"{language} {hashlib.sha256(text.encode()).hexdigest()[:_MARK]}"
 
-    def _begun(self, request: web.Request, user: User, transaction_id: str, pending: Pending) -> web.Response:
+    def _consent(self, request: web.Request, place: Place) -> web.Response:
+        values = self.offer() | {"place": place.kind, "number": place.number, "proofing": place.note.partition(" ")[2]}
         return self._renderer.page(
-            request, pending.show.template, here=_here(transaction_id), tx=transaction_id,
-            csrf=form_token(request, transaction_id), name=pending.name, user=user, show=pending.show.values,
+            request, "proofing.html", here=place.here, tx=place.id, csrf=form_token(request, place.id), error="", wait=None,
+            user=place.user, may_leave=False, **values,
         )  # fmt: skip
 
-    def _done(self, request: web.Request, user: User, transaction_id: str, record: ProofingRecord) -> web.Response:
+    def _begun(self, request: web.Request, place: Place, pending: Pending) -> web.Response:
+        return self._renderer.page(
+            request, pending.show.template, here=place.here, tx=place.id, csrf=form_token(request, place.id), name=pending.name,
+            user=place.user, show=pending.show.values, place=place,
+        )  # fmt: skip
+
+    def _done(self, request: web.Request, place: Place, record: ProofingRecord) -> web.Response:
         simulated = self._desk.backend.simulated if self._desk is not None else False
         return self._renderer.page(
-            request, "proofed.html", here=_here(transaction_id), tx=transaction_id, record=record, user=user, simulated=simulated
-        )  # fmt: skip
+            request, "proofed.html", here=place.here, place=place, record=record, user=place.user, simulated=simulated
+        )
 
-    def _ended(self, request: web.Request, transaction_id: str, reason: str, *, here: str = "") -> web.Response:
+    def _ended(self, request: web.Request, place: Place, reason: str, *, here: str = "") -> web.Response:
         return self._renderer.page(
-            request, "not_proofed.html", 503 if reason in _OURS else 403, here=here or _here(transaction_id), tx=transaction_id,
-            csrf=form_token(request, transaction_id), reason=reason,
+            request, "not_proofed.html", 503 if reason in _OURS else 403, here=here or place.here, place=place, tx=place.id,
+            csrf=form_token(request, place.id), reason=reason, user=place.user,
+            review_days=self._parts.settings.proofing.review_days,
         )  # fmt: skip
 
 
-def _here(transaction_id: str) -> str:
-    return f"/login/proofing?tx={transaction_id}"
+def _to(place: Place) -> web.Response:
+    return _redirect(place.here)
+
+
+def _redirect(location: str) -> web.Response:
+    return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})

@@ -70,6 +70,10 @@ class Renderer:
             )
         return response
 
+    def said(self, language: Language, key: str) -> str:
+        """Return a text as it stands, places and all."""
+        return self._catalogue.text(language, key)
+
     async def static(self, request: web.Request) -> web.Response:
         """Serve a file of `static/` or the shared style sheet; its address changes with its content."""
         found = self._static.get(request.match_info["name"])

@@ -54,13 +54,11 @@ class SignIn:
         )  # it may end the sign-in
         app.router.add_get("/login/renew", guarded(self.renew, self._renderer, self._parts.refusals), allow_head=False)
         app.router.add_get("/login/elsewhere", guarded(self.elsewhere, self._renderer, self._parts.refusals), allow_head=False)
-        app.router.add_get("/login/proofing", guarded(self.show_proofing, self._renderer, self._parts.refusals), allow_head=False)
         for path, handler in (
             ("password", self.password), ("code", self.code), ("key/begin", self.begin_key), ("key", self.key),
             ("register/begin", self.begin_register), ("register", self.register), ("lost-key", self.lost_key),
             ("found-key", self.found_key),
-            ("start-over", self.start_over), ("cancel", self.cancel), ("proofing", self.proofing),
-            ("proofing/answer", self.proofing_answer),
+            ("start-over", self.start_over), ("cancel", self.cancel),
         ):  # fmt: skip
             app.router.add_post(f"/login/{path}", guarded(handler, self._renderer, self._parts.refusals))
 
@@ -75,11 +73,11 @@ class SignIn:
             )
             if location is not None:
                 return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
-        return await self._page(request, await self._looking(request))
+        return await self._page(request, await self.looking(request))
 
     async def renew(self, request: web.Request) -> web.StreamResponse:
         """Have the client ask anew: a page that was left open is to be good for a sign-in whenever somebody comes back to it."""
-        visit = await self._visit(request, request.query.getall("tx", []))
+        visit = await self.visit(request, request.query.getall("tx", []))
         location = await self._parts.flows.renew(visit.transaction.id, visit.browser)
         if location is None:
             return self._again(visit)
@@ -90,14 +88,6 @@ class SignIn:
         names = request.query.getall("tx", [])
         over = len(names) == 1 and await self._parts.flows.overtaken(names[0], browser_of(request), session_of(request))
         return web.json_response({"elsewhere": over}, headers={"Cache-Control": "no-store"})
-
-    async def show_proofing(self, request: web.Request) -> web.StreamResponse:
-        """Show once more where the proofing of this sign-in stands or how it ended; without one, the step that is due."""
-        visit = await self._looking(request)
-        if visit.user is None or visit.next.step not in {"proofing", "done"}:
-            return self._again(visit)
-        shown = await self._proofing.look(request, visit.user, visit.transaction, over=visit.next.step == "done")
-        return shown if shown is not None else self._again(visit)
 
     async def _page(
         self, request: web.Request, visit: Visit, status: int = 200, *, error: str = "", wait: Wait | None = None, typed: str = ""
@@ -114,7 +104,7 @@ class SignIn:
             "first_key": account is not None and login.first_key(transaction, account),
         }  # fmt: skip
         if step == "proofing":
-            values |= self._proofing.offer(visit.user)
+            values |= self._proofing.offer()
         response = self._renderer.page(request, f"{step}.html", status, here=_here(transaction), **values)
         if wait is not None:
             response.headers["Retry-After"] = str(wait.seconds)
@@ -241,25 +231,14 @@ class SignIn:
             raise Halt(410, "transaction_unknown")
         return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
-    async def proofing(self, request: web.Request) -> web.StreamResponse:
-        """Start identity proofing, after the person agreed to it."""
-        visit, form = await self._posted(request)
-        if visit.next.step != "proofing" or visit.user is None:
-            return self._again(visit)
-        if form.get("consent") != "yes":
-            return await self._page(request, visit, 400, error="consent")
-        return await self._proofing.begin(request, visit.user, visit.transaction.id)
-
-    async def proofing_answer(self, request: web.Request) -> web.StreamResponse:
-        """Take what came back from the proofing's own page."""
-        visit, form = await self._posted(request)
-        if visit.next.step != "proofing" or visit.user is None:
-            return self._again(visit)
-        return await self._proofing.complete(request, visit.user, visit.transaction.id, form)
+    async def refuse_consent(self, request: web.Request, visit: Visit) -> web.StreamResponse:
+        """Ask for consent to identity proofing once more."""
+        return await self._page(request, visit, 400, error="consent")
 
     # ------------------------------------------------------------------
 
-    async def _visit(self, request: web.Request, names: list[str]) -> Visit:
+    async def visit(self, request: web.Request, names: list[str]) -> Visit:
+        """Return the sign-in of that name, and what is due in it. Halt when there is no such one in this browser."""
         browser = browser_of(request)
         found = await self._parts.flows.load(names[0], browser) if len(names) == 1 and browser else None
         if found is None:
@@ -280,9 +259,9 @@ class SignIn:
             transaction=transaction, browser=browser, user=user, account=account, next=login.next_step(transaction, account)
         )
 
-    async def _looking(self, request: web.Request) -> Visit:
+    async def looking(self, request: web.Request) -> Visit:
         """Return the visit of a GET; a language that was chosen stays for the rest of the sign-in."""
-        visit = await self._visit(request, request.query.getall("tx", []))
+        visit = await self.visit(request, request.query.getall("tx", []))
         chosen = request.query.get(_LANGUAGE)
         if chosen in {"ja", "en"}:
             await self._update(visit, lambda old: msgspec.structs.replace(old, notes={**old.notes, _LANGUAGE: chosen}))
@@ -290,7 +269,7 @@ class SignIn:
 
     async def _posted(self, request: web.Request) -> tuple[Visit, Mapping[str, str]]:
         form = await read_form(request, self._parts.settings.issuer)
-        visit = await self._visit(request, [form.get("tx", "")])
+        visit = await self.visit(request, [form.get("tx", "")])
         check_token(request, form, visit.transaction.id)
         return visit, form
 

@@ -10,9 +10,13 @@ import idp.proofing
 import idp.web
 from gateway.kernel.i18n import LANGUAGES, Catalogue
 from idp.login import Problem as LoginProblem
+from idp.model import CaseKind, CaseState
 from idp.proofing.desk import RefusedReason
+from idp.proofing.port import Evidence
+from idp.store.changes import EndedWhy
 from idp.web.guard import HaltKey
 from idp.web.parts import Problem as ProviderProblem
+from idp.web.proofing import Kind
 
 WEB = Path(idp.web.__file__).parent
 SOURCES = [*WEB.glob("*.py"), *WEB.glob("templates/*.html"), *Path(idp.proofing.__file__).parent.glob("templates/*.html")]
@@ -45,6 +49,14 @@ def asked_for() -> set[str]:
         *(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,))),
     }
     keys |= {f"not_proofed.{name}.{part}" for name in reasons for part in ("title", "text", "todo")}
+    keys |= {f"consent.{part}.{kind}" for part in ("who", "read") for kind in get_args(Kind)}
+    keys |= {f"phone.{why}.{part}" for why in ("used", "cookies") for part in ("title", "text", "todo")}
+    keys |= {f"method.{name}" for name in re.findall(r'"(\w+)"', (re.findall(r"record_methods = \[(.*?)\]", source) or [""])[0])}
+    for prefix, kinds in (
+        ("own.evidence_kind", Evidence), ("own.ended_why", EndedWhy), ("own.bound_kind", ("pwd", "otp", "fido2")),
+        ("own.case_kind", CaseKind), ("own.case_state", tuple(name for name in get_args(CaseState) if name != "open")),
+    ):  # fmt: skip
+        keys |= {f"{prefix}.{name}" for name in (kinds if isinstance(kinds, tuple) else get_args(kinds))}
     return keys
 
 
