@@ -69,14 +69,27 @@ def with_query(url: str, **changes: str) -> str:
     return parts._replace(query=urlencode({**query(url), **changes})).geturl()
 
 
+async def _stream(request: web.Request) -> web.StreamResponse:
+    """Server-sent events, until somebody cuts it."""
+    stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await stream.prepare(request)
+    with contextlib.suppress(ConnectionResetError):
+        while True:
+            await stream.write(b"data: beat\n\n")
+            await asyncio.sleep(0.05)
+    return stream
+
+
 @contextlib.asynccontextmanager
 async def open_whole(folder: Path) -> AsyncIterator[Whole]:
     """Run the demo's configuration over an upstream that only counts, with two people."""
     clock = ManualClock()
     hits: list[str] = []
 
-    async def upstream(request: web.Request) -> web.Response:
+    async def upstream(request: web.Request) -> web.StreamResponse:
         hits.append(request.path_qs)
+        if request.path.endswith("/stream"):
+            return await _stream(request)
         return web.Response(text=f"upstream {request.headers.get('X-Remote-User', 'somebody')}")
 
     app = web.Application()
