@@ -4,6 +4,7 @@ ledger; the result is kept, and no more, or waits for an officer (`cases`).
 
 import asyncio
 import logging
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, timezone
 from typing import Final, Literal
@@ -37,6 +38,7 @@ __all__ = [
 
 _JAPAN: Final = timezone(timedelta(hours=9))
 _LONGEST_DETAIL: Final = 200
+_WITHHELD: Final = "the backend failed, and put personal data into its report"
 
 RefusedReason = Literal[NotProofedReason, "stale", "person_of_other_account"]
 """`stale`: unknown, used, expired, another browser's or another person's state; what was in it does not matter."""
@@ -287,8 +289,9 @@ class ProofingDesk:
         return datetime.fromtimestamp(self._clock.now(), _JAPAN).date()
 
     async def _broken(self, user: User, address: str, broken: Broken) -> Broken:
-        await self._tell("proofing.broken", user, address, {"detail": broken.detail[:_LONGEST_DETAIL]}, failed=True)
-        return broken
+        told = Broken(detail=_without_person(broken.detail, user)[:_LONGEST_DETAIL])
+        await self._tell("proofing.broken", user, address, {"detail": told.detail}, failed=True)
+        return told
 
     async def _refuse(self, user: User, address: str, reason: RefusedReason, differences: tuple[str, ...] = ()) -> Refused:
         detail = {"reason": reason, **({"differences": " ".join(differences)} if differences else {})}
@@ -305,6 +308,16 @@ class ProofingDesk:
                 subject=user.id, address=address, detail={"method": self.backend.method, **detail},
             )
         )  # fmt: skip
+
+
+def _without_person(detail: str, user: User) -> str:
+    """Return a backend's word on its fault, or nothing of it where the person's own data got into it."""
+    said = "".join(char for char in unicodedata.normalize("NFKC", detail) if char.isalnum())
+    for own in (user.name, user.kana, user.birth_date, *user.former_names, *user.licences):
+        plain = "".join(char for char in unicodedata.normalize("NFKC", own or "") if char.isalnum())
+        if plain and plain in said:
+            return _WITHHELD
+    return " ".join("".join(char if char.isprintable() else " " for char in detail).split())
 
 
 def _confirmed(user: User, proofed: Proofed, notes: tuple[str, ...]) -> frozenset[str]:

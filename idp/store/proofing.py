@@ -49,10 +49,6 @@ class SqliteProofing:
         )
         return _record(row) if row is not None else None
 
-    async def add(self, record: ProofingRecord) -> None:
-        """Append a record as it is, without judging it: for what was judged elsewhere. ValueError as for the port."""
-        await self._database.run(lambda connection: _insert(connection, record))
-
     async def judge(
         self, record: ProofingRecord, digests: Collection[PersonDigest], *, now: int, shared: bool = False, rebind: bool = False
     ) -> KeepRefusal | None:

@@ -118,6 +118,20 @@ async def test_an_outage_is_told_as_one_at_both_ends(bench: Bench) -> None:
     assert bench.events.names() == ["proofing.started", "proofing.broken", "proofing.started", "proofing.broken"]
 
 
+@pytest.mark.parametrize("personal", ["佐藤\u3000恵", "佐藤恵", "ｻﾄｳ ﾒｸﾞﾐ", "1984-05-12", "19840512"])
+async def test_a_backend_that_reports_the_person_is_not_repeated(bench: Bench, personal: str) -> None:
+    bench.backend.outcome = Broken(detail=f"no such record: {personal}!")
+    broken = await bench.prove()
+    assert isinstance(broken, Broken)
+    assert bench.events.last("proofing.broken").detail["detail"] == broken.detail
+    assert "record" not in broken.detail
+
+
+async def test_a_fault_is_told_on_one_short_line(bench: Bench) -> None:
+    bench.backend.outcome = Broken(detail="a\r\nb\u202e " + "x" * 300)
+    assert await bench.prove() == Broken(detail="a b " + "x" * 196)
+
+
 async def test_an_outage_takes_nothing_away(bench: Bench) -> None:
     before = await bench.kept()
     bench.backend.outcome = Broken(detail="502")
