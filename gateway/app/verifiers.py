@@ -14,6 +14,7 @@ from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
 from idp.proofing.digital_agency.backend import digital_agency_backend
 from idp.proofing.digital_agency.settings import RETURN_PATH, DigitalAgencySettings
+from idp.proofing.in_person import InPersonSettings, in_person_backend
 from idp.proofing.jpki.backend import jpki_backend
 from idp.proofing.jpki.settings import JpkiSettings, RootFile
 from idp.proofing.platform_operator import PlatformOperatorSettings, platform_operator_backend
@@ -93,9 +94,22 @@ def _jpki(config: Config, idp: EmbeddedProvider, clock: Clock) -> ProofingBacken
         ocsp_minutes=section.ocsp_minutes,
         ocsp_nonce=section.ocsp_nonce,
         ocsp_no_check=section.ocsp_no_check,
-        days=section.valid_days,
+        ocsp_seconds=section.ocsp_seconds,
+        valid_days=section.valid_days,
     )
     return jpki_backend(settings, clock)
+
+
+def _in_person(config: Config, idp: EmbeddedProvider, clock: Clock) -> ProofingBackend:
+    section = _section(config, idp.in_person, "in_person")
+    settings = InPersonSettings(
+        place_ja=section.place_ja,
+        place_en=section.place_en,
+        levels=dict(section.levels),
+        code_seconds=section.code_seconds,
+        valid_days=section.valid_days,
+    )
+    return in_person_backend(settings, clock)
 
 
 VERIFIERS: Final[Mapping[Backend, Make]] = MappingProxyType(
@@ -105,6 +119,7 @@ VERIFIERS: Final[Mapping[Backend, Make]] = MappingProxyType(
         "digital-agency": _digital_agency,
         "platform-operator": _platform_operator,
         "jpki": _jpki,
+        "in-person": _in_person,
     }
 )
 

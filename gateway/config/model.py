@@ -32,7 +32,7 @@ from gateway.config.leaves import (
     Url,
 )
 from gateway.config.locate import KeyPath, Locations
-from gateway.config.proofing import Backend, DigitalAgency, Jpki, PlatformOperator
+from gateway.config.proofing import Backend, DigitalAgency, InPerson, Jpki, PlatformOperator
 from gateway.domain.route import Action, App, HealthCheck, Route, Sensitivity
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
@@ -151,6 +151,7 @@ class EmbeddedProvider(msgspec.Struct, frozen=True, kw_only=True):
     digital_agency: DigitalAgency | None = None
     platform_operator: PlatformOperator | None = None
     jpki: Jpki | None = None
+    in_person: InPerson | None = None
 
 
 class Sessions(msgspec.Struct, frozen=True, kw_only=True):

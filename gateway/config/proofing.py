@@ -1,5 +1,6 @@
 """The sections of identity proofing, one for each verifier. `[idp] proofing` says which is in use; the others may stay."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -11,6 +12,8 @@ Backend = Literal["none", "digital-agency", "platform-operator", "jpki", "in-per
 Days = Annotated[int, msgspec.Meta(ge=1, le=3_650)]
 Skew = Annotated[int, msgspec.Meta(ge=0, le=300)]
 Algorithm = Literal["ES256", "RS256"]
+Document = Literal["ic_chip", "my_number_card", "driving_licence", "passport", "residence_card", "photo_document"]
+Level = Annotated[int, msgspec.Meta(ge=1, le=3)]
 
 
 class DigitalAgency(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,4 +83,22 @@ class Jpki(msgspec.Struct, frozen=True, kw_only=True):
     ocsp_minutes: Annotated[int, msgspec.Meta(ge=1, le=1_440)] = 60
     ocsp_nonce: bool = True
     ocsp_no_check: bool = True
+    ocsp_seconds: Annotated[int, msgspec.Meta(ge=1, le=25)] = 5
     valid_days: Days = 1826
+
+
+def _levels() -> Mapping[Document, Level]:
+    return {"ic_chip": 3, "my_number_card": 2, "driving_licence": 2, "passport": 2, "residence_card": 2}
+
+
+class InPerson(msgspec.Struct, frozen=True, kw_only=True):
+    """Two officers at a counter."""
+
+    place_ja: str
+    """Where to go, and when somebody is there; shown to the person."""
+    place_en: str
+    levels: Mapping[Document, Level] = msgspec.field(default_factory=_levels)
+    """What is accepted, and the identity assurance level of each; nothing else is accepted."""
+    code_seconds: Annotated[int, msgspec.Meta(ge=60, le=14_400)] = 600
+    """How long the code that the person shows is good."""
+    valid_days: Days = 1825

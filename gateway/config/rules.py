@@ -191,6 +191,12 @@ def _identity(config: Config) -> Iterator[Found]:
             f"the client secret is shorter than {MINIMUM_SECRET} characters",
             HOW_TO_MAKE,
         )
+    if embedded and config.identity.verified_claims is not None:
+        yield (
+            ("identity", "verified_claims"),
+            "the embedded provider says by itself how people were proofed",
+            "Remove [identity.verified_claims]: it is for another provider.",
+        )
     if config.idp is not None:
         yield from _proofing(config.idp)
     if config.idp is not None and config.idp.proofing == "simulated" and not config.demo:
@@ -206,6 +212,7 @@ def _proofing(idp: EmbeddedProvider) -> Iterator[Found]:
         "digital-agency": idp.digital_agency,
         "platform-operator": idp.platform_operator,
         "jpki": idp.jpki,
+        "in-person": idp.in_person,
     }
     name = idp.proofing.replace("-", "_")
     if sections.get(idp.proofing, ...) is None:
