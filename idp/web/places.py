@@ -137,12 +137,17 @@ class Places:
     async def point(self, request: web.Request, name: str, place: Place) -> None:
         """Remember that this browser comes back to this place with the proofing of that name. The last to say so counts."""
         pointer = msgspec.json.encode(_Pointer(place=place.id, browser=hash_token(browser_of(request))))
-        if not await self._once.put_as(_POINTER, name, pointer, SECONDS):
-            await self._once.change(_POINTER, name, lambda _: pointer)
+        own = f"{_POINTER} {name}"  # the name itself is that of the proofing, of whatever kind
+        if not await self._once.put_as(_POINTER, own, pointer, SECONDS):
+            await self._once.change(_POINTER, own, lambda _: pointer)
 
     async def pointed(self, request: web.Request, name: str) -> str | None:
         """Return the id of the place that this browser comes back to, also with an answer that was taken before. None: none."""
-        value = await self._once.peek(_POINTER, name) if 0 < len(name) <= _LONGEST_NAME and browser_of(request) else None
+        value = (
+            await self._once.peek(_POINTER, f"{_POINTER} {name}")
+            if 0 < len(name) <= _LONGEST_NAME and browser_of(request)
+            else None
+        )
         pointer = msgspec.json.decode(value, type=_Pointer) if value is not None else None
         if pointer is None or not same(pointer.browser, hash_token(browser_of(request))):
             return None

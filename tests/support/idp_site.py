@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from html.parser import HTMLParser
@@ -98,12 +98,15 @@ class IdpSite:
 
 @asynccontextmanager
 async def idp_site(
-    folder: Path, *, clock: Clock | None = None, backend: ProofingBackend | None = None, **options: Any
-) -> AsyncIterator[IdpSite]:
+    folder: Path, *, clock: Clock | None = None, backend: ProofingBackend | Callable[[str], ProofingBackend] | None = None,
+    **options: Any,
+) -> AsyncIterator[IdpSite]:  # fmt: skip
+    """`backend` may be made of the issuer, which is known only here."""
     clock = clock or ManualClock()
     port, portal_port = unused_port(), unused_port()
     issuer, portal = f"http://id.localhost:{port}", f"http://portal.localhost:{portal_port}"
     events = Events()
+    chosen_backend = backend(issuer) if callable(backend) else backend or simulated_backend(clock, demo_mode=True)
     settings = IdpSettings(
         issuer=issuer, data_dir=folder / "idp",
         clients=(
@@ -115,7 +118,7 @@ async def idp_site(
         ),
     )  # fmt: skip
     given: dict[str, Any] = {"hash_parameters": CHEAP, "form_origins": (f"http://*.localhost:{portal_port}",), **options}
-    chosen = PageOptions(portal=portal, proofing=backend or simulated_backend(clock, demo_mode=True), **given)
+    chosen = PageOptions(portal=portal, proofing=chosen_backend, **given)
     provider = await open_provider(
         settings, clock=clock, events=events, pages=partial(setup_pages, options=chosen),
         address_of=lambda request: request.headers.get("X-Test-Address", "192.0.2.1"),
