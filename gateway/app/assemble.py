@@ -14,7 +14,7 @@ from gateway.app.console import open_console
 from gateway.app.doors import Doors, Farewell, fronts_of, listen_proxy, open_doors, says_of
 from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
 from gateway.app.nginx import Nginx
-from gateway.app.provider import oidc_client, open_embedded
+from gateway.app.provider import accepted_claims, oidc_client, open_embedded
 from gateway.app.sockets import Sockets
 from gateway.audit.slots import log_ids, logs_detail, prepare_slot, slot_anchor, slot_folder
 from gateway.audit.writer import DiskAuditLog
@@ -177,6 +177,7 @@ async def _assemble(
         apps=tuple(apps),
         account_url=config.identity.account_url or (f"{config.identity.issuer}/account" if provider else ""),
         roles_claim=config.identity.roles_claim,
+        verified_claims=accepted_claims(config),
         idle_seconds=config.sessions.idle_seconds,
         absolute_seconds=config.sessions.absolute_seconds,
         enrolment=config.devices.enrolment,

@@ -15,6 +15,7 @@ from gateway.kernel.errors import ConfigError
 from gateway.kernel.web.loopback import LoopbackResolver
 from gateway.ports import AuditLog, SessionStore
 from gateway.rp.client import OidcClient
+from gateway.rp.verified import Acceptance, Accepted
 from idp.app import IdentityProvider, open_provider
 from idp.settings import Client, IdpSettings, ProofingSettings
 from idp.web.account import account_client
@@ -44,6 +45,7 @@ async def open_embedded(
         session_idle_seconds=config.sessions.idle_seconds,
         session_seconds=config.sessions.absolute_seconds,
         proofing=house_rules(config.idp),
+        trust_framework=config.idp.trust_framework,
     )
     backend = verifier_of(config, clock)
     if backend is not None:
@@ -79,6 +81,20 @@ def house_rules(idp: EmbeddedProvider) -> ProofingSettings:
         valid_days=idp.valid_days,
         shared_cards=idp.shared_cards,
     )
+
+
+def accepted_claims(config: Config) -> Acceptance | None:
+    """Return which verified claims of an external provider count; None: none do."""
+    section = config.identity.verified_claims
+    if section is None:
+        return None
+    accepted = tuple(
+        Accepted(
+            trust_framework=one.trust_framework, assurance_level=one.assurance_level, level=one.level, method=one.method
+        )
+        for one in section.accept
+    )  # fmt: skip
+    return Acceptance(accepted=accepted, max_age_days=section.max_age_days)
 
 
 async def oidc_client(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> OidcClient:

@@ -115,6 +115,26 @@ class Portal(msgspec.Struct, frozen=True, kw_only=True):
     """PEM private key (EC P-256) that signs what apps are told about people."""
 
 
+class AcceptedFramework(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trust framework in an external provider's `verified_claims` is worth: see `gateway.rp.verified.Accepted`."""
+
+    trust_framework: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    assurance_level: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    """Only with this assurance level; empty: with any."""
+    level: Annotated[int, msgspec.Meta(ge=1, le=3)]
+    """The identity assurance level that it counts as."""
+    method: Identifier
+    """What policies and the log call it."""
+
+
+class VerifiedClaims(msgspec.Struct, frozen=True, kw_only=True):
+    """Which verified claims of an external provider count as an identity proofing."""
+
+    max_age_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 1825
+    """How long after the verification."""
+    accept: Annotated[tuple[AcceptedFramework, ...], msgspec.Meta(min_length=1, max_length=20)]
+
+
 class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True):
     """The OpenID Provider that the gateway relies on, embedded or not."""
 
@@ -129,6 +149,8 @@ class IdentityProvider(msgspec.Struct, frozen=True, kw_only=True):
     """The claim of the ID token that lists a person's roles."""
     account_url: Url | None = None
     """Where people manage their factors at an external provider, for a link; the embedded one has its own page."""
+    verified_claims: VerifiedClaims | None = None
+    """Whether an external provider's `verified_claims` are asked for and count as an identity proofing."""
 
 
 class EmbeddedProvider(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +170,8 @@ class EmbeddedProvider(msgspec.Struct, frozen=True, kw_only=True):
     """How long a proofing counts at the longest, whatever its verifier says; 0: as long as the verifier says."""
     shared_cards: bool = False
     """Whether one person may be proofed on several active accounts."""
+    trust_framework: str = "urn:zt-gateway:trust-framework:staff-proofing:1"
+    """What `verified_claims` call the rules by which people are proofed here: an identifier of the institution's own."""
     digital_agency: DigitalAgency | None = None
     platform_operator: PlatformOperator | None = None
     jpki: Jpki | None = None

@@ -28,6 +28,7 @@ from gateway.present.mapper import DONE_PATH
 from gateway.present.pages import Pages, language_of
 from gateway.rp.client import OidcClient
 from gateway.rp.flows import Flows
+from gateway.rp.verified import Acceptance
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     account_url: str
     """Where a person manages factors at the provider; empty when unknown."""
     roles_claim: str
+    verified_claims: Acceptance | None = None
+    """Which `verified_claims` of the provider count as an identity proofing; None: none, and they are not asked for."""
     idle_seconds: int
     absolute_seconds: int
     enrolment: Literal["self-service", "officer-approval"]

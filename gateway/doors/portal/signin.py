@@ -4,6 +4,7 @@ Many tabs whose session has ended come here at once. Each has a flow of its own,
 person signs in once, and every other tab finds the session at its next step and goes on to its own page.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ from gateway.kernel.secret import Secret, hash_token
 from gateway.rp.asked import left_out
 from gateway.rp.flows import ATTEMPT_SECONDS, MAX_ATTEMPTS, Astray, Flow, Purpose, State, request_extras
 from gateway.rp.token import events_of, identity_of
+from gateway.rp.verified import claims_request, read_verified
+
+logger = logging.getLogger(__name__)
 
 PURPOSES: Final[dict[str, Purpose]] = {
     "key_touch": "key_touch",
@@ -110,6 +114,8 @@ async def ask_provider(exchange: Exchange, flow: Flow, session: Session | None) 
     )
     hint = session.id_token if session is not None else ""
     extras = request_extras(flow.purpose, id_token=hint, language=exchange.language, anew=anew, proofed=bool(before))
+    if parts.verified_claims is not None:
+        extras["claims"] = claims_request(parts.verified_claims)
     name = await parts.flows.ask(state)
     await exchange.event("signin.started", "success", session=session, target=flow.host, detail={"purpose": flow.purpose})
     return exchange.redirect(await parts.provider.authorization_url(state=name, nonce=nonce, verifier=verifier, extra=extras))
@@ -142,6 +148,7 @@ async def callback(exchange: Exchange) -> web.Response:
     try:
         id_token, claims = await parts.provider.exchange(code=code, verifier=state.verifier, nonce=state.nonce)
         identity = identity_of(claims, roles_claim=parts.roles_claim)
+        identity = await _with_verified_claims(exchange, identity, claims)
         events = events_of(claims, 0, parts.clock.now())
     except ProtocolError as error:
         await exchange.event("signin.failed", "failure", target=state.flow.host, detail={"why": str(error)})
@@ -266,6 +273,19 @@ async def _establish(
     token = await parts.sessions.create(session, parts.portal_host)
     await exchange.event("signin.succeeded", "success", session=session, target=state.flow.host)
     return session, token
+
+
+async def _with_verified_claims(exchange: Exchange, identity: Identity, claims: dict[str, Any]) -> Identity:
+    """Return the person with the proofing that the provider's `verified_claims` amount to, where they count here at all and the
+    provider has not told of one in our own words.
+    """
+    acceptance = exchange.parts.verified_claims
+    if acceptance is None or identity.proofing is not None:
+        return identity
+    read = read_verified(claims, acceptance, exchange.parts.clock.now())
+    if read.problem:
+        logger.warning("the provider's verified_claims do not count: %s", read.problem)
+    return msgspec.structs.replace(identity, proofing=read.proofing) if read.proofing is not None else identity
 
 
 def _in_force(identity: Identity, now: float) -> str:

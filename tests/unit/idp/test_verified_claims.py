@@ -175,8 +175,8 @@ def test_the_schema_is_not_one_that_takes_anything() -> None:
         wrong = json.loads(json.dumps(good))
         place = wrong
         for step in path[:-1]:
-            place = place[step]  # type: ignore[index]  # the steps fit
-        place[path[-1]] = value  # type: ignore[index]  # the steps fit
+            place = place[step]
+        place[path[-1]] = value
         with pytest.raises(jsonschema.ValidationError):
             VALID.validate(wrong)
 
