@@ -130,7 +130,7 @@ class JpkiBackend:
         card = judged.certificate
         return Proofed(
             level=LEVEL, method=self.method, evidence="electronic_signature", verified_at=now,
-            expires_at=min(card.not_after, now + self._settings.days * _DAY), verifier=self._settings.verifier,
+            expires_at=min(card.not_after, now + self._settings.valid_days * _DAY), verifier=self._settings.verifier,
             transaction=transaction, person=Secret(person_of(card.issuer, judged.root.key_id, card.serial)),
             attributes=judged.attributes,
         )  # fmt: skip

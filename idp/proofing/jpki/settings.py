@@ -58,7 +58,7 @@ class JpkiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A delegated responder's certificate must say that it needs no check itself (id-pkix-ocsp-nocheck)."""
     ocsp_seconds: int = 5
     """How long the responder may take."""
-    days: int = 1826
+    valid_days: int = 1826
     """A proofing ends after this many days, or with the certificate."""
 
 
@@ -109,7 +109,7 @@ def refuse_unusable(settings: JpkiSettings) -> None:
         raise ConfigError("is no http or https address", where="idp.jpki.ocsp_url", todo="Use the one in your contract.")
     for number, name in (
         (settings.crl_hours, "crl_hours"), (settings.ocsp_minutes, "ocsp_minutes"), (settings.ocsp_seconds, "ocsp_seconds"),
-        (settings.days, "days"),
+        (settings.valid_days, "valid_days"),
     ):  # fmt: skip
         if number < 1:
             raise ConfigError("must be at least 1", where=f"idp.jpki.{name}", todo="Nothing is fresh for no time at all.")

@@ -52,7 +52,7 @@ async def test_the_authentication_certificate_names_nobody(site: JpkiSite) -> No
 
 
 async def test_a_proofing_ends_with_the_certificate_or_earlier(site: JpkiSite) -> None:
-    found = await outcome(site.backend(days=30), site.ca().issue())
+    found = await outcome(site.backend(valid_days=30), site.ca().issue())
     assert isinstance(found, Proofed)
     assert found.expires_at == NOW + 30 * 86_400
 

@@ -116,7 +116,7 @@ def test_extensions_of_a_root_that_must_be_critical(site: JpkiSite) -> None:
         ({"roots": ()}, "no root certificate"),
         ({"institution": "病院\u202e"}, "can't be seen"), ({"crl_folder": None}, "exactly one way"),
         ({"ocsp_url": "http://ocsp.example/"}, "exactly one way"), ({"crl_hours": 0}, "idp.jpki.crl_hours"),
-        ({"days": 0}, "idp.jpki.days"),
+        ({"valid_days": 0}, "idp.jpki.valid_days"),
         ({"ocsp_seconds": 0}, "idp.jpki.ocsp_seconds"), ({"ocsp_minutes": -1}, "idp.jpki.ocsp_minutes"),
         ({"crl_folder": None, "ocsp_url": "ldap://ocsp.example/"}, "no http or https"),
         ({"environment": "production", "more_policies": (TEST_POLICY,)}, "test environment"),
