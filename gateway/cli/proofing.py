@@ -25,6 +25,7 @@ Act = Callable[["Desk", argparse.Namespace], Awaitable[int]]
 NO: Final = 1
 FIRST_KEY: Final = "first"
 """What the key without a name is called here."""
+_DOCUMENTS: Final = ("ic_chip", "my_number_card", "driving_licence", "passport", "residence_card", "photo_document")
 _DESCRIPTION: Final = """\
 Identity proofings of the embedded identity provider, on its files: run it as the gateway's user, on its machine.
 
@@ -45,6 +46,9 @@ _EXAMPLES: Final = {
     "cases": """\
   gateway proofing cases --config gateway.toml
   gateway proofing cases case_01ARZ3NDEKTSV4RRFFQ69G5FAV --config gateway.toml
+""",
+    "check": """\
+  gateway proofing check dr.mori 123456 --document driving_licence --by sec.abe --config gateway.toml
 """,
     "decide": """\
   gateway proofing decide case_01ARZ3NDEKTSV4RRFFQ69G5FAV --approve --by sec.abe --note "old kanji" --config gateway.toml
@@ -121,6 +125,9 @@ def add_parser(commands: "Commands") -> None:
     command("recheck", _recheck, "ask the verifier whether the proofings in force still hold, and wait for the answers")
     cases = command("cases", _cases, "show what waits for officers, or both sides of one case")
     cases.add_argument("case", metavar="CASE", nargs="?", default="")
+    check = command("check", _check, "take the first officer's word on a person at the counter", login=True, by=True)
+    check.add_argument("code", metavar="CODE", help="the six digits that the person shows")
+    check.add_argument("--document", metavar="KIND", choices=_DOCUMENTS, required=True, help=", ".join(_DOCUMENTS))
     decide = command("decide", _decide, "take an officer's word in a case", by=True)
     decide.add_argument("case", metavar="CASE")
     word = decide.add_mutually_exclusive_group(required=True)
@@ -212,6 +219,20 @@ async def _cases(desk: Desk, arguments: argparse.Namespace) -> int:
     return OK
 
 
+async def _check(desk: Desk, arguments: argparse.Namespace) -> int:
+    from gateway.app.proofing import Looked, NotChecked
+
+    login, user_id = await desk.officer(arguments.by)
+    name, birth_date, kana = _typed("name: ", "birth date (YYYY-MM-DD): ", "kana (empty: not there): ")
+    looked = Looked(document=arguments.document, name=name, birth_date=birth_date, kana=kana)
+    outcome = await desk.office.officer_check(arguments.login, arguments.code, looked, by=login, by_user=user_id)
+    if isinstance(outcome, NotChecked):
+        print(f"gateway: nothing came of it: {outcome.reason}", file=sys.stderr)
+        return NO
+    print(f"A second officer has to confirm it: case {outcome.case_id}.")
+    return OK
+
+
 async def _decide(desk: Desk, arguments: argparse.Namespace) -> int:
     from gateway.app.proofing import Decided
 
@@ -262,6 +283,15 @@ async def _delete(desk: Desk, arguments: argparse.Namespace) -> int:
     counts = f"{len(kept.records)} proofings, {len(kept.cases)} cases, {len(kept.invitations)} invitations"
     print(f"What was kept of {user.login} is deleted: {counts}. The log says that it was.")
     return OK
+
+
+def _typed(*questions: str) -> list[str]:
+    """Ask for what stands in a document: not on the command line, which others see and the shell keeps."""
+    print("Type what stands in the document; what should is not shown.", file=sys.stderr)
+    try:
+        return [input(question) for question in questions]
+    except EOFError:
+        raise GatewayError("the document was not typed in") from None
 
 
 def _signed(login: str) -> str:
