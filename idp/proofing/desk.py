@@ -141,7 +141,7 @@ class ProofingDesk:
     async def hand_over(self, user: User, name: str, browser: str) -> HandOver | None:
         """Let the person go on with their phone: a token that works once, for minutes. None: nothing to hand over."""
         state = self._own(await self._progress.look(name, browser), user)
-        return await self._progress.hand_over(user.id, name, browser) if state is not None else None
+        return await self._progress.hand_over(name, state) if state is not None else None
 
     async def take_over(self, token: str, browser: str) -> Taken | None:
         """Bind a proofing to this browser instead of the one that began it. The token is used up, whatever comes of it.

@@ -93,13 +93,10 @@ class InProgress:
         """Take it: nobody can answer it again. Ask `look` first: a name of another browser's is used up here, too."""
         return _of(await self._once.take(_STATE, name), browser) if 0 < len(name) <= _LONGEST_NAME else None
 
-    async def hand_over(self, user_id: str, name: str, browser: str) -> HandOver | None:
-        """Let another browser answer instead, by a token that works once, for minutes. None unless it is this person's, here."""
-        state = await self.look(name, browser)
-        if state is None or state.user_id != user_id:
-            return None
+    async def hand_over(self, name: str, state: State) -> HandOver:
+        """Let another browser answer instead of the one whose state it is now, by a token that works once, for minutes."""
         number = str(_FIRST_NUMBER + secrets.randbelow(_NUMBERS))
-        kept = _Token(name=hash_token(name), user_id=user_id, browser=state.browser, number=number)
+        kept = _Token(name=hash_token(name), user_id=state.user_id, browser=state.browser, number=number)
         key = await self._once.put(_HAND_OVER, msgspec.json.encode(kept), TOKEN_SECONDS)
         return HandOver(token=Secret(f"{key}.{name}"), number=number)
 

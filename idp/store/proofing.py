@@ -140,7 +140,6 @@ def keep_record(
         (record.person_digest, record.digest_key, record.user_id, record.verifier, *(found.digest for found in digests)),
     )
     number = _insert(connection, record)
-    drop_cases(connection, record.user_id)
     note_added(connection, record, by=by, at=now)
     return msgspec.structs.replace(record, number=number)
 

@@ -97,6 +97,13 @@ async def test_a_token_that_was_changed_is_worth_nothing(bench: Bench) -> None:
     assert await bench.desk.pending(SUZUKI, other, "browser-2") is not None
 
 
+async def test_a_token_is_for_the_proofing_that_it_was_made_for(bench: Bench) -> None:
+    name, other = await bench.begin(), await bench.begin()
+    key = (await handed(bench, name)).token.reveal().partition(".")[0]
+    assert await bench.desk.take_over(f"{key}.{other}", "thief") is None
+    assert await bench.desk.pending(SATO, other, "browser-1") is not None
+
+
 async def test_the_end_is_told_to_the_first_browser_alone_and_says_one_word(bench: Bench) -> None:
     name = await bench.begin()
     token = (await handed(bench, name)).token.reveal()

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.kernel.errors import ConfigError
@@ -51,6 +52,7 @@ def test_a_record_is_recognised_under_its_own_key() -> None:
         assert both.same_person(record(keys), CARD)
         assert not both.same_person(record(keys), Secret("another"))
     assert not DigestKeys([NEW]).same_person(record(DigestKeys([OLD])), CARD)
+    assert not both.same_person(msgspec.structs.replace(record(DigestKeys([OLD])), digest_key="k2"), CARD)
 
 
 def test_a_record_of_an_older_key_can_be_renewed_by_its_person_alone() -> None:
