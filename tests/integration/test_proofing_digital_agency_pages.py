@@ -1,4 +1,4 @@
-"""Through the sign-in's own pages to the Digital Agency's stand-in and back, by a client of few words."""
+"""Through the sign-in's own pages to the Digital Agency's stand-in and back: by a client of few words, and in Chromium."""
 
 import html
 import re
@@ -7,10 +7,13 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from playwright.async_api import Page, async_playwright
 
 from gateway.kernel.clock import ManualClock
+from idp.proofing.digital_agency.backend import DigitalAgencyBackend
+from tests.support.chromium import find_chromium
 from tests.support.digital_agency import Agency, agency
-from tests.support.idp_site import Browser, IdpSite, Reply, idp_site
+from tests.support.idp_site import PASSWORD, Browser, IdpSite, Reply, idp_site
 
 PROOFED = "urn:zt-gateway:acr:proofed"
 
@@ -25,11 +28,18 @@ async def service() -> AsyncIterator[Agency]:
 async def site(service: Agency, tmp_path: Path) -> AsyncIterator[IdpSite]:
     clock = ManualClock()
     await service.control("clock", now=int(clock.now()))
-    backend = service.backend(clock)
+    made: list[DigitalAgencyBackend] = []
+
+    def backend(issuer: str) -> DigitalAgencyBackend:
+        service.redirect = f"{issuer}/login/proofing/return"
+        made.append(service.backend(clock))
+        return made[0]
+
     async with idp_site(tmp_path, clock=clock, backend=backend) as running:
+        await service.register()
         await running.person(birth_date="1984-05-12", kana="サトウ メグミ")
         yield running
-    await backend.close()
+    await made[0].close()
 
 
 async def at_the_verifiers_page(browser: Browser) -> tuple[Reply, str]:
@@ -108,3 +118,92 @@ async def test_a_callback_in_another_browser_twice_or_with_a_parameter_twice(sit
         events = list(site.events.names())
         await come_back(browser, answer)
         assert site.events.names().count("proofing.succeeded") == events.count("proofing.succeeded") == 1
+
+
+# ---------------------------------------------------------------- in Chromium
+
+
+ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+ARTEFACTS = Path(__file__).parents[2] / "test-artefacts" / "proofing"
+
+
+@pytest.fixture(params=[("ja-JP", 390), ("en-GB", 1100)], ids=["ja-phone", "en-wide"])
+async def page(request: pytest.FixtureRequest) -> AsyncIterator[Page]:
+    locale, width = request.param
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=find_chromium(), args=ARGS)
+        context = await chromium.new_context(locale=locale, viewport={"width": width, "height": 800})
+        context.set_default_timeout(20_000)
+        opened = await context.new_page()
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("console", lambda message: complaints.append(message.text) if "Content" in message.text else None)
+        yield opened
+        await chromium.close()
+    assert complaints == []
+
+
+async def to_the_service(page: Page, site: IdpSite) -> None:
+    """Sign in, agree, and press the button that leads to the service."""
+    query = {
+        "response_type": "code", "client_id": "gateway", "redirect_uri": site.callback, "scope": "openid profile", "state": "s",
+        "nonce": "n", "code_challenge": "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "code_challenge_method": "S256",
+        "acr_values": PROOFED,
+    }  # fmt: skip
+    await page.goto(f"{site.issuer}/authorize?{urlencode(query)}")
+    await page.fill("[name=login]", "dr.sato")
+    await page.fill("[name=password]", PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("[data-code]")
+    await page.fill("[data-code]", site.code())
+    await page.wait_for_selector("[name=consent]", state="attached")
+    await page.click("form[action='/login/proofing'] button")
+    await page.wait_for_selector("[data-verifier]")
+    await saw(page, "01-before")
+    await page.click("[data-verifier]")
+    await page.wait_for_selector("button[value=sato]")
+
+
+async def saw(page: Page, name: str) -> None:
+    """Keep a picture, and check that nothing hangs over the edge."""
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    language = await page.evaluate("document.documentElement.lang")
+    await page.screenshot(path=ARTEFACTS / f"digital-agency-{name}-{language}.png", full_page=True)
+    assert await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
+async def test_a_browser_goes_to_another_site_and_comes_back_proofed(site: IdpSite, service: Agency, page: Page) -> None:
+    await to_the_service(page, site)
+    assert page.url.startswith(service.issuer)
+    await page.click("button[value=sato]")
+    await page.wait_for_selector("[role=status]")
+    assert page.url.startswith(site.issuer)
+    assert "code=" not in page.url
+    await saw(page, "02-proofed")
+    await page.click("a.button.full")
+    await page.wait_for_url(f"{site.callback}?code=*")
+    record = await site.store.proofing.latest(site.events.last("proofing.succeeded").subject)
+    assert record is not None
+    assert record.verifier == service.issuer
+
+
+async def test_a_browser_comes_back_without_and_is_told_what_to_do(site: IdpSite, service: Agency, page: Page) -> None:
+    await to_the_service(page, site)
+    await service.mode("down_userinfo")
+    await page.click("button[value=sato]")
+    await page.wait_for_selector("[role=alert]")
+    await saw(page, "03-down")
+    await page.click("a.button[autofocus]")
+    await page.click("form[action='/login/proofing'] button")
+    await page.click("[data-verifier]")
+    await service.mode("ok")
+    await page.click("button[value=suzuki]")
+    await page.wait_for_selector("[role=alert]")
+    await saw(page, "04-somebody-else")
+    assert site.events.last("proofing.refused").detail["reason"] == "name_mismatch"
+    await page.click("a.button[autofocus]")
+    await page.click("form[action='/login/proofing'] button")
+    await page.click("[data-verifier]")
+    await page.click("button[value=cancelled]")
+    await page.wait_for_url(f"{site.issuer}/login*")
+    assert "proofing.succeeded" not in site.events.names()

@@ -40,13 +40,14 @@ class Agency:
     def __init__(self, stand_in: StandIn, ca: Path | None = None) -> None:
         self.stand_in = stand_in
         self.ca = ca
+        self.redirect = REDIRECT
         self.control = stand_in.control
         self.issuer: Final = f"{stand_in.origin}/api/realms/main"
 
     def settings(self, **changes: Any) -> DigitalAgencySettings:
         algorithm: Algorithm = changes.get("assertion_algorithm", "ES256")
         chosen: dict[str, Any] = {
-            "issuer": self.issuer, "stand_in": True, "client_id": CLIENT, "redirect_uri": REDIRECT,
+            "issuer": self.issuer, "stand_in": True, "client_id": CLIENT, "redirect_uri": self.redirect,
             "private_key": KEYS[algorithm], "total_seconds": 4.0, "connect_seconds": 2.0, "ca_file": self.ca, **changes,
         }  # fmt: skip
         return DigitalAgencySettings(**chosen)
@@ -54,7 +55,7 @@ class Agency:
     async def register(self, algorithm: Algorithm = "ES256", **changes: Any) -> None:
         jwk = load_key(KEYS[algorithm], algorithm).public_jwk()
         await self.control(
-            "client", **{"client_id": CLIENT, "redirect_uris": [REDIRECT], "jwk": jwk, "algorithm": algorithm, **changes}
+            "client", **{"client_id": CLIENT, "redirect_uris": [self.redirect], "jwk": jwk, "algorithm": algorithm, **changes}
         )  # fmt: skip
 
     def backend(self, clock: Clock, **changes: Any) -> DigitalAgencyBackend:
@@ -78,7 +79,7 @@ class Agency:
         url = f"{self.issuer}/protocol/openid-connect/card"
         async with self.stand_in.http.post(url, data={"ask": ask, "choice": choice}, allow_redirects=False) as reply:
             location = reply.headers["Location"]
-        assert location.startswith(f"{REDIRECT}?")
+        assert location.startswith(f"{self.redirect}?")
         return dict(parse_qsl(urlsplit(location).query, strict_parsing=True))
 
     async def run(self, backend: DigitalAgencyBackend, choice: str = "sato", mode: str = "ok", **more: Any) -> Outcome:
