@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, get_args
 from aiohttp import web
 
 from idp.bindings import Binder
-from idp.model import ProofingRecord
+from idp.model import AuthEvent, ProofingRecord
 from idp.proofing.desk import Pending, ProofingDesk, Refused, RefusedReason, UnderReview
 from idp.proofing.port import Broken
 from idp.protocol.binding import FRESH_SECONDS, sitting
@@ -101,6 +101,7 @@ class ProofingPages:
         if isinstance(result, Broken):
             return await self._go(request, place, "broken")
         if isinstance(result, UnderReview):
+            await self._binder.hold(result.case_id, await self._proved(request, place))
             return await self._go(request, place, _REVIEW)
         await self._settle(request, place, result)
         return _to(place)
@@ -165,6 +166,11 @@ class ProofingPages:
             record = await self._parts.store.proofing.latest(place.user.id)
             if record is not None:
                 return await self._settle(request, place, record)
+        if standing.outcome == _REVIEW:
+            events = await self._proved(request, place)
+            for case in await self._parts.store.cases.waiting(int(self._parts.clock.now())):
+                if case.user_id == place.user.id:  # a person has one open case at most
+                    await self._binder.hold(case.id, events)
         return await self.places.note(request, place, standing.outcome)
 
     async def _settle(self, request: web.Request, place: Place, record: ProofingRecord) -> Place:
@@ -172,20 +178,24 @@ class ProofingPages:
 
         `record` was made in this very sitting, here or on a phone that this browser handed over to: whoever calls knows that.
         """
-        now = int(self._parts.clock.now())
+        if place.kind != "phone":  # there it was only read; whoever handed over settles
+            await self._binder.proofed(place.user, record, await self._proved(request, place), self._parts.address_of(request))
+        return await self.places.note(request, place, _DONE, proofing=record.number)
+
+    async def _proved(self, request: web.Request, place: Place) -> tuple[AuthEvent, ...]:
+        """Return what the person has proved in this sitting; nothing on a phone."""
+        if place.kind == "phone":
+            return ()
         if place.kind == "sign_in":
             transaction = await self._parts.flows.load(place.id, browser_of(request))
             if transaction is None or transaction.user_id != place.user.id:
                 raise Halt(410, "transaction_unknown")
-            events = sitting(transaction.proved, transaction.session_events, transaction.created_at - FRESH_SECONDS)
-            await self._binder.proofed(place.user, record, events, self._parts.address_of(request))
-        elif place.kind == "own":
-            session = await self._parts.store.sessions.resolve(session_of(request), now)
-            if session is None or session.user_id != place.user.id:
-                raise Halt(403, "not_completed")
-            events = sitting((), session.events, now - FRESH_SECONDS)
-            await self._binder.proofed(place.user, record, events, self._parts.address_of(request))
-        return await self.places.note(request, place, _DONE, proofing=record.number)
+            return sitting(transaction.proved, transaction.session_events, transaction.created_at - FRESH_SECONDS)
+        now = int(self._parts.clock.now())
+        session = await self._parts.store.sessions.resolve(session_of(request), now)
+        if session is None or session.user_id != place.user.id:
+            raise Halt(403, "not_completed")
+        return sitting((), session.events, now - FRESH_SECONDS)
 
     async def _go(self, request: web.Request, place: Place, note: str) -> web.Response:
         await self.places.note(request, place, note)
