@@ -81,8 +81,11 @@ def check_change(old: Session, new: Session) -> Session:
 
 
 def without_proofing(session: Session, which: Callable[[Proofing], bool]) -> Session | None:
-    """Return the session without its identity proofing; None when it holds none, or none of which `which` is true."""
+    """Return the session without its identity proofing, and without what is bound to it; None when it holds none, or none of
+    which `which` is true.
+    """
     proofing = session.identity.proofing
     if proofing is None or not which(proofing):
         return None
-    return msgspec.structs.replace(session, identity=msgspec.structs.replace(session.identity, proofing=None))
+    identity = msgspec.structs.replace(session.identity, proofing=None, bound_kinds=())
+    return msgspec.structs.replace(session, identity=identity)

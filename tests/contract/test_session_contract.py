@@ -333,7 +333,7 @@ async def test_a_proofing_is_taken_out_of_all_sessions_of_a_person_and_nobody_el
         handle = await alive(store, token, EHR, clock.now())
         assert handle.proofing() is None
         # Nothing else: the token, the generation, what was proved.
-        assert handle.session.identity == msgspec.structs.replace(session.identity, proofing=None)
+        assert handle.session.identity == msgspec.structs.replace(session.identity, proofing=None, bound_kinds=())
         assert (handle.generation, handle.session.generation, handle.events()) == (1, 1, session.events)
         assert (handle.session.expires_at, handle.session.id_token) == (session.expires_at, session.id_token)
     assert (await alive(store, tokens[-1], EHR, clock.now())).proofing() == other.identity.proofing

@@ -54,7 +54,7 @@ def proofed(session: Session, transaction: str = "t1") -> Session:
     proofing = Proofing(
         level=3, method="jpki_sign", verified_at=session.created_at, expires_at=None, verifier="pf", transaction=transaction
     )
-    identity = msgspec.structs.replace(session.identity, proofing=proofing)
+    identity = msgspec.structs.replace(session.identity, proofing=proofing, bound_kinds=("fido2",))
     return msgspec.structs.replace(session, identity=identity, proofing_generation=session.generation)
 
 
