@@ -83,7 +83,7 @@ class Scripted:
         if self.hang:
             await asyncio.sleep(60)
         self.seen.append((state, answer))
-        return self.outcome or self.proofed(f"t{len(self.seen)}")
+        return self.outcome or self.proofed(f"reference-{len(self.seen)}")
 
     def proofed(self, transaction: str) -> Proofed:
         now = int(self.clock.now())

@@ -50,7 +50,7 @@ async def test_a_yes_keeps_the_result_as_it_was(bench: Bench) -> None:
     record = await bench.store.proofing.latest(SATO.id)
     assert decided == Decided(case_id=review.case_id, user_id=SATO.id, state="approved", record=record)
     assert record is not None
-    assert (record.verified_at, record.transaction, record.ended_at) == (at, "t1", None)
+    assert (record.verified_at, record.transaction, record.ended_at) == (at, "reference-1", None)
     assert (await stored(bench, review.case_id)).note == "計算違い。 確認済み"
     told = bench.events.last("proofing.decided")
     assert (told.by, told.subject, told.outcome) == (OFFICER.login, SATO.id, "success")

@@ -38,13 +38,18 @@ async def test_a_success_is_kept_without_anything_personal(bench: Bench) -> None
     result = await bench.prove()
     assert isinstance(result, ProofingRecord)
     assert result == await bench.store.proofing.latest(SATO.id)
-    assert (result.level, result.method, result.verifier, result.transaction) == (3, "scripted", "verifier.example", "t1")
+    assert (result.level, result.method, result.verifier, result.transaction) == (
+        3,
+        "scripted",
+        "verifier.example",
+        "reference-1",
+    )
     assert result.evidence == "electronic_signature"
     assert result.number > 0
     assert len(result.person_digest) == 64
     assert "card-of-sato" not in msgspec.json.encode(result).decode()
     assert bench.events.names() == ["proofing.started", "proofing.succeeded"]
-    assert bench.events.all[1].detail == {"method": "scripted", "level": "3", "transaction": "t1"}
+    assert bench.events.all[1].detail == {"method": "scripted", "level": "3", "transaction": "reference-1"}
     assert bench.backend.seen == [(b"state", {"a": "b"})]
 
 
