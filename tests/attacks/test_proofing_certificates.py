@@ -107,6 +107,16 @@ async def test_the_other_cas_certificate(site: JpkiSite) -> None:
         assert await verdict(auth_desk, card) == "wrong_card"
 
 
+async def test_an_issuer_of_another_name_or_another_spelling(site: JpkiSite, backend: JpkiBackend) -> None:
+    """The CA's own key signed it, but not as this CA: names are compared byte for byte."""
+    parts = ("2.5.4.6", "JP"), ("2.5.4.10", "JPKI"), ("2.5.4.11", "JPKI for digital signature")
+    last = ("2.5.4.11", "Japan Agency for Local Authority Information Systems")
+    assert asn1.name(*parts, last) == site.ca().name
+    others = asn1.name(*parts), asn1.name(*parts, last, tag=0x0C), asn1.name(*parts[::-1], last), asn1.seq()
+    for name in (site.ca("auth").name, *others):
+        assert await verdict(backend, site.ca().issue(issuer=name)) == "wrong_card"
+
+
 async def test_a_ca_of_the_same_name_with_another_key(site: JpkiSite, backend: JpkiBackend) -> None:
     forger = Authority("sign", private=key("forger"))
     assert forger.name == site.ca().name
@@ -245,6 +255,16 @@ async def test_an_exponent_that_is_small_even_or_huge(site: JpkiSite, backend: J
     modulus, _ = numbers(key("card"))
     card = site.ca().issue(key_info=asn1.key_info(modulus, exponent))
     assert await verdict(backend, card) == "unusable_answer"
+    with pytest.raises(Malformed, match="exponent"):
+        parse_certificate(card.certificate)
+
+
+def test_an_exponent_is_written_in_so_many_bytes(site: JpkiSite) -> None:
+    modulus, _ = numbers(key("card"))
+    padded = asn1.seq(asn1.integer(modulus), b"\x02\x04\x00\x01\x00\x01")
+    info = asn1.seq(asn1.algorithm("1.2.840.113549.1.1.1"), asn1.bits(padded))
+    with pytest.raises(Malformed, match="more bytes"):
+        parse_certificate(site.ca().issue(key_info=info).certificate)
 
 
 def cube_root(number: int) -> int:
@@ -311,6 +331,35 @@ def test_the_signature_has_the_keys_length() -> None:
 async def test_bytes_after_the_certificate(site: JpkiSite, backend: JpkiBackend) -> None:
     assert await verdict(backend, site.ca().issue(after=b"\x00")) == "unusable_answer"
     assert await verdict(backend, site.ca().issue(after=site.ca().certificate)) == "unusable_answer"
+
+
+def test_fields_after_the_signature(site: JpkiSite) -> None:
+    good = site.ca().issue().certificate
+    with pytest.raises(Malformed, match="too many"):
+        parse_certificate(asn1.seq(good[4:], asn1.NULL))
+
+
+def test_what_nobody_looks_at_is_der_too(site: JpkiSite) -> None:
+    """A set out of order in a name, and indefinite lengths within an extension that nobody reads."""
+    first, second = (asn1.seq(asn1.oid("2.5.4.3"), asn1.utf8(text)) for text in "ba")
+    for parts, fine in (((second, first), True), ((first, second), False)):
+        certificate = site.ca().issue(subject=asn1.seq(asn1.tlv(0x31, *parts))).certificate
+        if fine:
+            parse_certificate(certificate)
+        else:
+            with pytest.raises(Malformed, match="out of order"):
+                parse_certificate(certificate)
+    for value in (b"\x30\x80\x00\x00", b"\x24\x00", b"\x0c\x01\xff", asn1.NULL + asn1.NULL, b""):
+        with pytest.raises(Malformed):
+            parse_certificate(site.ca().issue(more=(asn1.extension("1.2.3.4", value),)).certificate)
+    for part in (
+        asn1.tlv(0x31),
+        asn1.seq(first),
+        asn1.tlv(0x31, asn1.seq(asn1.oid("2.5.4.3"), asn1.integer(1))),
+        asn1.tlv(0x31, asn1.NULL),
+    ):
+        with pytest.raises(Malformed):
+            parse_certificate(site.ca().issue(subject=asn1.seq(part)).certificate)
 
 
 async def test_another_version(site: JpkiSite, backend: JpkiBackend) -> None:
