@@ -57,6 +57,7 @@ def _digital_agency(config: Config, idp: EmbeddedProvider, clock: Clock) -> Proo
         acr_accepted=section.acr_accepted,
         acr_required=section.acr_required,
         kana_claim=section.kana_claim,
+        ca_file=section.ca_file,
         valid_days=section.valid_days,
         skew_seconds=section.skew_seconds,
     )

@@ -1,6 +1,7 @@
 """The sections of identity proofing, one for each verifier. `[idp] proofing` says which is in use; the others may stay."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
@@ -36,6 +37,8 @@ class DigitalAgency(msgspec.Struct, frozen=True, kw_only=True):
     acr_accepted: tuple[str, ...] = ()
     acr_required: bool = False
     kana_claim: str = ""
+    ca_file: ExistingFile | None = None
+    """PEM of the CA that the service's certificate is checked with, where it is not a public one: for a stand-in."""
     valid_days: Days = 365
     skew_seconds: Skew = 60
 
@@ -48,7 +51,7 @@ class PlatformOperator(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     """`mock`, `test` or `production` as the profile names them, or an https origin."""
     token: Secret
-    settings: dict[str, str] = {}
+    settings: Mapping[str, str] = MappingProxyType({})
     """The profile's own settings."""
     app_link: str = ""
     ca_file: ExistingFile | None = None
