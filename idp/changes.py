@@ -48,10 +48,15 @@ class Changes:
         if not await self._accounts.pending():
             return
         async with self._one_at_a_time, self._alone():
+            deleted = False
             while changes := await self._accounts.pending():
                 for change in changes:
                     await self._events.record(_event(change))
                     await self._accounts.told(change.number)
+                    deleted = deleted or change.name == "proofing.deleted"
+            if deleted:
+                # Nor may what was told before it stay in the database's files.
+                await self._accounts.fold()
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

@@ -188,6 +188,10 @@ class SqliteAccounts:
             lambda connection: connection.execute("DELETE FROM account_change WHERE number=?", (number,)).rowcount
         )
 
+    async def fold(self) -> None:
+        """See to it that changes which were told are in no file any more."""
+        await self._database.fold()
+
 
 def _note(connection: sqlite3.Connection, name: ChangeName, user: User, by: str, at: int, detail: Mapping[str, str]) -> None:
     note(connection, name, user_id=user.id, login=user.login, by=by, at=at, detail=detail)

@@ -92,6 +92,7 @@ async def test_all_who_lack_a_proofing_are_invited_once_in_a_batch(bench: Office
     newcomer = User(id="usr_new", login="new", name="新 人", roles=())
     await bench.store.users.add(newcomer)
     assert await bench.office.invite(None, by=BY, due_at=due, batch=batch) == (batch, 1)
+    await bench.teller.tell()
     told = [event for event in bench.events.all if event.name == "proofing.invited"]
     assert sorted((event.login, event.by, event.detail["batch"]) for event in told) == [
         ("hr.mori", BY, batch), ("new", BY, batch), ("nurse.suzuki", BY, batch),
@@ -140,17 +141,15 @@ async def test_an_invitation_of_somebody_who_is_not_there_invites_nobody(bench: 
     batch, _ = await bench.office.invite([SATO.id], by=BY, due_at=bench.now + DAY)
     with pytest.raises(ProofingError, match="another due date"):
         await bench.office.invite([SUZUKI.id], by=BY, due_at=bench.now + 2 * DAY, batch=batch)
-    assert "proofing.invited" in bench.events.names()
+    await bench.teller.tell()
+    assert bench.events.names() == ["account.deactivated", "proofing.invited"]
 
 
 async def test_hundreds_of_invitations_do_not_delay_what_ends_sessions(bench: OfficeBench) -> None:
     for number in range(150):
         await bench.store.users.add(User(id=f"usr_x{number}", login=f"x{number}", name="x", roles=()))
-    bench.events.fail = AuditError("the disk is full")
-    with pytest.raises(AuditError):
-        await bench.office.invite(None, by=BY, due_at=bench.now + DAY)
+    await bench.office.invite(None, by=BY, due_at=bench.now + DAY)
     await bench.store.accounts.set_active(SATO.id, active=False, by=BY, at=bench.now)
-    bench.events.fail = None
     await bench.teller.tell()
     assert bench.events.names()[0] == "account.deactivated"
     assert bench.events.names().count("proofing.invited") == 154
