@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import aiohttp
+import msgspec
 import pyotp
 from aiohttp import web
 
@@ -81,8 +82,8 @@ async def _stream(request: web.Request) -> web.StreamResponse:
 
 
 @contextlib.asynccontextmanager
-async def open_whole(folder: Path) -> AsyncIterator[Whole]:
-    """Run the demo's configuration over an upstream that only counts, with two people."""
+async def open_whole(folder: Path, *, policies: Path | None = None) -> AsyncIterator[Whole]:
+    """Run the demo's configuration over an upstream that only counts, with two people. `policies`: others than the starter's."""
     clock = ManualClock()
     hits: list[str] = []
 
@@ -107,6 +108,8 @@ async def open_whole(folder: Path) -> AsyncIterator[Whole]:
         demo._write_config(folder, port, "http", None, issuer=f"http://id.localhost:{port}", ehr=behind, imaging=behind),
         os.environ,
     )
+    if policies is not None:
+        config = msgspec.structs.replace(config, policies=msgspec.structs.replace(config.policies, dir=policies))
     try:
         async with open_gateway(config, clock) as gateway, open_http() as http:
             whole = Whole(gateway, http, port, clock, folder)
