@@ -57,8 +57,9 @@ class ProofingPages:
     def offer(self) -> dict[str, Any]:
         """Return what the page that asks for consent needs to know."""
         house = self._parts.settings.proofing
+        simulated = self._desk is not None and self._desk.backend.simulated
         return {
-            "kind": self._kind, "simulated": self._kind == "simulated", "place": "sign_in", "action": "/login/proofing",
+            "kind": self._kind, "simulated": simulated, "place": "sign_in", "action": "/login/proofing",
             "number": "", "proofing": "", "valid_days": house.valid_days, "review_days": house.review_days,
         }  # fmt: skip
 
@@ -127,10 +128,10 @@ class ProofingPages:
     async def show(self, request: web.Request, place: Place) -> web.StreamResponse | None:
         """Show where it stands or how it ended; None when there is nothing, and the step that is due is to be shown."""
         kind, _, name = place.note.partition(" ")
-        if kind == HANDED and self._desk is not None and not place.over:
+        if kind == HANDED and self._desk is not None:
             standing = await self.phones.standing(request, place)
             if standing.outcome == "":
-                return self.phones.waiting(request, place, standing)
+                return self.phones.waiting(request, place, standing) if not place.over else None
             place, kind = await self._over(request, place, standing), standing.outcome
             if kind == _DONE:
                 return _to(place)  # the sign-in has to be looked at anew
