@@ -19,6 +19,7 @@ from idp.proofing.jpki.backend import jpki_backend
 from idp.proofing.jpki.settings import JpkiSettings, RootFile
 from idp.proofing.platform_operator import PlatformOperatorSettings, platform_operator_backend
 from idp.proofing.port import ProofingBackend
+from idp.proofing.rehearsal import Rehearsal
 from idp.proofing.simulated import simulated_backend
 
 Section = TypeVar("Section")
@@ -30,7 +31,10 @@ def verifier_of(config: Config, clock: Clock) -> ProofingBackend | None:
 
     Raises ConfigError when its section can't be used. Asks nobody yet.
     """
-    return VERIFIERS[config.idp.proofing](config, config.idp, clock) if config.idp is not None else None
+    if config.idp is None:
+        return None
+    backend = VERIFIERS[config.idp.proofing](config, config.idp, clock)
+    return Rehearsal(backend) if config.idp.rehearsal and backend is not None else backend
 
 
 def _none(_: Config, __: EmbeddedProvider, ___: Clock) -> None:

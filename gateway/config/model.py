@@ -160,6 +160,8 @@ class EmbeddedProvider(msgspec.Struct, frozen=True, kw_only=True):
     """Holds the accounts database and the signing keys, which the provider makes and rotates itself."""
     proofing: Backend = "none"
     """Who proofs people's identity: the section of that name says how. `simulated` is for the demo."""
+    rehearsal: bool = False
+    """For the connection test with a verifier's test environment: what it proofs counts as level 1, and is marked."""
     recheck_hours: Annotated[int, msgspec.Meta(ge=0, le=8_760)] = 0
     """How often the verifier is asked whether proofings still hold; 0: only when an officer wants it."""
     review_days: Annotated[int, msgspec.Meta(ge=1, le=90)] = 14

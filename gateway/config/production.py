@@ -65,11 +65,11 @@ def _rehearsed(config: Config) -> Iterator[ConfigError]:
         "jpki": jpki is not None and jpki.environment != "production",
         "platform-operator": operator is not None and (operator.host in {"mock", "test"} or operator.host.startswith("http:")),
     }
-    if rehearsals.get(idp.proofing):
+    if rehearsals.get(idp.proofing) and not idp.rehearsal:
         yield ConfigError(
             "the identity proofing verifier is one for tests: nobody is really checked",
             where=config.where("idp", idp.proofing.replace("-", "_")),
-            todo="Name the service's production environment once the connection test is done.",
+            todo="Name the service's production environment; for the connection test write rehearsal = true in [idp].",
         )
 
 

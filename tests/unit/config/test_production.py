@@ -73,6 +73,22 @@ def test_a_simulated_verifier(tmp_path: Path) -> None:
     ]
 
 
+AGENCY = """
+[idp.digital_agency]
+environment = "sandbox"
+client_id = "RP1"
+key_file = "agency.pem"
+"""
+
+
+def test_a_verifiers_test_environment_is_for_a_rehearsal(tmp_path: Path) -> None:
+    private(tmp_path / "agency.pem", "-----BEGIN X-----\n")
+    text = EMBEDDED.replace('"idp"', '"idp"\nproofing = "digital-agency"') + AGENCY
+    only(tmp_path, text, "[idp.digital_agency]", "the identity proofing verifier is one for tests: nobody is really checked")
+    assert told(tmp_path, text.replace('"digital-agency"', '"digital-agency"\nrehearsal = true')) == []
+    assert told(tmp_path, text.replace("sandbox", "production")) == []
+
+
 def test_neither_tls_nor_a_front(tmp_path: Path) -> None:
     only(tmp_path, server(""), "port", "the listener for people has no TLS")
     front = 'front = { socket = "front.sock", trusted_uids = [33] }'

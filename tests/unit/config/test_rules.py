@@ -289,6 +289,32 @@ def test_a_simulated_verifier_outside_the_demo(tmp_path: Path) -> None:
     accepted(tmp_path, f"demo = true\n{text}")
 
 
+@pytest.mark.parametrize("verifier", ["digital-agency", "platform-operator", "jpki", "in-person"])
+def test_a_verifier_without_its_section(tmp_path: Path, verifier: str) -> None:
+    text = EMBEDDED.replace('data_dir = "idp"', f'data_dir = "idp"\nproofing = "{verifier}"')
+    section = verifier.replace("-", "_")
+    check(tmp_path, text, "proofing", f'proofing is "{verifier}", but there is no [idp.{section}] section')
+
+
+def test_a_stand_in_says_where_it_is(tmp_path: Path) -> None:
+    private(tmp_path / "agency.pem", "-----BEGIN X-----\n")
+    section = '\n[idp.digital_agency]\nenvironment = "stand-in"\nclient_id = "RP1"\nkey_file = "agency.pem"\n'
+    what = 'a stand-in has `environment = "stand-in"` and a `stand_in_url`'
+    check(tmp_path, EMBEDDED + section, "environment", what)
+    url = 'stand_in_url = "http://127.0.0.1:9400/api/realms/main"\n'
+    check(tmp_path, EMBEDDED + section.replace("stand-in", "sandbox") + url, "environment", what)
+
+
+def test_revocation_is_looked_up_in_one_way(tmp_path: Path) -> None:
+    private(tmp_path / "root.cer", "x")
+    section = '\n[idp.jpki]\nverifier = "V"\ninstitution = "H"\nroots = [{ file = "root.cer", sha256 = "00" }]\n'
+    what = "revocation is looked up in lists or at a responder"
+    check(tmp_path, EMBEDDED + section, "[idp.jpki]", what)
+    (tmp_path / "crl").mkdir()
+    check(tmp_path, EMBEDDED + section + 'crl_folder = "crl"\nocsp_url = "http://ocsp.example"\n', "[idp.jpki]", what)
+    accepted(tmp_path, EMBEDDED + section + 'crl_folder = "crl"\n')
+
+
 def test_a_provider_without_tls_on_this_machine(tmp_path: Path) -> None:
     accepted(tmp_path, MINIMAL.replace("https://id.other.example", "http://id.localhost:9000"))
     accepted(tmp_path, MINIMAL.replace("https://id.other.example", "http://127.0.0.1:9000"))
