@@ -135,8 +135,7 @@ class ProofingPages:
             place, kind = await self._over(request, place, standing), standing.outcome
             if kind == _DONE:
                 return _to(place)  # the sign-in has to be looked at anew
-        if kind == _BEGUN and self._kind == "in_person" and (record := await self._confirmed(place)) is not None:
-            await self._settle(request, place, record)
+        if kind == _BEGUN and self._kind == "in_person" and await self._counter_decided(request, place):
             return _to(place)
         if kind in {_BEGUN, _CONSENT} and self._desk is not None and not place.over:
             pending = await self._desk.pending(place.user, name, browser_of(request))
@@ -154,12 +153,18 @@ class ProofingPages:
 
     # ------------------------------------------------------------------
 
-    async def _confirmed(self, place: Place) -> ProofingRecord | None:
-        """Return what officers have kept of a visit to the counter since this place began: nobody answers for them here."""
-        record = await self._parts.store.proofing.latest(place.user.id)
-        now = int(self._parts.clock.now())
-        fresh = record is not None and record.in_force(now) and record.verified_at >= place.since
-        return record if fresh and record is not None and record.method.startswith("in_person") else None
+    async def _counter_decided(self, request: web.Request, place: Place) -> bool:
+        """Note what officers have decided of a visit to the counter that began here: nobody answers for them on a page."""
+        kept = await self._parts.office.own_view(place.user.id)
+        visits = [case for case in kept.cases if case.kind == "in_person" and case.opened_at >= place.since]
+        if not visits or visits[-1].state not in {"approved", "rejected", "expired"}:
+            return False
+        record = kept.records[-1] if kept.records else None
+        if visits[-1].state == "approved" and record is not None and record.in_force(int(self._parts.clock.now())):
+            await self._settle(request, place, record)
+        else:
+            await self.places.note(request, place, "not_confirmed" if visits[-1].state == "rejected" else "stale")
+        return True
 
     async def _over(self, request: web.Request, place: Place, standing: Standing) -> Place:
         """Take over what a phone has brought about. Only what this browser handed over comes here."""
