@@ -68,7 +68,7 @@ async def test_a_reader_fills_in_the_form(tmp_path: Path) -> None:
     async with operated(tmp_path, "pocketsign-verify-v2") as at, Browser(at.site) as browser:
         page = await asked(browser)
         assert page.status == 200
-        assert "見本病院" in shown(page, r"<pre[^>]*>(.*?)</pre>")
+        assert "見本病院" in shown(page, r"data-signed>(.*?)</p>")
         digest = shown(page, r'<input class="mono" value="([^"]+)" readonly')
         signed = await at.operator.service.control("sign", card=await at.operator.own(at.sato), digest=digest)
         page = await browser.submit(page, "/login/proofing/answer", **signed)
