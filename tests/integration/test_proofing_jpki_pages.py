@@ -1,5 +1,6 @@
 """The whole sign-in with a card's signature, over HTTP and without JavaScript: the page's text, the pasted answer, the token."""
 
+import base64
 import html
 import json
 import re
@@ -85,6 +86,19 @@ async def test_the_page_is_there_in_english_and_the_text_stays_what_is_signed(br
     assert "Sign with your My Number Card" in english.text
     assert "本人確認のための電子署名" in english.text
     assert request_of(english) == request_of(page)
+
+
+async def test_what_is_shown_is_what_is_signed_to_the_last_character(site: IdpSite, jpki: JpkiSite) -> None:
+    """Also with a name that is all control characters, each of which takes eight characters to show."""
+    await site.person("nurse.odd", name="\u202e" * 79 + "奇", birth_date="1990-01-01")
+    async with Browser(site) as browser:
+        page = await browser.sign_in("nurse.odd", acr_values=PROOFED)
+        page = await browser.submit(page, "/login/proofing")
+        shown = re.search(r'id="to-sign">\n(.*?)</blockquote>', page.text, re.DOTALL)
+        assert shown is not None
+        signed = base64.b64decode(challenge_of({"request": request_of(page)})).decode()
+        assert html.unescape(shown[1]).replace("<br>\n", "\n").removesuffix("\n") == signed
+        assert signed.count("\\u{202e}") == 79
 
 
 @pytest.mark.parametrize("fields", [{"error": "cancelled"}, {"error": "cancelled", "answer": ""}])
