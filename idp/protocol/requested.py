@@ -32,6 +32,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is asked of one value: null in a request is a wish without any condition."""
 
     essential: bool = False
+    """Of weight for `acr` only: verified claims are answered the same either way (Identity Assurance, returning less data)."""
     values: tuple[str, ...] | None = None
     """`value` or `values`: it must be one of these."""
     max_age: int | None = None
@@ -138,7 +139,7 @@ def _verified(value: Any) -> VerifiedWish:
 
 VERIFICATION: Final = ("trust_framework", "assurance_level", "time", "verification_process")
 EVIDENCE: Final = ("type", "signature_type", "issuer", "serial_number", "created_at")
-CHECK: Final = ("check_method", "organization", "txn", "time")
+CHECK: Final = ("check_method", "organization", "check_id", "time")
 
 
 def _evidence(value: Any) -> EvidenceWish:

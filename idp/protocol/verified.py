@@ -11,6 +11,8 @@ from typing import Any, Final
 from idp.model import ProofingRecord, User
 from idp.protocol.requested import EvidenceWish, VerifiedWish, Wish, Wishes
 
+ISSUER: Final = "C=JP, O=JPKI"
+"""The CA of the certificates behind every electronic signature that our verifiers take: the card's, or those of a phone."""
 NOT_KEPT: Final = "urn:zt-gateway:not-kept"
 """Stands where the schema wants a certificate's serial number: it is never kept."""
 CLAIMS: Final = ("name", "birthdate")
@@ -41,12 +43,12 @@ def verified_claims(
 def _verification(record: ProofingRecord, framework: str) -> dict[str, Any]:
     """Return everything that there is to say about how it was verified."""
     at = moment(record.verified_at)
-    check = {"organization": record.verifier, "txn": record.transaction, "time": at}
+    check = {"organization": record.verifier, "check_id": record.transaction, "time": at}
     method = EVIDENCE[record.evidence]
     evidence: dict[str, Any] = {"type": record.evidence}
     if record.evidence == "electronic_signature":
         evidence |= {
-            "signature_type": record.method, "issuer": record.verifier, "serial_number": NOT_KEPT, "created_at": at,
+            "signature_type": record.method, "issuer": ISSUER, "serial_number": NOT_KEPT, "created_at": at,
         }  # fmt: skip
     if method:
         evidence["check_details"] = [{"check_method": method, **check}]
@@ -77,8 +79,6 @@ def _entry(wish: VerifiedWish, verification: Mapping[str, Any], stated: Mapping[
         value = stated.get(name)
         if value is not None and _meets(each, value, now):
             claims[name] = value
-        elif each.essential:
-            return None
     return {"verification": chosen, "claims": claims} if claims else None
 
 
@@ -104,12 +104,12 @@ def _fitting(wish: EvidenceWish, evidence: Mapping[str, Any], now: int) -> dict[
 
 
 def _chosen(wishes: Mapping[str, Wish], known: Mapping[str, Any], now: int) -> dict[str, Any] | None:
-    """Return the wished members that are known; None when one does not meet its condition, or is essential and not known."""
+    """Return the wished members that are known; None when one does not meet its condition, or has one and is not known."""
     chosen: dict[str, Any] = {}
     for name, wish in wishes.items():
         value = known.get(name)
         if value is None:
-            if wish.essential or wish.values is not None:
+            if wish.values is not None or wish.max_age is not None:
                 return None
             continue
         if not _meets(wish, value, now):

@@ -15,7 +15,7 @@ from gateway.kernel.secret import Secret
 from idp.model import ProofingRecord, User
 from idp.protocol.framework import TRUST_FRAMEWORK
 from idp.protocol.requested import LONGEST, parse_claims
-from idp.protocol.verified import EVIDENCE, NOT_KEPT, verified_claims
+from idp.protocol.verified import EVIDENCE, ISSUER, NOT_KEPT, verified_claims
 from idp.settings import Client, IdpSettings
 
 NOW = 1_800_000_000
@@ -31,7 +31,7 @@ EVERYTHING = {
         "trust_framework": None, "assurance_level": None, "time": None, "verification_process": None,
         "evidence": [{
             "type": None, "signature_type": None, "issuer": None, "serial_number": None, "created_at": None,
-            "check_details": [{"check_method": None, "organization": None, "txn": None, "time": None}],
+            "check_details": [{"check_method": None, "organization": None, "check_id": None, "time": None}],
         }],
     },
     "claims": {"name": None, "birthdate": None, "address": None},
@@ -63,10 +63,10 @@ def test_everything_that_there_is_to_say() -> None:
             "trust_framework": TRUST_FRAMEWORK, "assurance_level": "ial3", "time": "2027-01-14T08:00:00Z",
             "verification_process": "txn-1",
             "evidence": [{
-                "type": "electronic_signature", "signature_type": "jpki_sign", "issuer": "jpki.example",
+                "type": "electronic_signature", "signature_type": "jpki_sign", "issuer": ISSUER,
                 "serial_number": NOT_KEPT, "created_at": "2027-01-14T08:00:00Z",
                 "check_details": [{
-                    "check_method": "vcrypt", "organization": "jpki.example", "txn": "txn-1", "time": "2027-01-14T08:00:00Z",
+                    "check_method": "vcrypt", "organization": "jpki.example", "check_id": "txn-1", "time": "2027-01-14T08:00:00Z",
                 }],
             }],
         },
@@ -77,7 +77,7 @@ def test_everything_that_there_is_to_say() -> None:
 def test_what_was_not_asked_for_is_not_told() -> None:
     assert answer(wanted()) == {"verification": {"trust_framework": TRUST_FRAMEWORK}, "claims": {"name": "佐藤 恵"}}
     assert answer(wanted({"evidence": [{"type": None}]}))["verification"]["evidence"] == [
-        {"type": "electronic_signature", "signature_type": "jpki_sign", "issuer": "jpki.example", "serial_number": NOT_KEPT}
+        {"type": "electronic_signature", "signature_type": "jpki_sign", "issuer": ISSUER, "serial_number": NOT_KEPT}
     ]
     token = parse_claims(ask(wanted())).userinfo
     assert verified_claims(token, SATO, RECORD, {"name"}, framework=TRUST_FRAMEWORK, now=NOW) is None, (
@@ -113,14 +113,14 @@ def test_an_array_is_answered_as_one_and_each_entry_stands_for_itself() -> None:
         ({"evidence": [{"type": None, "check_details": [{"check_method": {"value": "vcrypt"}}]}]}, None, True),
         ({"evidence": [{"type": None, "check_details": [{"check_method": {"value": "vpip"}}]}]}, None, False),
         (
-            {"evidence": [{"type": None, "check_details": [{"check_method": {"value": "vpip"}}, {"txn": None}]}]}, None, True,
+            {"evidence": [{"type": None, "check_details": [{"check_method": {"value": "vpip"}}, {"time": None}]}]}, None, True,
         ),
         (None, {"name": {"value": "佐藤 恵"}}, True),
         (None, {"name": {"value": "鈴木 翔"}}, False),
         (None, {"name": {"value": "鈴木 翔"}, "birthdate": None}, True),
-        (None, {"name": {"value": "鈴木 翔", "essential": True}, "birthdate": None}, False),
+        (None, {"name": {"value": "鈴木 翔", "essential": True}, "birthdate": None}, True),
         (None, {"name": {"essential": True}}, True),
-        (None, {"address": {"essential": True}, "name": None}, False),
+        (None, {"address": {"essential": True}, "name": None}, True),
         (None, {"address": None}, False),
         (None, {"individual_number": None}, False),
     ],
