@@ -31,6 +31,7 @@ from idp.proofing.names import fold as folded_name
 from idp.proofing.names import is_unseen, prepared
 from idp.proofing.port import Verified
 from tests.fuzz.jpki import JPKI_TARGETS
+from tests.fuzz.operators import operator
 from tests.fuzz.verifiers import attributes, id_token
 
 _PEER: Final = Connection(peer_address="192.0.2.1")
@@ -188,5 +189,5 @@ def dates(data: bytes) -> None:
 
 TARGETS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "canonical": canonical, "plain": plain, "response": response, "names": names, "dates": dates,
-    "id_token": id_token, "attributes": attributes, **JPKI_TARGETS,
+    "id_token": id_token, "attributes": attributes, "operator": operator, **JPKI_TARGETS,
 }  # fmt: skip
