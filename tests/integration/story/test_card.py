@@ -21,15 +21,19 @@ TOLD: Final = {
     },
     "expired": {
         "ja": ("カードの有効期限が切れています", "電子証明書の有効期限が切れている", "市区町村の窓口で更新してから"),
-        "en": ("The card has expired", "The card or its certificate has expired", "Renew it at your municipal office"),
+        "en": ("The card has expired", "The card or its certificate has expired", "Renew yours at your municipal office"),
     },
     "down": {
         "ja": (
             "確認サービスが応答しません",
             "カードやご本人に問題があるわけではありません",
-            "しばらく待ってからやり直してください",
+            "数分待ってからやり直してください",
         ),
-        "en": ("The verification service does not answer", "says nothing about you or your card", "Wait a little and try again"),
+        "en": (
+            "The verification service does not answer",
+            "says nothing about you or your card",
+            "Wait a few minutes and try again",
+        ),
     },
 }
 
@@ -102,7 +106,7 @@ def _ends(person: Visitor, outcome: str, language: str) -> None:
     if person.language != language:
         person.switch_language()
     person.press("form[action='/login/proofing'] button")
-    with person.page.expect_response("**/login/proofing/answer") as answer:
+    with person.page.expect_response("**/login/proofing?tx=*") as answer:
         person.press(f"button[value={outcome}]")
     assert answer.value.status == (503 if outcome == "down" else 403)
     title, why, todo = TOLD[outcome][language]
