@@ -91,6 +91,7 @@ async def test_any_answer(scene: Scene, answer: Mapping[str, str]) -> None:
     assert isinstance(await scene.backend.complete(started.state, answer), NotProofed)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_der_or_not(data: bytes) -> None:
     try:
@@ -105,7 +106,7 @@ def test_any_bytes_are_der_or_not(data: bytes) -> None:
 
 
 @given(data=st.binary(max_size=400))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_no_certificate_list_or_answer(scene: Scene, data: bytes) -> None:
     with pytest.raises(Malformed):
         parse_certificate(data)
@@ -127,6 +128,7 @@ def test_a_changed_list(scene: Scene, how: list[tuple[int, str, bytes]]) -> None
         assert (data, set(found.serials)) == (scene.list, {1, 2, 3})
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_as_entries(data: bytes) -> None:
     try:

@@ -25,7 +25,7 @@ def seq(*parts: bytes) -> bytes:
 
 
 def integer(number: int) -> bytes:
-    return tlv(0x02, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
+    return tlv(0x02, number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True))
 
 
 def oid(dotted: str) -> bytes:

@@ -1,7 +1,7 @@
 """The DER reader: values in their one encoding, against pyca's reading where both have one."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from idp.proofing.jpki import der
@@ -15,6 +15,11 @@ def only(data: bytes) -> Element:
     return found[0]
 
 
+@example(-128)
+@example(-129)
+@example(128)
+@example(0)
+@settings(deadline=None)
 @given(st.integers(min_value=-(2**200), max_value=2**200))
 def test_integers(number: int) -> None:
     assert der.integer(only(asn1.integer(number))) == number
@@ -26,6 +31,7 @@ def test_integers_in_more_bytes_than_they_need(value: bytes) -> None:
         der.integer(only(asn1.tlv(0x02, value)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(min_value=0, max_value=2**70), min_size=1, max_size=6), st.integers(0, 1), st.integers(0, 39))
 def test_object_identifiers(rest: list[int], first: int, second: int) -> None:
     dotted = ".".join(str(part) for part in (first, second, *rest))
@@ -43,6 +49,7 @@ def test_object_identifiers_of_the_third_arc() -> None:
     assert der.oid(only(b"\x06\x01\x50")) == "2.0"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([0x04, 0x30, 0x80, 0xA3]))
 def test_every_element_has_one_encoding(content: bytes, tag: int) -> None:
     whole = asn1.tlv(tag, content)
