@@ -8,20 +8,18 @@ It is not compared whom the verified claims name: the token's subject is the per
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from gateway.domain.identity import Proofing
+from gateway.kernel.moments import parse_moment
 
 SKEW_SECONDS: Final = 60
 MOST_ENTRIES: Final = 10
 _DAY: Final = 86_400
 _LONGEST: Final = 256
-_MOMENT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:[0-9]{2})")
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,16 +110,13 @@ def _entry(entry: Any, acceptance: Acceptance, issuer: str, now: float) -> Proof
     process = verification.get("verification_process", "")
     if not all(isinstance(text, str) and len(text) <= _LONGEST for text in (framework, level, process)) or not framework:
         return "the verification of verified_claims has a member of a wrong type"
-    moment = verification.get("time")
-    if moment is not None and not (isinstance(moment, str) and _MOMENT.fullmatch(moment)):
+    told = verification.get("time")
+    verified_at = parse_moment(told) if isinstance(told, str) else None
+    if told is not None and verified_at is None:
         return "the time of verified_claims is none"
     accepted = _accepted(acceptance.accepted, str(framework), str(level))
-    if accepted is None or moment is None:
+    if accepted is None or verified_at is None:
         return None  # without a time nobody knows how old it is
-    try:
-        verified_at = int(datetime.fromisoformat(moment).timestamp())
-    except (ValueError, OverflowError):
-        return "the time of verified_claims is none"
     if verified_at > now + SKEW_SECONDS:
         return "the time of verified_claims is in the future"
     expires_at = verified_at + acceptance.max_age_days * _DAY

@@ -5,9 +5,9 @@ met leaves the entry out, never half of it in. docs/ekyc/verified-claims.md says
 """
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
+from gateway.kernel.moments import moment, parse_moment
 from idp.model import ProofingRecord, User
 from idp.protocol.requested import EvidenceWish, VerifiedWish, Wish, Wishes
 
@@ -123,13 +123,5 @@ def _meets(wish: Wish, value: str, now: int) -> bool:
         return False
     if wish.max_age is None:
         return True
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
-        return False  # an age is asked of something that has none
-    return now - at.replace(tzinfo=at.tzinfo or UTC).timestamp() <= wish.max_age
-
-
-def moment(at: int) -> str:
-    """Return a time as the schema wants it: ISO 8601, UTC, seconds."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = parse_moment(value)
+    return at is not None and now - at <= wish.max_age  # what is no time has no age
