@@ -135,6 +135,11 @@ class ProofingOffice:
 
     # ------------------------------------------------------------------ looking
 
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """What officers accept at the counter; empty where people are not proofed there."""
+        return tuple(self._counter.documents) if self._counter is not None else ()
+
     async def standings(self, *, expiring_days: int | None = None) -> list[PersonStanding]:
         """Return everybody, by login, deactivated people included."""
         now = self._now()
@@ -204,12 +209,20 @@ class ProofingOffice:
             added = await self._store.invitations.invite(user_ids, batch=name, by=by, at=now, due_at=due_at)
         except ValueError as error:
             raise ProofingError(str(error)) from error
-        await self._tell()
+        # Told by and by: hundreds of them take seconds, for which no page waits.
         return name, added
 
     async def batches(self) -> list[Batch]:
         """Return how far the invitations are, newest batch first."""
         return await self._store.invitations.batches(self._now())
+
+    async def invited(self, batch: str) -> list[Invitation]:
+        """Return the active people of a batch, in the order in which they were invited; none: it is unknown."""
+        return await self._store.invitations.of_batch(batch, self._now())
+
+    async def invitations(self, user_id: str) -> list[Invitation]:
+        """Return every invitation of an active person, newest first."""
+        return await self._store.invitations.history(user_id, self._now())
 
     async def invitation_of(self, user_id: str) -> Invitation | None:
         """Return what a person is invited to and has not done; None: nothing."""

@@ -87,6 +87,14 @@ class SqliteInvitations:
         invitation = await self._database.run(work)
         return invitation if invitation is not None and invitation.state != "done" else None
 
+    async def of_batch(self, batch: str, now: int) -> list[Invitation]:
+        """Return a batch's invitations, in the order in which they were made."""
+        return await self._read("WHERE i.batch=:which ORDER BY i.id", now, batch)
+
+    async def history(self, user_id: str, now: int) -> list[Invitation]:
+        """Return a person's invitations, newest first."""
+        return await self._read("WHERE i.user_id=:which ORDER BY i.id DESC", now, user_id)
+
     async def newest(self, now: int) -> dict[str, Invitation]:
         """Return everybody's newest invitation, done or not, by user id."""
 
@@ -105,6 +113,13 @@ class SqliteInvitations:
         for invitation in await self._database.run(work):
             found.setdefault(invitation.batch, []).append(invitation)
         return [_batch(members) for members in found.values()]
+
+    async def _read(self, rest: str, now: int, which: str) -> list[Invitation]:
+        def work(connection: sqlite3.Connection) -> list[Invitation]:
+            rows = connection.execute(f"{_STATES} {rest}", {"now": now, "which": which})
+            return [_invitation(row, now) for row in rows]
+
+        return await self._database.run(work)
 
 
 def _invited(connection: sqlite3.Connection, user_id: str, batch: str, by: str, at: int, due_at: int) -> int:

@@ -62,6 +62,11 @@ class InPersonCounter:
         self._store, self._review, self._events, self._clock, self._settings = store, review, events, clock, settings
         self._visits = Visits(store.once, seconds=settings.code_seconds)
 
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """What is accepted, as the settings list it."""
+        return tuple(self._settings.levels)
+
     async def check(
         self, login: str, code: str, looked: Looked, *, by: str, by_user: str = "", address: str = ""
     ) -> UnderReview | NotChecked:
