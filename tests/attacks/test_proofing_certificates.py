@@ -362,6 +362,12 @@ def test_what_nobody_looks_at_is_der_too(site: JpkiSite) -> None:
             parse_certificate(site.ca().issue(subject=asn1.seq(part)).certificate)
 
 
+async def test_an_identifier_with_a_number_of_thousands_of_digits(site: JpkiSite, backend: JpkiBackend) -> None:
+    """Which Python would not even turn into text."""
+    huge = asn1.seq(asn1.tlv(0x06, b"\xff" * 5_000 + b"\x01"), asn1.octets(asn1.NULL))
+    assert await verdict(backend, site.ca().issue(more=(huge,))) == "unusable_answer"
+
+
 async def test_another_version(site: JpkiSite, backend: JpkiBackend) -> None:
     for version in (b"", asn1.tlv(0xA0, asn1.integer(0)), asn1.tlv(0xA0, asn1.integer(1)), asn1.tlv(0xA0, asn1.integer(3))):
         assert await verdict(backend, site.ca().issue(version=version)) == "unusable_answer"

@@ -27,6 +27,7 @@ _LONG: Final = 0x80
 """From here on a length or a digit has more bytes."""
 _TAG_NUMBER: Final = 0x1F
 _DEEPEST: Final = 16
+_OID_BYTES: Final = 64
 _LENGTH_BYTES: Final = 4
 _TIMES: Final = {UTC_TIME: re.compile(rb"\d{12}Z"), GENERALIZED_TIME: re.compile(rb"\d{14}Z")}
 _PRINTABLE: Final = re.compile(rb"[A-Za-z0-9 '()+,./:=?-]*")
@@ -162,8 +163,8 @@ def bits(element: Element) -> tuple[int, bytes]:
 def oid(element: Element) -> str:
     """Return an OBJECT IDENTIFIER with its dots."""
     value = element.value
-    if element.tag != OID or not value or value[-1] & 0x80:
-        raise Malformed("no object identifier")
+    if element.tag != OID or not value or value[-1] & 0x80 or len(value) > _OID_BYTES:
+        raise Malformed("no object identifier, or one of more bytes than anybody has")
     numbers, number, fresh = list[int](), 0, True
     for byte in value:
         if fresh and byte == _LONG:  # a leading zero digit

@@ -38,7 +38,9 @@ def test_object_identifiers(rest: list[int], first: int, second: int) -> None:
     assert der.oid(only(asn1.oid(dotted))) == dotted
 
 
-@pytest.mark.parametrize("value", [b"", b"\x80\x01", b"\x2a\x80\x01", b"\x2a\x86", b"\xff"])
+@pytest.mark.parametrize(
+    "value", [b"", b"\x80\x01", b"\x2a\x80\x01", b"\x2a\x86", b"\xff", b"\x2a" * 65, b"\xff" * 5_000 + b"\x01"]
+)
 def test_object_identifiers_that_are_none(value: bytes) -> None:
     with pytest.raises(Malformed):
         der.oid(only(asn1.tlv(0x06, value)))
