@@ -16,25 +16,14 @@ from gateway.kernel.errors import GatewayError
 from gateway.kernel.secret import hash_token
 from idp.model import Event, PersonDigest, ProofingRecord, User
 from idp.ports import EventSink, Store
-from idp.proofing.cases import CASE_DAYS, Decided, NotDecided, Review, UnderReview, confirmed, result_of
+from idp.proofing.cases import CASE_DAYS, Review, UnderReview, confirmed, result_of
 from idp.proofing.digest import DigestKeys
 from idp.proofing.handover import Ended, HandOver, InProgress, State
 from idp.proofing.matching import Different, Near, Same, match, roster_of
 from idp.proofing.port import Broken, NotProofed, NotProofedReason, Person, Proofed, ProofingBackend, Purpose, Show
 from idp.stored_proofing import KeepRefusal
 
-__all__ = [
-    "Decided",
-    "Ended",
-    "HandOver",
-    "NotDecided",
-    "Pending",
-    "ProofingDesk",
-    "Refused",
-    "RefusedReason",
-    "Taken",
-    "UnderReview",
-]
+__all__ = ["Ended", "HandOver", "Pending", "ProofingDesk", "Refused", "RefusedReason", "Taken", "UnderReview"]
 
 _JAPAN: Final = timezone(timedelta(hours=9))
 _LONGEST_DETAIL: Final = 200
@@ -149,14 +138,11 @@ class ProofingDesk:
         None: it was used, is late or unknown; or the proofing is over. Whoever sees what it returns must see the number, too.
         """
         moved = await self._progress.take_over(token, browser)
-        return await self._taken(*moved) if moved is not None else None
-
-    async def taken(self, name: str, browser: str) -> Taken | None:
-        """Return what this browser took over, to show it again, or to `complete` it for its person. None as in `pending`, and for
-        what was begun here.
-        """
-        state = await self._progress.look(name, browser)
-        return await self._taken(name, state) if state is not None and state.first else None
+        user = await self._store.users.get(moved[1].user_id) if moved is not None else None
+        if moved is None or user is None or not user.active or self._own(moved[1], user) is None:
+            return None
+        name, state = moved
+        return Taken(user=user, pending=Pending(show=state.show, name=name), number=state.number)
 
     async def ended(self, user: User, name: str, browser: str) -> Ended | None:
         """Return how a proofing ended that was begun in this browser and taken over by another; None while it has not."""
@@ -188,12 +174,6 @@ class ProofingDesk:
             return await self._refuse(user, address, "stale")
         await self._progress.end(name, state, "cancelled")
         return await self._refuse(user, address, "cancelled")
-
-    async def decide(
-        self, case_id: str, officer_login: str, officer_user_id: str, *, approve: bool, note: str = ""
-    ) -> Decided | NotDecided:
-        """Take an officer's decision: `idp.proofing.cases.Review.decide`."""
-        return await self.review.decide(case_id, officer_login, officer_user_id, approve=approve, note=note)
 
     # ----------------------------------------------------------------
 
@@ -278,12 +258,6 @@ class ProofingDesk:
         """Return a state if it was begun for this person, by this backend."""
         own = state is not None and state.user_id == user.id and state.method == self.backend.method
         return state if own else None
-
-    async def _taken(self, name: str, state: State) -> Taken | None:
-        user = await self._store.users.get(state.user_id)
-        if user is None or not user.active or state.method != self.backend.method:
-            return None
-        return Taken(user=user, pending=Pending(show=state.show, name=name), number=state.number)
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._clock.now(), _JAPAN).date()

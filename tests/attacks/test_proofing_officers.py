@@ -10,9 +10,9 @@ import pytest
 
 from gateway.kernel.errors import StoreUnavailable
 from idp.model import CaseKind
-from idp.stored_proofing import CaseRefusal
 from idp.proofing.cases import Decided, NotDecided, Review
 from idp.store import open_store
+from idp.stored_proofing import CaseRefusal
 from tests.support.proofing import NEAR_SATO, OFFICER, SATO, SECOND, Bench, opened
 
 
@@ -33,7 +33,7 @@ async def refused(
     bench: Bench, case_id: str, reason: CaseRefusal, login: str, user_id: str = "", *, approve: bool = True
 ) -> None:
     """An officer's word has no effect, and the log says so."""
-    assert await bench.desk.decide(case_id, login, user_id, approve=approve) == NotDecided(reason=reason)
+    assert await bench.desk.review.decide(case_id, login, user_id, approve=approve) == NotDecided(reason=reason)
     told = bench.events.last("proofing.decided")
     assert (told.outcome, told.by, told.detail["reason"]) == ("failure", login, reason)
     assert await bench.store.proofing.latest(SATO.id) is None
@@ -55,11 +55,11 @@ async def test_who_was_renamed_does_not_either(bench: Bench) -> None:
 
 async def test_one_officer_is_not_two(bench: Bench) -> None:
     case_id = await opened_case(bench, "in_person")
-    first = await bench.desk.decide(case_id, OFFICER.login, OFFICER.id, approve=True)
+    first = await bench.desk.review.decide(case_id, OFFICER.login, OFFICER.id, approve=True)
     assert first == Decided(case_id=case_id, user_id=SATO.id, state="open")
     for login, user_id in ((OFFICER.login, OFFICER.id), (OFFICER.login, ""), ("HR.MORI", ""), ("another.name", OFFICER.id)):
         await refused(bench, case_id, "same_officer", login, user_id)
-    assert isinstance(await bench.desk.decide(case_id, SECOND.login, SECOND.id, approve=True), Decided)
+    assert isinstance(await bench.desk.review.decide(case_id, SECOND.login, SECOND.id, approve=True), Decided)
 
 
 async def test_who_looked_at_the_card_is_one_of_the_two(bench: Bench) -> None:
@@ -74,7 +74,7 @@ async def test_who_looked_at_their_own_card_gains_nothing_by_a_second_officer(be
 
 async def test_a_case_is_decided_once(bench: Bench) -> None:
     case_id = await opened_case(bench)
-    assert isinstance(await bench.desk.decide(case_id, OFFICER.login, OFFICER.id, approve=False), Decided)
+    assert isinstance(await bench.desk.review.decide(case_id, OFFICER.login, OFFICER.id, approve=False), Decided)
     for approve in (True, False):
         await refused(bench, case_id, "decided", SECOND.login, SECOND.id, approve=approve)
 
@@ -120,4 +120,4 @@ async def test_a_sealed_result_moved_to_another_case_does_not_open(bench: Bench)
         )
     connection.close()
     with pytest.raises(StoreUnavailable):
-        await bench.desk.decide(other, OFFICER.login, OFFICER.id, approve=True)
+        await bench.desk.review.decide(other, OFFICER.login, OFFICER.id, approve=True)

@@ -77,7 +77,7 @@ async def test_an_officer_can_not_give_a_card_to_a_second_account(bench: Bench) 
     bench.backend.holds(near)
     reviews = [await bench.case(user) for user in (SATO, TWIN)]
     decisions = await asyncio.gather(
-        *(bench.desk.decide(review.case_id, "hr.mori", "usr_mori", approve=True) for review in reviews)
+        *(bench.desk.review.decide(review.case_id, "hr.mori", "usr_mori", approve=True) for review in reviews)
     )
     assert sorted(type(decision).__name__ for decision in decisions) == ["Decided", "NotDecided"]
     records = [await bench.store.proofing.latest(user.id) for user in (SATO, TWIN)]

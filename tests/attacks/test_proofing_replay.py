@@ -8,7 +8,8 @@ import pytest
 
 from gateway.kernel.secret import Secret
 from idp.model import PasswordCredential, ProofingRecord, TotpCredential
-from idp.proofing.desk import NotDecided, ProofingDesk, Refused
+from idp.proofing.cases import NotDecided
+from idp.proofing.desk import ProofingDesk, Refused
 from idp.proofing.port import Broken, NotProofed
 from idp.store import open_store
 from tests.support.proofing import CARD_OF_SATO, CARD_OF_SUZUKI, NEAR_SATO, NOW, SATO, SUZUKI, Bench, opened
@@ -106,5 +107,5 @@ async def test_what_was_under_way_when_the_account_was_reset_counts_for_nothing(
     totp = TotpCredential(user_id=SATO.id, secret=Secret("JBSWY3DPEHPK3PXP"), created_at=NOW)
     await bench.store.accounts.reset(SATO.id, password=new, totp=totp, by="hr.mori", at=NOW)
     assert await bench.complete(name, SATO, "phone") == STALE
-    assert await bench.desk.decide(review.case_id, "hr.mori", "usr_mori", approve=True) == NotDecided(reason="replaced")
+    assert await bench.desk.review.decide(review.case_id, "hr.mori", "usr_mori", approve=True) == NotDecided(reason="replaced")
     assert await bench.desk.pending(SUZUKI, other, "browser-2") is not None

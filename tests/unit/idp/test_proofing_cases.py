@@ -22,7 +22,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 async def decide(bench: Bench, case_id: str, *, approve: bool = True, note: str = "") -> Decided | NotDecided:
-    return await bench.desk.decide(case_id, OFFICER.login, OFFICER.id, approve=approve, note=note)
+    return await bench.desk.review.decide(case_id, OFFICER.login, OFFICER.id, approve=approve, note=note)
 
 
 async def stored(bench: Bench, case_id: str) -> ProofingCase:
@@ -98,7 +98,7 @@ async def test_a_word_without_an_officer_is_a_fault(bench: Bench) -> None:
     review = await bench.case()
     for nobody in ("", "  "):
         with pytest.raises(ValueError, match="needs an officer"):
-            await bench.desk.decide(review.case_id, nobody, "", approve=True)
+            await bench.desk.review.decide(review.case_id, nobody, "", approve=True)
 
 
 async def test_what_is_unknown_is_told_as_such(bench: Bench) -> None:
@@ -155,7 +155,7 @@ async def test_in_person_the_officer_who_looked_is_the_first_of_two(bench: Bench
     assert review.kind == "in_person"
     assert bench.events.last("proofing.review").by == OFFICER.login
     assert await decide(bench, review.case_id) == NotDecided(reason="same_officer")
-    decided = await bench.desk.decide(review.case_id, SECOND.login, SECOND.id, approve=True)
+    decided = await bench.desk.review.decide(review.case_id, SECOND.login, SECOND.id, approve=True)
     assert isinstance(decided, Decided)
     assert decided.record is not None
     case = await stored(bench, review.case_id)
@@ -191,7 +191,7 @@ async def test_in_person_the_page_gets_the_record_that_the_officers_had_kept(ben
     bench.backend.vouched, bench.backend.attributes = True, None
     looked = bench.backend.proofed("visit-1")
     review = await bench.desk.review.open(SATO, "in_person", looked, first_by=OFFICER.login)
-    decided = await bench.desk.decide(review.case_id, SECOND.login, SECOND.id, approve=True)
+    decided = await bench.desk.review.decide(review.case_id, SECOND.login, SECOND.id, approve=True)
     assert isinstance(decided, Decided)
     bench.backend.outcome = looked
     assert await bench.complete(name) == decided.record

@@ -10,7 +10,7 @@ from gateway.kernel.errors import AuditError
 from gateway.kernel.secret import Secret
 from idp.bindings import Binder
 from idp.model import AuthEvent, PasswordCredential, ProofingRecord, TotpCredential
-from idp.proofing.desk import Decided
+from idp.proofing.cases import Decided
 from idp.proofing.port import Verified
 from tests.support.proofing import CARD_OF_SATO, NEAR_SATO, NOW, SATO, Bench, opened
 
@@ -32,7 +32,7 @@ async def confirmed(bench: Bench, record: ProofingRecord | None) -> frozenset[st
 
 
 async def approved(bench: Bench, case_id: str) -> ProofingRecord:
-    decided = await bench.desk.decide(case_id, "hr.mori", "usr_mori", approve=True)
+    decided = await bench.desk.review.decide(case_id, "hr.mori", "usr_mori", approve=True)
     assert isinstance(decided, Decided), decided
     assert decided.record is not None
     return decided.record
@@ -105,7 +105,7 @@ async def test_a_rejected_case_binds_nothing_and_an_unknown_one_holds_nothing(be
     await binder.hold(review.case_id, PROVED)
     await binder.hold("case_unknown", PROVED)
     assert await bench.store.bindings.held("case_unknown") == frozenset()
-    assert isinstance(await bench.desk.decide(review.case_id, "hr.mori", "usr_mori", approve=False), Decided)
+    assert isinstance(await bench.desk.review.decide(review.case_id, "hr.mori", "usr_mori", approve=False), Decided)
     assert await bench.store.bindings.of(before.number) == frozenset()
 
 

@@ -8,7 +8,8 @@ import pytest
 from gateway.kernel.errors import AuditError
 from gateway.kernel.secret import Secret
 from idp.model import ProofingRecord
-from idp.proofing.desk import Decided, Refused
+from idp.proofing.cases import Decided
+from idp.proofing.desk import Refused
 from idp.proofing.digest import DigestKeys
 from idp.proofing.port import Broken, NotProofed, Verified
 from idp.store.changes import EndedWhy
@@ -78,7 +79,7 @@ async def test_of_a_case_it_is_sealed_and_gone_after_the_decision(bench: Bench) 
     sealed = _sealed(bench, review.case_id)
     assert sealed is not None
     assert sealed[20:60] in bench.files()
-    assert isinstance(await bench.desk.decide(review.case_id, "hr.mori", "usr_mori", approve=True), Decided)
+    assert isinstance(await bench.desk.review.decide(review.case_id, "hr.mori", "usr_mori", approve=True), Decided)
     assert _sealed(bench, review.case_id) is None
     assert sealed[20:60] not in bench.files()
     told = msgspec.json.encode(bench.events.all).decode()

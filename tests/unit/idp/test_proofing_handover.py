@@ -33,11 +33,9 @@ async def test_the_phone_goes_on_where_the_computer_was(bench: Bench) -> None:
     assert taken is not None
     assert (taken.user, taken.number, taken.pending.name) == (SATO, over.number, name)
     assert taken.pending.show.template == "x.html"
-    assert await bench.desk.taken(name, "phone") == taken
     assert await bench.desk.ended(SATO, name, "browser-1") is None
     assert isinstance(await bench.complete(name, taken.user, "phone"), ProofingRecord)
     assert await bench.desk.ended(SATO, name, "browser-1") == Ended(outcome="done")
-    assert await bench.desk.taken(name, "phone") is None
 
 
 async def test_a_return_from_a_verifier_is_found_on_the_phone(bench: Bench) -> None:
@@ -93,16 +91,10 @@ async def test_also_that_an_officer_looks_or_that_the_log_failed(bench: Bench) -
     assert await bench.desk.ended(SATO, name, "browser-1") == Ended(outcome="broken")
 
 
-async def test_what_was_begun_here_was_not_taken_over(bench: Bench) -> None:
-    name = await bench.begin()
-    assert await bench.desk.taken(name, "browser-1") is None
-
-
 async def test_nobody_takes_over_for_who_was_deactivated(bench: Bench) -> None:
-    name, over = await handed(bench)
+    _, over = await handed(bench)
     await bench.change(SATO, lambda user: msgspec.structs.replace(user, active=False))
     assert await bench.desk.take_over(over.token.reveal(), "phone") is None
-    assert await bench.desk.taken(name, "phone") is None
 
 
 async def test_a_hand_over_gives_no_more_time(bench: Bench) -> None:
