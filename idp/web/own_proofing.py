@@ -54,7 +54,7 @@ class OwnProofing:
             waiting=[case for case in kept.cases if case.state == "open" and now < case.expires_at],
             invitations=kept.invitations, invited=await self._parts.office.invitation_of(user.id), now=now,
             bound=await self._bound(user.id, kept), letters={record.number: _letters(record, now) for record in kept.records},
-            deleted="deleted" in request.query,
+            stated=_stated(kept), deleted="deleted" in request.query,
         )  # fmt: skip
 
     async def ask(self, request: web.Request) -> web.StreamResponse:
@@ -122,6 +122,14 @@ class OwnProofing:
 
     def _now(self) -> int:
         return int(self._parts.clock.now())
+
+
+def _stated(kept: Kept) -> dict[int, list[str]]:
+    """Return which entries of the staff ledger each record has confirmed."""
+    found: dict[int, list[str]] = {}
+    for one in kept.stated:
+        found.setdefault(one.proofing, []).append(one.claim)
+    return found
 
 
 def _letters(record: ProofingRecord, now: int) -> tuple[str, str]:
