@@ -300,6 +300,19 @@ def test_answers_that_are_none(asked: Asked) -> None:
         assert isinstance(asked.read(bytes(mangled)), NoAnswer)
 
 
+def test_certificates_in_an_answer_that_are_none(asked: Asked) -> None:
+    """Of another version, with an extension twice, without a key that anybody knows; and no certificate at all."""
+    private = key("responder")
+    twice = delegate(asked.ca, private, NO_CHECK, NO_CHECK, usage(OCSP_SIGNING))
+    odd = delegate(asked.ca, private, version=asn1.tlv(0xA0, asn1.integer(5)))
+    unknown = delegate(asked.ca, private, key_info=asn1.seq(asn1.algorithm("1.2.3.4"), asn1.bits(b"key")))
+    strange = delegate(asked.ca, private, usage(OCSP_SIGNING), asn1.extension("2.5.29.17", asn1.seq(b"\xa3\x00")))
+    for certificate in (twice.certificate, odd.certificate, unknown.certificate, strange.certificate, asn1.seq(), asn1.NULL):
+        assert isinstance(asked.judged(signer=private, certificates=(certificate,)), NoAnswer)
+    good = delegate(asked.ca, private).certificate
+    assert isinstance(asked.judged(signer=private, certificates=(odd.certificate, good)), NoAnswer)
+
+
 def test_the_question_names_the_certificate_and_nothing_else(asked: Asked) -> None:
     question = ocsp.ask(asked.certificate, asked.root, NONCE)
     assert key_hash(asked.ca.key) in question

@@ -24,6 +24,10 @@ NONCE_BYTES: Final = 32
 _AHEAD: Final = 300
 """How far the responder's clock may be ahead of ours, in seconds."""
 _NAMES_BY: Final = SHA1()  # noqa: S303  how every responder names a certificate (RFC 5019 §2.1.1); nothing is signed with it
+_UNREADABLE: Final = (
+    ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm,
+)  # fmt: skip
+"""What pyca raises for bytes that are no answer; our own Malformed is a ValueError."""
 _KNOWN: Final = frozenset({OCSPExtensionOID.NONCE})
 _KNOWN_OF_ONE: Final = frozenset({CRLEntryExtensionOID.CRL_REASON})
 _RESPONDER_UNDERSTOOD: Final = frozenset(
@@ -54,7 +58,7 @@ def judge(data: bytes, certificate: Certificate, root: Root, nonce: bytes, *, de
     """Return what the answer says of the certificate. Raises nothing, whatever the bytes are."""
     try:
         return _judge(data, certificate, root, nonce, demands, now)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm):  # Malformed is one
+    except _UNREADABLE:
         return _none("is malformed")
 
 
