@@ -6,15 +6,23 @@ import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
+from aiohttp.test_utils import TestServer
 
+import idp.app
+from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import ConfigError, StoreUnavailable
 from gateway.kernel.secret import Secret
+from idp.model import PersonDigest, ProofingRecord
 from idp.proofing.office import ProofingError, ProofingOffice
 from idp.proofing.port import Expired, Revoked, Unknown, Valid
 from idp.proofing.recheck import AT_A_TIME
+from idp.settings import ProofingSettings
 from idp.store.rechecks import SqliteRechecks
-from tests.support.office import OfficeBench, office_bench, standing, until
+from tests.support.office import OfficeBench, Verifier, office_bench, standing, until
+from tests.support.oidc import Events as ProviderEvents
+from tests.support.oidc import PlainPages, settings_in
 from tests.support.proofing import SATO, SUZUKI
 
 BY = "hr.mori"
@@ -254,3 +262,51 @@ async def test_who_is_recognised_moves_to_the_newest_digest_key(bench: OfficeBen
     assert await ask(bench) == (2, 2, 0, 0, 0)
     await bench.office.drop_key("")
     assert bench.key_file.digest_keys().ids == (newest,)
+
+
+# ---------------------------------------------------------------- in the provider that runs
+
+
+async def test_the_running_provider_asks_by_schedule_goes_on_after_trouble_and_stops_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(idp.app, "_CHORES_EVERY_SECONDS", 0.02)
+    settings = settings_in(tmp_path, proofing=ProofingSettings(recheck_hours=1))
+    clock = ManualClock()
+    verifier, events = Verifier(clock), ProviderEvents()
+    provider = await idp.app.open_provider(
+        settings, clock=clock, events=events, pages=PlainPages(), address_of=lambda request: "", verifier=verifier
+    )
+    user = await provider.seed_user(login="dr.sato", name="佐藤 恵", roles=("physician",))
+    record = ProofingRecord(
+        user_id=user.id, level=3, method=verifier.method, verified_at=int(clock.now()), expires_at=None, verifier="v",
+        transaction="t1", person_digest="d",
+    )  # fmt: skip
+    digests = (PersonDigest(key="", digest="d"),)
+    assert not isinstance(await provider.store.proofing.keep(record, digests, now=record.verified_at), str)
+    verifier.says = {"t1": Revoked()}
+    server = TestServer(provider.app)
+    with caplog.at_level(logging.ERROR):
+        settle = SqliteRechecks.settle
+
+        async def failing(self: SqliteRechecks, *arguments: object, **options: object) -> None:
+            raise StoreUnavailable("the disk is full", where="idp.sqlite3")
+
+        monkeypatch.setattr(SqliteRechecks, "settle", failing)
+        await server.start_server()
+        try:
+            await until(lambda: "proofings can't be rechecked" in caplog.text)
+            monkeypatch.setattr(SqliteRechecks, "settle", settle)
+            await until(lambda: {"proofing.ended", "proofing.rechecked"} <= set(events.names()))
+            (run,) = await provider.office.rechecks()
+            assert (run.started_by, run.total, run.revoked) == ("schedule", 1, 1)
+            verifier.gate = asyncio.Event()
+            again = msgspec.structs.replace(record, transaction="t2")
+            assert not isinstance(await provider.store.proofing.keep(again, digests, now=record.verified_at), str)
+            clock.advance(3600)
+            await until(lambda: verifier.running == 1)
+        finally:
+            await server.close()
+            await provider.close()
+    assert verifier.running == 0
+    caplog.clear()

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
-from idp.settings import Client, IdpSettings
+from idp.settings import Client, IdpSettings, ProofingSettings
 
 CLIENT = Client.registered("gateway", Secret("s" * 32), redirect_uris=("https://portal.example/cb",))
 GOOD = IdpSettings(issuer="https://id.example", clients=(CLIENT,), data_dir=Path("data"))
@@ -64,7 +64,16 @@ def test_bad_clients(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"clients": ()}, {"clients": (CLIENT, CLIENT)}, {"code_seconds": 0}, {"code_seconds": 601}, {"key_days": -1}],
+    [
+        {"clients": ()},
+        {"clients": (CLIENT, CLIENT)},
+        {"code_seconds": 0},
+        {"code_seconds": 601},
+        {"key_days": -1},
+        {"proofing": ProofingSettings(recheck_hours=-1)},
+        {"proofing": ProofingSettings(review_days=0)},
+        {"proofing": ProofingSettings(expiring_days=0)},
+    ],
     ids=str,
 )
 def test_other_bad_settings(changes: dict[str, Any]) -> None:
