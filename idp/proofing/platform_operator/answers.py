@@ -14,9 +14,9 @@ import msgspec
 
 from gateway.kernel.secret import Secret
 from idp.proofing.platform_operator.client import Reply
+from idp.proofing.platform_operator.contract import Ask, Check, Pointers, Profile, Read, State, pointers
 from idp.proofing.platform_operator.places import fill
 from idp.proofing.platform_operator.pointers import MISSING, look
-from idp.proofing.platform_operator.profile import Ask, Check, Pointers, Profile, Read, State, pointers
 from idp.proofing.port import (
     Broken,
     Expired,

@@ -19,8 +19,9 @@ from gateway.kernel.ids import new_token
 from gateway.kernel.secret import Secret, same
 from idp.proofing.platform_operator.answers import METHOD, Limits, challenge_values, outcome, references, standing
 from idp.proofing.platform_operator.client import Fault, OperatorClient, Reply
+from idp.proofing.platform_operator.contract import Call
 from idp.proofing.platform_operator.places import fill
-from idp.proofing.platform_operator.profile import Call, load_profile
+from idp.proofing.platform_operator.profile import load_profile
 from idp.proofing.platform_operator.settings import PlatformOperatorSettings, check, origin_of, usable_link, values_of
 from idp.proofing.port import (
     Broken,

@@ -10,8 +10,8 @@ import msgspec
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
 from idp.proofing.forbidden import forbidden_in, names_individual_number
+from idp.proofing.platform_operator.contract import Profile
 from idp.proofing.platform_operator.places import fill, places, stray_brace
-from idp.proofing.platform_operator.profile import Profile
 
 _WHERE: Final = "idp.platform_operator"
 _LINK_PLACES: Final = frozenset({"digest", "digest_hex", "text_base64", "return"})
