@@ -133,12 +133,6 @@ class Rechecker:
             log.exception("proofing %d could not be asked about", number)
             return Unknown(detail="the backend failed")
 
-    async def _rekey(self, keys: DigestKeys, record: ProofingRecord, person: Secret) -> None:
-        """Move a record to the newest digest key, now that its person is known, so that older keys can be dropped."""
-        newest = keys.digest(record.verifier, person)
-        if newest.key != record.digest_key:
-            await self._store.proofing.rekey(record.number, newest)
-
     def _configured(self) -> ProofingBackend:
         if self._backend is None:
             raise ProofingError("no verifier is configured", where="idp.proofing", todo="Configure one first.")

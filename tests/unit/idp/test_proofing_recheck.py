@@ -85,21 +85,6 @@ async def test_only_proofings_in_force_of_active_people_are_asked_about(bench: O
     assert sorted(bench.verifier.rechecked) == sorted(record.transaction for record in living if record is not None)
 
 
-async def test_whoever_is_recognised_moves_to_the_newest_digest_key(bench: OfficeBench) -> None:
-    sato, suzuki = await bench.proofed(SATO), await bench.proofed(SUZUKI)
-    del bench.verifier.persons[suzuki.transaction]  # of this one the verifier is asked without a list
-    new = await bench.office.rotate_key()
-    assert await ask(bench) == (2, 2, 0, 0, 0)
-    uses = {one.id: one.living for one in await bench.office.keys_in_use()}
-    assert uses == {new: 1, "": 1}
-    moved = await bench.store.proofing.latest(SATO.id)
-    assert moved is not None
-    assert (moved.digest_key, moved.person_digest != sato.person_digest) == (new, True)
-    bench.verifier.rechecked.clear()
-    bench.clock.advance(60)
-    assert await ask(bench) == (2, 2, 0, 0, 0)  # and is recognised by it from now on: the verifier's list is asserted on
-
-
 async def test_what_another_verifier_made_stays_and_has_no_answer(bench: OfficeBench) -> None:
     await bench.proofed()
     bench.verifier.method = "another"
