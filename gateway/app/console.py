@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import web
 
+from gateway.app.console_proofing import ConsoleOffice
 from gateway.audit.export import export_csv, export_jsonl
 from gateway.audit.others import OtherLogs
 from gateway.audit.query import Filters
@@ -77,6 +78,7 @@ async def open_console(
         policies=in_force,
         export=export,
         end_at_provider=provider.store.sessions.revoke if provider is not None else None,
+        proofing=_office(config, provider, clock),
         simulated=config.demo,
     )
     runner = web.AppRunner(create_console(parts), access_log=None, shutdown_timeout=2)
@@ -85,3 +87,9 @@ async def open_console(
     bound = socket.create_server((LOOPBACK, 0))
     await web.SockSite(runner, bound).start()
     return console_app(host, f"http://{LOOPBACK}:{bound.getsockname()[1]}")
+
+
+def _office(config: Config, provider: IdentityProvider | None, clock: Clock) -> ConsoleOffice | None:
+    if provider is None or config.idp is None:
+        return None
+    return ConsoleOffice(provider.office, clock, verifier=config.idp.proofing, expiring_days=config.idp.expiring_days)

@@ -1,8 +1,7 @@
 """The console's pages. See `create_console`."""
 
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -10,7 +9,11 @@ from aiohttp.typedefs import Handler
 from gateway.console.changes import Changes
 from gateway.console.export import Export
 from gateway.console.live import ROWS, LiveDecisions
+from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
+from gateway.console.proofing_acts import ProofingActs
+from gateway.console.proofing_list import counts
+from gateway.console.proofing_views import ProofingViews
 from gateway.console.recording import Recorder
 from gateway.domain.posture import Device
 from gateway.domain.record import DecisionRecord
@@ -18,16 +21,6 @@ from gateway.kernel.assertion import Claims
 from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.web.site import CLAIMS, PageError, Site
 
-DONE: Final = {
-    "revoked": "ok",
-    "approve": "ok",
-    "block": "ok",
-    "unblock": "ok",
-    "compliance": "ok",
-    "gone": "warn",
-    "changed": "warn",
-}
-"""What `?done=` may say, and how it looks."""
 OUTCOMES: Final = ("allow", "challenge", "deny", "refuse", "unavailable")
 _STATIC: Final = "/static/"
 
@@ -46,8 +39,9 @@ def create_console(parts: ConsoleParts) -> web.Application:
     site = Site(Path(__file__).parent, parts.front, verify, failures, {"simulated": parts.simulated})
     app = site.application()
     recorder = Recorder(parts.audit, parts.clock)
-    console = _Console(site, parts, recorder, LiveDecisions(app, site, parts.feed, parts.others, parts.zone))
-    changes = Changes(site, parts, recorder)
+    pages = Pages(site, parts, recorder)
+    console = _Console(pages, parts, recorder, LiveDecisions(app, site, parts.feed, parts.others, parts.zone))
+    changes = Changes(pages, parts, recorder)
     app.middlewares.append(console.overseers_only)
     app.router.add_get("/", console.home)
     app.router.add_get("/decisions/stream", console.stream)
@@ -57,14 +51,37 @@ def create_console(parts: ConsoleParts) -> web.Application:
     app.router.add_post("/devices/{device}/{change}", changes.device)
     app.router.add_get("/policies", console.policies)
     app.router.add_get("/export", Export(site, parts, recorder).serve)
+    _add_proofing(app, site, parts, recorder, pages)
     return app
+
+
+def _add_proofing(app: web.Application, site: Site, parts: ConsoleParts, recorder: Recorder, pages: Pages) -> None:
+    views = ProofingViews(site, parts, recorder, pages)
+    acts = ProofingActs(parts, recorder, pages, views)
+    app.router.add_get("/proofing", views.staff)
+    app.router.add_get("/proofing/export", views.export)
+    app.router.add_get("/proofing/people/{person}", views.person)
+    app.router.add_post("/proofing/people/{person}/end", acts.end)
+    app.router.add_post("/proofing/people/{person}/delete", acts.delete)
+    app.router.add_get("/proofing/review", views.review)
+    app.router.add_get("/proofing/cases/{case}", views.case)
+    app.router.add_post("/proofing/cases/{case}/decide", acts.decide)
+    app.router.add_get("/proofing/counter", views.counter)
+    app.router.add_post("/proofing/counter", acts.check)
+    app.router.add_get("/proofing/invite", views.invite)
+    app.router.add_post("/proofing/invite/choose", acts.choose)
+    app.router.add_post("/proofing/invite", acts.invite)
+    app.router.add_get("/proofing/batches", views.batches)
+    app.router.add_get("/proofing/batches/{batch}", views.batch)
+    app.router.add_get("/proofing/rechecks", views.rechecks)
+    app.router.add_post("/proofing/rechecks", acts.recheck)
 
 
 class _Console:
     """The handlers of what is only looked at."""
 
-    def __init__(self, site: Site, parts: ConsoleParts, recorder: Recorder, live: LiveDecisions) -> None:
-        self._site = site
+    def __init__(self, pages: Pages, parts: ConsoleParts, recorder: Recorder, live: LiveDecisions) -> None:
+        self._pages = pages
         self._parts = parts
         self._recorder = recorder
         self._live = live
@@ -84,9 +101,11 @@ class _Console:
         apps = sorted(
             {record.app for _, record in self._parts.feed.recent(ROWS) if isinstance(record, DecisionRecord) and record.app}
         )
-        return self._page(
+        office = self._parts.proofing
+        return self._pages.show(
             request,
             "home.html",
+            proofing=counts(await office.standings()) if office is not None else None,
             sessions=len(sessions),
             people=len({session.identity.subject for session in sessions}),
             devices=len(devices),
@@ -105,7 +124,7 @@ class _Console:
         await self._recorder.viewed(request)
         sessions = await self._parts.sessions.list(self._parts.clock.now())
         labels = {device.id: device.label for device in await self._parts.devices.list()}
-        return self._page(request, "sessions.html", sessions=sessions, labels=labels)
+        return self._pages.show(request, "sessions.html", sessions=sessions, labels=labels)
 
     async def devices(self, request: web.Request) -> web.Response:
         await self._recorder.viewed(request)
@@ -114,23 +133,11 @@ class _Console:
             session.identity.subject: session.identity for session in await self._parts.sessions.list(self._parts.clock.now())
         }
         waiting_first = sorted(devices, key=lambda device: device.status != "pending")
-        return self._page(request, "devices.html", devices=waiting_first, people=people, evidence=_evidence)
+        return self._pages.show(request, "devices.html", devices=waiting_first, people=people, evidence=_evidence)
 
     async def policies(self, request: web.Request) -> web.Response:
         await self._recorder.viewed(request)
-        return self._page(request, "policies.html", in_force=self._parts.policies())
-
-    def _page(self, request: web.Request, template: str, **values: Any) -> web.Response:
-        done = request.query.get("done", "")
-        return self._site.render(
-            request,
-            template,
-            done=done if done in DONE else "",
-            done_look=DONE.get(done, ""),
-            officer=not self._parts.officer_roles.isdisjoint(request[CLAIMS].roles),
-            moment=lambda at: datetime.fromtimestamp(at, self._parts.zone).strftime("%Y-%m-%d %H:%M:%S"),
-            **values,
-        )
+        return self._pages.show(request, "policies.html", in_force=self._parts.policies())
 
 
 def _evidence(device: Device) -> list[str]:

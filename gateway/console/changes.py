@@ -1,19 +1,18 @@
 """What a security officer changes here: ends a session, lets a device in or out. Recorded and on disk before it happens."""
 
-from collections.abc import Awaitable, Callable
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import Final, NoReturn
 
 from aiohttp import web
 
+from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
 from gateway.console.recording import Recorder
 from gateway.domain.posture import Compliance, Device
 from gateway.domain.record import EventName
-from gateway.kernel.errors import StoreUnavailable
-from gateway.kernel.web.site import CLAIMS, PageError, Site, read_form
+from gateway.kernel.web.site import CLAIMS, PageError, read_form
 from gateway.posture.ledger import approve, block, set_compliance, unblock
 
-T = TypeVar("T")
 Change = Callable[[Device], Device]
 _WORDS: Final[dict[str, Compliance]] = {"compliant": "compliant", "non_compliant": "non_compliant"}
 
@@ -21,14 +20,14 @@ _WORDS: Final[dict[str, Compliance]] = {"compliant": "compliant", "non_compliant
 class Changes:
     """The POST handlers. Each ends in a redirect to the list, with what happened in `?done=`."""
 
-    def __init__(self, site: Site, parts: ConsoleParts, recorder: Recorder) -> None:
-        self._site = site
+    def __init__(self, pages: Pages, parts: ConsoleParts, recorder: Recorder) -> None:
+        self._pages = pages
         self._parts = parts
         self._recorder = recorder
 
     async def revoke(self, request: web.Request) -> NoReturn:
         """End a session."""
-        await self._officer(request)
+        await self._pages.require_officer(request)
         session_id = request.match_info["session"]
         session = await self._parts.sessions.get(session_id, self._parts.clock.now())
         if session is None:
@@ -36,8 +35,10 @@ class Changes:
         detail = {"subject": session.identity.subject, "login": session.identity.login}
         await self._recorder.announced(request, "session.revoked", session_id, detail)
         if self._parts.end_at_provider is not None and session.provider_session:
-            await self._attempt(request, "session.revoked", session_id, self._parts.end_at_provider(session.provider_session))
-        ended = await self._attempt(request, "session.revoked", session_id, self._parts.sessions.revoke(session_id))
+            await self._pages.attempt(
+                request, "session.revoked", session_id, self._parts.end_at_provider(session.provider_session)
+            )
+        ended = await self._pages.attempt(request, "session.revoked", session_id, self._parts.sessions.revoke(session_id))
         if not ended:
             await self._recorder.failed(request, "session.revoked", session_id, "ended meanwhile")
             raise web.HTTPSeeOther("/sessions?done=gone")
@@ -45,7 +46,7 @@ class Changes:
 
     async def device(self, request: web.Request) -> NoReturn:
         """Approve, block or unblock a device, or set its compliance."""
-        await self._officer(request)
+        await self._pages.require_officer(request)
         name = request.match_info["change"]
         event, change, detail = await self._device_change(request, name)
         device_id = request.match_info["device"]
@@ -60,7 +61,7 @@ class Changes:
         detail |= {"compliance": f"{device.compliance} -> {after.compliance}"}
         await self._recorder.announced(request, event, device_id, detail)
         try:
-            done = await self._attempt(request, event, device_id, self._parts.devices.update(device_id, change))
+            done = await self._pages.attempt(request, event, device_id, self._parts.devices.update(device_id, change))
         except ValueError as error:
             await self._recorder.failed(request, event, device_id, "changed meanwhile")
             raise web.HTTPSeeOther("/devices?done=changed") from error
@@ -70,12 +71,6 @@ class Changes:
         raise web.HTTPSeeOther(f"/devices?done={name}")
 
     # ------------------------------------------------------------------
-
-    async def _officer(self, request: web.Request) -> None:
-        self._site.require_same_origin(request)
-        if self._parts.officer_roles.isdisjoint(request[CLAIMS].roles):
-            await self._recorder.viewed(request, outcome="failure")
-            raise PageError(403, "officers_only")
 
     async def _device_change(self, request: web.Request, name: str) -> tuple[EventName, Change, dict[str, str]]:
         now, login = self._parts.clock.now(), request[CLAIMS].login
@@ -92,11 +87,3 @@ class Changes:
             raise PageError(400, "form")
         source = f"officer:{login}"
         return "device.compliance", lambda device: set_compliance(device, compliance=word, source=source, now=now), {}
-
-    async def _attempt(self, request: web.Request, event: EventName, target: str, doing: Awaitable[T]) -> T:
-        """Wait for what was announced; when the store does not answer, say in the log that it may not have happened."""
-        try:
-            return await doing
-        except StoreUnavailable:
-            await self._recorder.failed(request, event, target, "the store did not answer")
-            raise

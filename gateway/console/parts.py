@@ -7,6 +7,7 @@ from datetime import timedelta, timezone
 from typing import Final, Literal, Protocol
 
 from gateway.audit.query import Filters
+from gateway.console.proofing_port import ProofingOffice
 from gateway.domain.record import Record
 from gateway.kernel.assertion import Claims
 from gateway.kernel.clock import Clock
@@ -95,6 +96,8 @@ class ConsoleParts:
     """Ends the session of this id at the identity provider, so that the browser can't sign in again without a word. None: the
     provider is somebody else's, and the person is asked anew by our own word (`prompt=login`).
     """
+    proofing: ProofingOffice | None = None
+    """The embedded provider's office; None where another provider proofs people."""
     others: Others | None = None
     """The logs of the processes beside this one; None where there are none."""
     zone: timezone = JAPAN
@@ -102,6 +105,6 @@ class ConsoleParts:
     viewer_roles: frozenset[str] = frozenset({"security_officer", "auditor"})
     """Who may see anything here. The gateway's policies decide first; this second lock holds when one of them is too wide."""
     officer_roles: frozenset[str] = frozenset({"security_officer"})
-    """Who may end sessions and change devices; the same second lock."""
+    """Who may change anything, and see both sides of a case; the same second lock."""
     simulated: bool = False
     """Say on every page that this is the demo."""

@@ -11,8 +11,12 @@ def _read(name: str, *pattern: str) -> Route:
     return Route(id=f"console.{name}", app=APP_ID, methods=("GET",), pattern=pattern, action="read")
 
 
-def _administer(name: str, *pattern: str) -> Route:
-    return Route(id=f"console.{name}", app=APP_ID, methods=("POST",), pattern=pattern, action="administer", sensitivity="high")
+def _administer(name: str, *pattern: str, method: str = "POST") -> Route:
+    return Route(id=f"console.{name}", app=APP_ID, methods=(method,), pattern=pattern, action="administer", sensitivity="high")
+
+
+def _export(name: str, *pattern: str) -> Route:
+    return Route(id=f"console.{name}", app=APP_ID, methods=("GET",), pattern=pattern, action="export", sensitivity="high")
 
 
 ROUTES: Final = (
@@ -23,7 +27,26 @@ ROUTES: Final = (
     _read("devices", "devices"),
     _administer("device", "devices", "{device}", "{change}"),
     _read("policies", "policies"),
-    Route(id="console.export", app=APP_ID, methods=("GET",), pattern=("export",), action="export", sensitivity="high"),
+    _export("export", "export"),
+    _read("proofing", "proofing"),
+    _export("proofing-export", "proofing", "export"),
+    _read("proofing-person", "proofing", "people", "{person}"),
+    _administer("proofing-end", "proofing", "people", "{person}", "end"),
+    _administer("proofing-delete", "proofing", "people", "{person}", "delete"),
+    _read("proofing-review", "proofing", "review"),
+    # Looking at both sides of a case is an officer's act, and needs what their acts need; so does the form at the counter, which
+    # is not to be filled in before the key is touched.
+    _administer("proofing-case", "proofing", "cases", "{case}", method="GET"),
+    _administer("proofing-decide", "proofing", "cases", "{case}", "decide"),
+    _administer("proofing-counter", "proofing", "counter", method="GET"),
+    _administer("proofing-check", "proofing", "counter"),
+    _administer("proofing-invitees", "proofing", "invite", method="GET"),
+    _administer("proofing-choose", "proofing", "invite", "choose"),
+    _administer("proofing-invite", "proofing", "invite"),
+    _read("proofing-batches", "proofing", "batches"),
+    _read("proofing-batch", "proofing", "batches", "{batch}"),
+    _read("proofing-rechecks", "proofing", "rechecks"),
+    _administer("proofing-recheck", "proofing", "rechecks"),
     _read("static", "static", "**"),
 )
 

@@ -21,7 +21,7 @@ EventName = Literal[
     "device.registered", "device.approved", "device.blocked", "device.unblocked", "device.compliance", "device.refused",
     "log.recovered", "log.slots",
     "front.refused", "front.suspicious", "front.restarted",
-    "console.view", "console.export", "handoff.refused", "return.refused", "page.refused",
+    "console.view", "console.act", "console.export", "handoff.refused", "return.refused", "page.refused",
 ]  # fmt: skip
 
 

@@ -7,8 +7,8 @@ import pytest
 
 import gateway.console
 import idp.model
-from gateway.console.app import DONE
 from gateway.console.export import OUTCOMES
+from gateway.console.page import DONE
 from gateway.domain import reason
 from gateway.domain.identity import AuthKind
 from gateway.domain.posture import Compliance, DeviceStatus, Evidence, Ownership
@@ -147,6 +147,6 @@ def test_no_text_is_unused_or_missing() -> None:
     assert used <= KEYS
     computed = (
         "reason.", "remedy.", "event.", "outcome.", "action.", "kind.", "evidence.", "status.", "compliance.", "ownership.",
-        "done.", "error.", "effect.", "lang.", "nav.", "devices.", "export.",
+        "done.", "error.", "effect.", "lang.", "nav.", "devices.", "export.", "proofing.",
     )  # fmt: skip
     assert {key for key in KEYS - used if not key.startswith(computed)} == set()

@@ -180,9 +180,19 @@ def test_the_gateways_routes_cover_the_console_and_name_what_changes(world: Worl
         for method in route.methods
     }
     assert served == named
-    assert {route.id for route in ROUTES if route.action == "administer"} == {"console.revoke", "console.device"}
-    assert all(route.methods == ("POST",) for route in ROUTES if route.action == "administer")
-    assert [route.id for route in ROUTES if route.action == "export"] == ["console.export"]
+    changing = {"revoke", "device"} | {
+        f"proofing-{act}" for act in ("end", "delete", "decide", "check", "choose", "invite", "recheck")
+    }
+    shown_to_officers = {f"proofing-{form}" for form in ("case", "counter", "invitees")}
+    by_method = {
+        method: {
+            route.id.removeprefix("console.") for route in ROUTES if route.action == "administer" and route.methods == (method,)
+        }
+        for method in ("GET", "POST")
+    }
+    assert by_method == {"POST": changing, "GET": shown_to_officers}
+    assert all(route.action == "administer" for route in ROUTES if "POST" in route.methods)
+    assert [route.id for route in ROUTES if route.action == "export"] == ["console.export", "console.proofing-export"]
     assert len({route.id for route in ROUTES}) == len(ROUTES)
 
 
