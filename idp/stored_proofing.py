@@ -43,8 +43,8 @@ class ProofingStore(Protocol):
         person may have (`DigestKeys.candidates`).
 
         `shared` lets one person have several accounts, `rebind` another card replace the one in force. What was in force before
-        ends (`replaced`), older records of the person move to the newest digest, open cases of the account close; the running
-        provider tells `proofing.added`, with `by`.
+        ends (`replaced`), also on a deactivated account with the same card; older records of the person move to the newest
+        digest, open cases of the account close; the running provider tells `proofing.added`, with `by`.
         """
         ...
 

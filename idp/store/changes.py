@@ -44,7 +44,7 @@ def end_proofings(
 ) -> int:
     """End a person's proofings that are in force (or the one with this number), within a transaction; how many ended.
 
-    Notes `proofing.ended` for each but those that a newer one has replaced: `proofing.added` says that already.
+    Notes `proofing.ended` for each but those that a newer one of theirs has replaced: `proofing.added` says that already.
     """
     wanted, values = ("", ()) if number is None else (" AND id=?", (number,))
     rows = connection.execute(
@@ -54,7 +54,7 @@ def end_proofings(
     ).fetchall()
     for row in rows:
         connection.execute("UPDATE proofing SET ended_at=?, ended_why=? WHERE id=?", (at, why, row[0]))
-        if why != "replaced":
+        if why != "replaced" or number is not None:
             detail = {"why": why, "level": str(row[1]), "method": row[2], "verifier": row[3], "transaction": row[4]}
             login = _login(connection, user_id)
             note(connection, "proofing.ended", user_id=user_id, login=login, by=by, at=at, detail=detail)

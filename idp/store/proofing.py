@@ -22,10 +22,20 @@ _INACTIVE: Final = "SELECT NOT EXISTS (SELECT 1 FROM user WHERE id=? AND active=
 _OVER: Final = "SELECT ? <= ?"
 _USED: Final = "SELECT EXISTS (SELECT 1 FROM proofing WHERE verifier=? AND transaction_id=?)"
 _KEYS_UNKNOWN: Final = f"SELECT EXISTS (SELECT 1 FROM proofing WHERE verifier=? AND {_LIVING} AND digest_key NOT IN ({{marks}}))"  # noqa: S608  ours
-# What an officer, or the person, took back does not say any more whose card it is.
+# What an officer, or the person, took back does not say any more whose card it is; nor does what that had replaced.
 _OTHER_ACCOUNT: Final = """
 SELECT EXISTS (SELECT 1 FROM proofing p JOIN user u ON u.id=p.user_id AND u.active=1
-WHERE p.user_id<>? AND p.verifier=? AND p.person_digest IN ({marks}) AND p.ended_why NOT IN ('officer', 'withdrawn'))
+WHERE p.user_id<>? AND p.verifier=? AND p.person_digest IN ({marks}) AND NOT EXISTS
+(SELECT 1 FROM proofing q WHERE q.user_id=p.user_id AND q.id>=p.id AND q.ended_why IN ('officer', 'withdrawn')))
+"""
+_KNOWN: Final = """
+SELECT p.person_digest, p.digest_key FROM proofing p WHERE p.user_id=? AND NOT EXISTS
+(SELECT 1 FROM proofing q WHERE q.user_id=p.user_id AND q.id>=p.id AND (q.ended_why IN ('reset', 'officer', 'withdrawn')
+OR q.ended_why='revoked' AND q.person_digest=p.person_digest))
+"""
+_ELSEWHERE: Final = """
+SELECT p.id, p.user_id FROM proofing p JOIN user u ON u.id=p.user_id AND u.active=0
+WHERE p.user_id<>? AND p.verifier=? AND p.person_digest IN ({marks})
 """
 _NEW_CARD: Final = """
 SELECT EXISTS (SELECT 1 FROM proofing WHERE user_id=? AND verifier=? AND ended_at IS NULL
@@ -77,13 +87,7 @@ class SqliteProofing:
 
     async def known(self, user_id: str, digests: Collection[PersonDigest]) -> bool:
         """Whether a record of this person that was not taken back is of one of these."""
-        rows = await self._database.run(
-            lambda connection: connection.execute(
-                "SELECT person_digest, digest_key FROM proofing WHERE user_id=? "
-                "AND ended_why NOT IN ('revoked', 'reset', 'officer', 'withdrawn')",
-                (user_id,),
-            ).fetchall()
-        )
+        rows = await self._database.run(lambda connection: connection.execute(_KNOWN, (user_id,)).fetchall())
         return any(PersonDigest(digest=row[0], key=row[1]) in digests for row in rows)
 
     async def rekey(self, number: int, digest: PersonDigest) -> None:
@@ -134,10 +138,15 @@ def keep_record(
 ) -> ProofingRecord:
     """Keep a record, within the transaction that judged it; return it with its number."""
     end_proofings(connection, record.user_id, why="replaced", at=now, by=by)
+    known, marks = [found.digest for found in digests], ",".join("?" * len(digests))
+    # A deactivated account may be activated again: by then the card proofs this one.
+    elsewhere = connection.execute(_ELSEWHERE.format(marks=marks), (record.user_id, record.verifier, *known)).fetchall()
+    for number, user_id in elsewhere:
+        end_proofings(connection, user_id, why="replaced", at=now, by=by, number=number)
     connection.execute(
         f"UPDATE proofing SET person_digest=?, digest_key=? WHERE user_id=? AND verifier=? "  # noqa: S608  marks only
-        f"AND person_digest IN ({','.join('?' * len(digests))})",
-        (record.person_digest, record.digest_key, record.user_id, record.verifier, *(found.digest for found in digests)),
+        f"AND person_digest IN ({marks})",
+        (record.person_digest, record.digest_key, record.user_id, record.verifier, *known),
     )
     number = _insert(connection, record)
     note_added(connection, record, by=by, at=now)

@@ -232,6 +232,14 @@ async def test_a_proofing_that_was_taken_back_makes_no_card_known(bench: Bench, 
     assert await bench.prove() == Refused(reason="unknown_card")
 
 
+async def test_nor_does_what_it_had_replaced(bench: Bench) -> None:
+    await bench.kept()
+    await bench.kept()
+    await bench.store.accounts.end_proofing(SATO.id, why="revoked", by="hr.mori", at=int(bench.clock.now()))
+    bench.backend.holds(None)
+    assert await bench.prove() == Refused(reason="unknown_card")
+
+
 # ---------------------------------------------------------------- one card, one account
 
 
@@ -274,6 +282,33 @@ async def test_a_near_miss_with_a_card_of_another_account_does_not_bother_an_off
     await bench.kept(SUZUKI)
     bench.backend.holds(NEAR_SATO)
     assert await bench.prove() == Refused(reason="person_of_other_account")
+
+
+@pytest.mark.parametrize("why", ["officer", "withdrawn"])
+async def test_what_was_taken_back_leaves_the_card_free(bench: Bench, why: EndedWhy) -> None:
+    await bench.kept()
+    await bench.kept()  # a renewal: what it replaced was taken back with it
+    assert await bench.store.accounts.end_proofing(SATO.id, why=why, by="hr.mori", at=int(bench.clock.now())) == 1
+    await bench.kept(SUZUKI)
+    assert await bench.prove() == Refused(reason="person_of_other_account")
+
+
+async def test_a_card_that_was_revoked_stays_whose_it_was(bench: Bench) -> None:
+    await bench.kept()
+    await bench.store.accounts.end_proofing(SATO.id, why="revoked", by="hr.mori", at=int(bench.clock.now()))
+    assert await bench.prove(SUZUKI) == Refused(reason="person_of_other_account")
+
+
+async def test_a_deactivated_account_does_not_come_back_with_a_card_that_is_anothers_now(bench: Bench) -> None:
+    await bench.kept()
+    await bench.change(SATO, lambda user: msgspec.structs.replace(user, active=False))
+    await bench.kept(SUZUKI)
+    await bench.change(SATO, lambda user: msgspec.structs.replace(user, active=True))
+    latest = await bench.store.proofing.latest(SATO.id)
+    assert latest is not None
+    assert (latest.ended_at, latest.ended_why) == (int(bench.clock.now()), "replaced")
+    told = [change for change in await bench.store.accounts.pending() if change.name == "proofing.ended"]
+    assert [(change.user_id, change.detail["why"]) for change in told] == [(SATO.id, "replaced")]
 
 
 async def test_the_rule_may_allow_several_accounts(tmp_path: Path) -> None:
