@@ -13,7 +13,7 @@ from gateway.kernel.secret import Secret
 from gateway.ports import SessionStore
 from gateway.sessions.memory import MemorySessions
 from tests.support.redis import RedisServer
-from tests.support.sessions import EHR, IMAGING, PORTAL, new_session, opened, stepped_up
+from tests.support.sessions import EHR, IMAGING, PORTAL, any_proofing, new_session, opened, proofed, stepped_up
 
 HOSTS = (EHR, IMAGING, PORTAL)
 # Time passes in steps of 20 s, so that no step ends in the five seconds in which a lazy store may still count as awake.
@@ -28,6 +28,7 @@ step = st.one_of(
     st.tuples(st.just("resolve"), st.integers(min_value=0, max_value=12), host),
     st.tuples(st.just("revoke"), number, st.none()),
     st.tuples(st.just("revoke_subject"), st.sampled_from(["usr_a", "usr_b"]), st.none()),
+    st.tuples(st.just("withdraw_proofing"), st.sampled_from(["usr_a", "usr_b"]), st.none()),
     st.tuples(st.just("get"), number, st.none()),
     st.tuples(st.just("list"), st.none(), st.none()),
     st.tuples(st.just("wait"), st.sampled_from([20, 40, 500, 1000]), st.none()),
@@ -64,6 +65,7 @@ async def perform(memory: SessionStore, redis: SessionStore, clock: ManualClock,
         match kind:
             case "create":
                 session = new_session(clock.now(), subject=what, idle=IDLE, absolute=ABSOLUTE)
+                session = session if len(ids) % 3 == 2 else proofed(session)  # two of three
                 ids.append(session.id)
                 await both(lambda store, _, s=session, h=where: store.create(s, h))
             case "attach":
@@ -77,6 +79,8 @@ async def perform(memory: SessionStore, redis: SessionStore, clock: ManualClock,
                 await both(lambda store, _, s=session_id: store.revoke(s))
             case "revoke_subject":
                 await both(lambda store, _, s=what: store.revoke_subject(s))
+            case "withdraw_proofing":
+                await both(lambda store, _, s=what: store.withdraw_proofing(s, any_proofing))
             case "get":
                 await both(lambda store, _, s=session_id: store.get(s, clock.now()))
             case "list":
