@@ -157,14 +157,14 @@ class Authority:
         self.certificate: Final = self.root()
 
     def root(
-        self, *, basic: bytes | None = asn1.seq(asn1.TRUE), usage: tuple[int, ...] = (KEY_CERT_SIGN, CRL_SIGN),
+        self, *, basic: bytes | None = asn1.seq(asn1.TRUE), usage: tuple[int, ...] | None = (KEY_CERT_SIGN, CRL_SIGN),
         valid: tuple[int, int] | None = None, subject: bytes | None = None, more: tuple[bytes, ...] = (),
     ) -> bytes:  # fmt: skip
         """Its own certificate, or one like it."""
         start, end = valid or GENERATIONS[self.generation]
         extensions = (
             *([asn1.extension("2.5.29.19", basic, critical=True)] if basic is not None else []),
-            asn1.extension("2.5.29.15", asn1.named_bits(*usage), critical=True),
+            *([asn1.extension("2.5.29.15", asn1.named_bits(*usage), critical=True)] if usage is not None else []),
             asn1.extension("2.5.29.14", asn1.octets(self.key_id)),
             *more,
         )
