@@ -99,10 +99,11 @@ def test_what_is_no_self_signed_ca(site: JpkiSite) -> None:
 def test_extensions_of_a_root_that_must_be_critical(site: JpkiSite) -> None:
     ca = site.ca()
     basic, usage = ("2.5.29.19", asn1.seq(asn1.TRUE)), ("2.5.29.15", asn1.named_bits(KEY_CERT_SIGN, CRL_SIGN))
-    assert parse_root(ca.root(basic=None, more=(asn1.extension(*basic, critical=True),)))
-    assert parse_root(ca.root(usage=None, more=(asn1.extension(*usage, critical=True),)))
+    assert parse_root(ca.root(basic=None, more=(asn1.extension(*basic, critical=True),))).key_id == ca.key_id
+    assert parse_root(ca.root(usage=None, more=(asn1.extension(*usage, critical=True),))).key_id == ca.key_id
     for data in (
-        ca.root(basic=None, more=(asn1.extension(*basic),)), ca.root(usage=None, more=(asn1.extension(*usage),)), ca.root(usage=None),
+        ca.root(basic=None, more=(asn1.extension(*basic),)), ca.root(usage=None, more=(asn1.extension(*usage),)),
+        ca.root(usage=None),
     ):  # fmt: skip
         with pytest.raises(Malformed):
             parse_root(data)
