@@ -10,11 +10,13 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from idp.model import User
+from idp.proofing.port import Revoked, Verified
 from tests.support.chromium import find_chromium
-from tests.support.console import OFFICER
-from tests.support.console_proofing import ProofingWorld, opened
-from tests.support.office import DAY
-from tests.support.proofing import SUZUKI
+from tests.support.console import AUDITOR, OFFICER
+from tests.support.console_proofing import SECOND_OFFICER, ProofingWorld, opened
+from tests.support.office import DAY, until
+from tests.support.proofing import SATO, SUZUKI
 
 ARTEFACTS: Final = Path(__file__).parents[2] / "test-artefacts" / "console-proofing"
 FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -111,4 +113,176 @@ async def test_an_officer_sees_how_everybody_stands(
         content = await asyncio.to_thread((await (await download.value).path()).read_text, "utf-8-sig")
         assert "dr.sato" in content
         assert "nurse.suzuki" not in content
+        assert officer.wrong == []
+
+
+@pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
+async def test_an_officer_compares_both_sides_refuses_with_a_note_and_another_finds_it_decided(
+    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+) -> None:
+    async with site(tmp_path, unused_tcp_port) as world:
+        case = await world.near(SATO, Verified(name=NASTY, kana="サトウ メグミ", birth_date="1984-05-12"))
+        first, second = await visitor(browser, world, OFFICER, language), await visitor(browser, world, SECOND_OFFICER, language)
+        page = first.page
+        await first.open("/proofing/review")
+        await first.look("review")
+        await page.click("table a.button")
+        await expect(page.locator(".sides .differs")).to_have_count(1)
+        row = page.locator(".sides tr", has_text="佐藤").last
+        await expect(row.locator(".value").first).to_have_text("佐藤 恵")
+        await expect(row.locator(".value").last).to_have_text("佐藤⟨U+202E⟩恵<script>alert(1)</script>⟨U+200B⟩")
+        await expect(row.locator(".tag")).to_have_text("不一致" if first.language == "ja-JP" else "DIFFERENT")
+        await first.look("case")
+        await second.open(f"/proofing/cases/{case}")  # has the form open when the first one decides
+
+        await page.locator("button[value=refuse]").focus()  # by keyboard, and without a note at first
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#note-wrong")).to_be_visible()
+        await expect(page.locator("#note")).to_be_focused()
+        await first.look("case-note-missing")
+        await page.keyboard.type("氏名に余計な文字")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/proofing/review?done=case_rejected")
+        await expect(page.locator(".notice.ok")).to_be_visible()
+        await first.look("review-decided")
+
+        await second.page.click("button[value=approve]")
+        await second.page.wait_for_url("**/proofing/review?done=not_decided")
+        await expect(second.page.locator(".notice.warn")).to_be_visible()
+        await second.open(f"/proofing/cases/{case}")
+        assert "U+202E" not in await second.page.content()
+        await expect(second.page.locator("form.decide")).to_have_count(0)
+        await expect(second.page.locator("main")).to_contain_text("氏名に余計な文字")
+        await second.look("case-over")
+        assert await world.bench.store.proofing.latest(SATO.id) is None
+        assert first.wrong + second.wrong == []
+
+
+@pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
+async def test_two_officers_proof_somebody_at_the_counter(
+    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+) -> None:
+    async with site(tmp_path, unused_tcp_port, counter=True) as world:
+        code = await world.at_counter()
+        first, second = await visitor(browser, world, OFFICER, language), await visitor(browser, world, SECOND_OFFICER, language)
+        page = first.page
+        await first.open("/proofing")
+        await page.click(".tabs a[href='/proofing/counter']")
+        await first.look("counter")
+        await page.fill("#login", "dr.sato")
+        await page.fill("#code", "000 000" if code != "000 000" else "111 111")
+        await page.check("[value=driving_licence]")
+        await page.fill("#name", "佐藤 惠")  # the old form of a kanji, as a licence may have it
+        await page.fill("#birth_date", "1984-05-21")
+        await page.click("main button")
+        await expect(page.locator(".notice.error")).to_be_visible()
+        await expect(page.locator("#name")).to_have_value("佐藤 惠")
+        await expect(page.locator("#code")).to_have_value("")
+        await first.look("counter-wrong-code")
+        await page.fill("#code", code)
+        await page.click("main button")
+        await page.wait_for_url("**/proofing/review?done=checked")
+        await page.click("table a.button")
+        await expect(page.locator("button[value=approve]")).to_have_count(0)  # they were the first
+        await first.look("case-first-officer")
+
+        await second.open("/proofing/review")
+        await second.page.click("table a.button")
+        await expect(second.page.locator(".differs")).to_have_count(1)
+        await expect(second.page.locator(".differs")).to_contain_text("1984-05-21")
+        await second.look("case-second-officer")
+        await second.page.click("button[value=approve]")
+        await second.page.wait_for_url("**/proofing/review?done=case_approved")
+        record = await world.bench.store.proofing.latest(SATO.id)
+        assert record is not None
+        assert (record.method, record.level, record.in_force(world.bench.now)) == ("in_person_document", 2, True)
+        assert first.wrong + second.wrong == []
+
+
+@pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
+async def test_an_officer_invites_many_and_watches(browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str) -> None:
+    async with site(tmp_path, unused_tcp_port) as world:
+        await crowd(world)
+        for number in range(3):
+            await world.add(
+                User(id=f"usr_w{number}", login=f"w{number}", name=f"病棟 {number}", roles=("nurse",), department="3東病棟")
+            )
+        officer = await visitor(browser, world, OFFICER, language)
+        page = officer.page
+        await officer.open("/proofing/batches")
+        await page.click("a[href='/proofing/invite']")
+        await officer.look("invite")
+        await page.select_option("#department", "3東病棟")
+        await page.locator("form", has=page.locator("#department")).locator("button").click()
+        await expect(page.locator("tbody tr")).to_have_count(3)
+        await officer.look("invite-confirm")
+        await page.fill("#due", "2027-02-15")
+        await page.locator("main form button").click()
+        await page.wait_for_url("**/proofing/batches/inv_*?done=invited")
+        await expect(page.locator("tbody tr")).to_have_count(3)
+        await officer.look("batch")
+        ward = next(user for user in await world.bench.store.users.list() if user.login == "w1")
+        world.bench.verifier.vouched = True
+        world.bench.clock.advance(60)
+        await world.bench.proofed(ward)
+        officer = await visitor(browser, world, AUDITOR, language)
+        page = officer.page
+        await officer.open("/proofing/batches")
+        await expect(page.locator("tbody")).to_contain_text("1" if language == "ja-JP" else "1 of 3 done")
+        await officer.look("batches")
+        await page.click("tbody a")
+        await expect(page.locator(".tag", has_text="完了" if language == "ja-JP" else "done")).to_have_count(2)
+        assert officer.wrong == []
+
+
+@pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
+async def test_the_verifier_is_asked_again_with_progress_and_a_person_is_ended_and_deleted(
+    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+) -> None:
+    async with site(tmp_path, unused_tcp_port) as world:
+        users = await world.bench.crowd(9)
+        record = await world.bench.store.proofing.latest(users[0].id)
+        assert record is not None
+        world.bench.verifier.says[record.transaction] = Revoked()
+        world.bench.verifier.gate = asyncio.Event()
+        officer = await visitor(browser, world, OFFICER, language)
+        page = officer.page
+        await officer.open("/proofing/rechecks")
+        await officer.look("rechecks-none")
+        await page.click("summary")
+        await page.click("details form button")
+        await page.wait_for_url("**/proofing/rechecks?done=recheck_started")
+        await page.wait_for_url("**/proofing/rechecks?tick=1")  # by itself, without scripts
+        await expect(page.locator("progress").first).to_be_visible()
+        await expect(page.locator("summary")).to_have_count(0)
+        await officer.look("rechecks-going")
+        world.bench.verifier.gate.set()
+
+        async def finished() -> bool:
+            return (await world.port.rechecks())[0].finished_at is not None
+
+        await until(finished)
+        await page.wait_for_url("**/proofing/rechecks?tick=2")
+        await expect(page.locator("progress")).to_have_count(0)
+        await officer.look("rechecks-done")
+
+        await officer.open(f"/proofing/people/{users[1].id}")
+        await officer.look("person")
+        await page.click("summary >> nth=0")
+        await page.check("[value=withdrawn]")
+        await officer.look("person-end")
+        await page.click("details[open] button")
+        await page.wait_for_url("**?done=proofing_ended")
+        await officer.look("person-ended")
+        await page.click("summary")
+        await page.fill("#login", "somebody")
+        await page.click("details[open] button")
+        await expect(page.locator("#login-wrong")).to_be_visible()
+        await officer.look("person-delete-wrong")
+        await page.fill("#login", users[1].login)
+        await page.click("details[open] button")
+        await page.wait_for_url("**?done=proofing_deleted")
+        assert (await world.office.own_view(users[1].id)).records == ()
         assert officer.wrong == []
