@@ -73,8 +73,9 @@ class HandOverPages:
             return Standing(number=number, taken=False, outcome="stale")
         return Standing(number=number, taken=await self._desk.pending(place.user, name, browser_of(request)) is None)
 
-    def waiting(self, request: web.Request, place: Place, standing: Standing) -> web.StreamResponse:
+    async def waiting(self, request: web.Request, place: Place) -> web.StreamResponse:
         """Say that the phone's turn has come, again and again without a script."""
+        standing = await self.standing(request, place)
         return self._renderer.page(
             request, "handover.html", here=place.here, place=place, tx=place.id, csrf=form_token(request, place.id), qr="",
             number=standing.number, minutes=TOKEN_SECONDS // 60, name=place.note.split(" ")[1], user=place.user,

@@ -36,6 +36,8 @@ _REVIEW: Final = "review"
 _OURS: Final = frozenset({"broken", "unavailable"})
 """Ends that say nothing about the person."""
 _ENDS: Final = _OURS | {_REVIEW} | frozenset(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,)))
+_SAID: Final = {"rejected": "not_confirmed", "expired": "stale"}
+"""States of a case that was not approved, and how that ends a proofing."""
 _AGREED: Final = (
     "consent.compared", "proofing.kept_result", "proofing.kept_reference", "proofing.kept_digest", "consent.how_long",
     "proofing.never", "consent.told",
@@ -127,29 +129,39 @@ class ProofingPages:
 
     async def show(self, request: web.Request, place: Place) -> web.StreamResponse | None:
         """Show where it stands or how it ended; None when there is nothing, and the step that is due is to be shown."""
+        if await self._moved(request, place):
+            return _to(place)  # the sign-in has to be looked at anew
         kind, _, name = place.note.partition(" ")
-        if kind == HANDED and self._desk is not None:
-            standing = await self.phones.standing(request, place)
-            if standing.outcome == "":
-                return self.phones.waiting(request, place, standing) if not place.over else None
-            place, kind = await self._over(request, place, standing), standing.outcome
-            if kind == _DONE:
-                return _to(place)  # the sign-in has to be looked at anew
-        if kind == _BEGUN and self._kind == "in_person" and await self._counter_decided(request, place):
-            return _to(place)
-        if kind in {_BEGUN, _CONSENT} and self._desk is not None and not place.over:
+        if kind == _DONE and (place.over or place.kind != "sign_in"):
+            record = await self._parts.store.proofing.latest(place.user.id)
+            return self._done(request, place, record) if record is not None else None
+        if place.over or self._desk is None:
+            return self._ended(request, place, kind) if kind in _ENDS and not place.over else None
+        if kind == HANDED:
+            return await self.phones.waiting(request, place)
+        if kind == _ASKING:
+            return self._renderer.page(request, "asking.html", here=place.here, place=place)
+        if kind in {_BEGUN, _CONSENT}:
             pending = await self._desk.pending(place.user, name, browser_of(request))
             if pending is None:
                 return self._ended(request, place, "stale") if place.kind == "phone" else None
             return self._consent(request, place) if kind == _CONSENT else self._begun(request, place, pending)
-        if kind == _ASKING and not place.over:
-            return self._renderer.page(request, "asking.html", here=place.here, place=place)
-        if kind in _ENDS and not place.over:
-            return self._ended(request, place, kind)
-        if kind != _DONE or (place.kind == "sign_in" and not place.over):
-            return None
-        record = await self._parts.store.proofing.latest(place.user.id)
-        return self._done(request, place, record) if record is not None else None
+        return self._ended(request, place, kind) if kind in _ENDS else None
+
+    async def _moved(self, request: web.Request, place: Place) -> bool:
+        """Note what others have brought about since: a phone that took over, officers. False: nothing new."""
+        kind = place.note.partition(" ")[0]
+        if kind == HANDED and self._desk is not None:
+            standing = await self.phones.standing(request, place)
+            if standing.outcome:
+                await self._over(request, place, standing)
+            return standing.outcome != ""
+        if kind == _BEGUN and self._kind == "in_person":
+            return await self._counter_decided(request, place)
+        said = await self._officers_said(place) if kind == _REVIEW and not place.over else ""
+        if said:
+            await self.places.note(request, place, said)
+        return said != ""
 
     # ------------------------------------------------------------------
 
@@ -157,14 +169,20 @@ class ProofingPages:
         """Note what officers have decided of a visit to the counter that began here: nobody answers for them on a page."""
         kept = await self._parts.office.own_view(place.user.id)
         visits = [case for case in kept.cases if case.kind == "in_person" and case.opened_at >= place.since]
-        if not visits or visits[-1].state not in {"approved", "rejected", "expired"}:
-            return False
         record = kept.records[-1] if kept.records else None
-        if visits[-1].state == "approved" and record is not None and record.in_force(int(self._parts.clock.now())):
+        if visits and visits[-1].state == "approved" and record is not None and record.in_force(int(self._parts.clock.now())):
             await self._settle(request, place, record)
-        else:
-            await self.places.note(request, place, "not_confirmed" if visits[-1].state == "rejected" else "stale")
-        return True
+            return True
+        said = _SAID.get(visits[-1].state, "") if visits else ""
+        if said:
+            await self.places.note(request, place, said)
+        return said != ""
+
+    async def _officers_said(self, place: Place) -> str:
+        """Return how a review that this place led to ended without a result; empty: it goes on."""
+        kept = await self._parts.office.own_view(place.user.id)
+        cases = [case for case in kept.cases if case.opened_at >= place.since]
+        return _SAID.get(cases[-1].state, "") if cases else ""
 
     async def _over(self, request: web.Request, place: Place, standing: Standing) -> Place:
         """Take over what a phone has brought about. Only what this browser handed over comes here."""

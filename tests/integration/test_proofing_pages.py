@@ -252,6 +252,21 @@ async def paste(person: Somebody, card: Card | None, **error: str) -> None:
     await person.page.wait_for_load_state()
 
 
+async def test_a_review_that_says_no_is_told_where_it_began(jpki: JpkiSite, tmp_path: Path) -> None:
+    clock = ManualClock(NOW)
+    async with house(tmp_path, lambda _: jpki.backend("sign", clock=clock), clock) as running:
+        person = await running.somebody()
+        await person.to_consent()
+        await person.agree("textarea[name=answer]")
+        await paste(person, jpki.ca("sign").issue(names=attributes("佐藤　恵子")))
+        case = running.site.events.last("proofing.review").detail["case"]
+        await running.site.provider.office.decide(case, by=OFFICER, approve=False, note="別人")
+        await person.page.reload()
+        assert await person.heading() == _title("ja", "not_confirmed")
+        await person.saw("33-not-confirmed")
+        await person.choose("main a.button", "form[action='/login/proofing']")
+
+
 @pytest.mark.parametrize("language", ["ja", "en"])
 async def test_every_end_of_a_card_in_the_reader(jpki: JpkiSite, tmp_path: Path, language: str) -> None:
     ca, year = jpki.ca("sign"), 365 * 86_400
