@@ -10,12 +10,15 @@ from gateway.kernel.clock import ManualClock
 from gateway.kernel.secret import Secret
 from idp.proofing.jpki import folder as under_test
 from idp.proofing.jpki.backend import JpkiBackend
-from idp.proofing.jpki.crl import Crl, parse_crl
+from idp.proofing.jpki.crl import Crl, parse_crl, revoked_serials
+from idp.proofing.jpki.der import Malformed
 from idp.proofing.jpki.roots import Root, load_roots
 from idp.proofing.port import Expired, Proofed, Recorded, Revoked, Unknown, Valid
 from tests.support import asn1
 from tests.support.jpki import NOW, JpkiSite, outcome, verdict
 from tests.support.jpki_ca import point_name
+
+FIVE, DATE = asn1.integer(5), asn1.utc_time(NOW)
 
 
 @pytest.fixture
@@ -41,6 +44,26 @@ def test_a_list_is_read_as_it_was_written(site: JpkiSite, roots: tuple[Root, ...
         assert parse_crl(site.ca().crl((5,), this_update=NOW, entry=entry), roots).serials == {5}
     long = asn1.seq(asn1.extension("1.2.3.4", asn1.octets(bytes(200))))  # an entry whose length takes two bytes
     assert parse_crl(site.ca().crl((5, 6), this_update=NOW, entry=long), roots).serials == {5, 6}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        b"\x30\x00", b"\x30", b"\x31\x00", asn1.seq(b"\x02\x00", DATE), asn1.seq(b"\x02\x02\x00\x05", DATE),
+        asn1.seq(asn1.integer(-5), DATE), asn1.seq(asn1.integer(1 << 160), DATE), asn1.seq(FIVE),
+        asn1.seq(FIVE, asn1.utf8("270115080000Z")),
+        asn1.seq(FIVE, asn1.tlv(0x17, b"270115080000")), asn1.seq(FIVE, asn1.tlv(0x17, b"270115080000z")),
+        asn1.seq(FIVE, asn1.general_time(NOW)[:-1]), asn1.seq(FIVE, DATE, asn1.integer(1)),
+        asn1.seq(FIVE, DATE, asn1.seq(), asn1.seq()),
+        asn1.seq(asn1.utf8("5"), DATE), asn1.seq(FIVE, DATE)[:-1],
+    ],
+)  # fmt: skip
+def test_entries_that_are_none(entry: bytes) -> None:
+    good = asn1.seq(FIVE, DATE)
+    assert revoked_serials(good + good) == {5}
+    for data in (entry, good + entry, entry + good):
+        with pytest.raises(Malformed):
+            revoked_serials(data)
 
 
 def test_a_list_of_a_hundred_thousand(site: JpkiSite, roots: tuple[Root, ...]) -> None:
