@@ -24,11 +24,13 @@ class Binder:
 
         That it was made in this sitting is for the caller to know: nothing here can tell.
         """
-        await self._bind(user, record, used(events), "ceremony", address)
+        await self._bind(user, record, await self._still(user.id, events), "ceremony", address)
 
     async def hold(self, case_id: str, events: Collection[AuthEvent]) -> None:
         """Remember what was used in a sitting that ended in a case for officers: `approved` binds it."""
-        await self._store.bindings.hold(case_id, used(events))
+        case = await self._store.cases.get(case_id)
+        if case is not None:
+            await self._store.bindings.hold(case_id, await self._still(case.user_id, events))
 
     async def approved(self, user: User, record: ProofingRecord, case_id: str) -> None:
         """Bind what was used in the sitting that ended in a case: officers have approved it, and `record` is what was kept."""
@@ -41,7 +43,8 @@ class Binder:
             return
         bound = await self._store.bindings.of(record.number)
         if confirms(events, bound, since):
-            await self._bind(user, record, used(sitting((), events, since)) - bound, "confirmed", address)
+            shown = await self._still(user.id, sitting((), events, since))
+            await self._bind(user, record, shown - bound, "confirmed", address)
 
     async def may_add(self, user: User, events: Collection[AuthEvent], since: int) -> bool:
         """Whether an authenticator that is registered now, in a session with these events, is to be bound (`add`)."""
@@ -53,6 +56,12 @@ class Binder:
         record = await self._in_force(user)
         if record is not None:
             await self._bind(user, record, {authenticator}, "confirmed", address)
+
+    async def _still(self, user_id: str, events: Collection[AuthEvent]) -> frozenset[str]:
+        """Return what was used and is still the same: a code of a generator that is gone says nothing of the next."""
+        generator = await self._store.credentials.totp(user_id)
+        since = generator.created_at if generator is not None else None
+        return used(event for event in events if event.kind != "otp" or (since is not None and event.at >= since))
 
     async def _in_force(self, user: User) -> ProofingRecord | None:
         record = await self._store.proofing.latest(user.id)

@@ -4,6 +4,7 @@ ledger; the result is kept, and no more, or waits for an officer (`cases`).
 
 import asyncio
 import logging
+import traceback
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, timezone
@@ -20,7 +21,17 @@ from idp.proofing.cases import CASE_DAYS, Review, UnderReview, confirmed, result
 from idp.proofing.digest import DigestKeys
 from idp.proofing.handover import Ended, HandOver, InProgress, State
 from idp.proofing.matching import Different, Near, Same, match, roster_of
-from idp.proofing.port import Broken, NotProofed, NotProofedReason, Person, Proofed, ProofingBackend, Purpose, Show
+from idp.proofing.port import (
+    Broken,
+    NotProofed,
+    NotProofedReason,
+    Outcome,
+    Person,
+    Proofed,
+    ProofingBackend,
+    Purpose,
+    Show,
+)
 from idp.stored_proofing import KeepRefusal
 
 __all__ = ["Ended", "HandOver", "Pending", "ProofingDesk", "Refused", "RefusedReason", "Taken", "UnderReview"]
@@ -101,6 +112,8 @@ class ProofingDesk:
                 started = await self.backend.begin(person, purpose)
         except TimeoutError:
             started = Broken(detail="no answer in time at the start")
+        except Exception as error:  # noqa: BLE001  whatever a backend's fault is: it says nothing about the person
+            started = _fault(error)
         if isinstance(started, Broken):
             return await self._broken(user, address, started)
         state = State(
@@ -160,7 +173,7 @@ class ProofingDesk:
         if state is None:
             return await self._refuse(user, address, "stale")
         try:
-            result = await self._judge(user, state, answer, address)
+            result = await self._judge(user, name, state, answer, address)
         except GatewayError:
             await self._progress.end(name, state, "broken")
             raise
@@ -172,19 +185,25 @@ class ProofingDesk:
         state = await self._take(user, name, browser)
         if state is None:
             return await self._refuse(user, address, "stale")
+        await self._progress.judged(name)
         await self._progress.end(name, state, "cancelled")
         return await self._refuse(user, address, "cancelled")
 
     # ----------------------------------------------------------------
 
     async def _judge(
-        self, user: User, state: State, answer: Mapping[str, str], address: str
+        self, user: User, name: str, state: State, answer: Mapping[str, str], address: str
     ) -> ProofingRecord | UnderReview | Refused | Broken:
+        outcome: Outcome
         try:
             async with asyncio.timeout(self._patience):
                 outcome = await self.backend.complete(state.state, answer)
         except TimeoutError:
             outcome = Broken(detail="no answer in time at the end")
+        except Exception as error:  # noqa: BLE001  whatever a backend's fault is: it says nothing about the person
+            outcome = _fault(error)
+        if not await self._progress.judged(name):  # the account was reset, or its proofings deleted, while the verifier was asked
+            return await self._refuse(user, address, "stale")
         if isinstance(outcome, Broken):
             return await self._broken(user, address, outcome)
         if isinstance(outcome, NotProofed):
@@ -282,6 +301,12 @@ class ProofingDesk:
                 subject=user.id, address=address, detail={"method": self.backend.method, **detail},
             )
         )  # fmt: skip
+
+
+def _fault(error: Exception) -> Broken:
+    """Log where a backend failed, without what it says: that may be personal data."""
+    log.error("the proofing backend failed (%s):\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
+    return Broken(detail=f"the backend failed ({type(error).__name__})")
 
 
 def _without_person(detail: str, user: User) -> str:

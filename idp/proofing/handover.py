@@ -20,7 +20,10 @@ ENDED_SECONDS: Final = 600
 """How long the first browser can learn how it ended."""
 _STATE: Final = "proofing"
 _HAND_OVER: Final = "proofing-handover"
+_JUDGING: Final = "proofing-judging"
 _ENDED: Final = "proofing-ended"
+_JUDGED_SECONDS: Final = 120
+"""Longer than any verdict may take."""
 _LONGEST_NAME: Final = 256
 _FIRST_NUMBER: Final = 10
 _NUMBERS: Final = 90
@@ -67,6 +70,10 @@ class _Token(msgspec.Struct, frozen=True, kw_only=True):
     number: str
 
 
+class _Judging(msgspec.Struct, frozen=True, kw_only=True):
+    user_id: str
+
+
 class _End(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     browser: str
@@ -90,8 +97,21 @@ class InProgress:
         return _of(await self._once.peek(_STATE, name), browser) if 0 < len(name) <= _LONGEST_NAME else None
 
     async def take(self, name: str, browser: str) -> State | None:
-        """Take it: nobody can answer it again. Ask `look` first: a name of another browser's is used up here, too."""
-        return _of(await self._once.take(_STATE, name), browser) if 0 < len(name) <= _LONGEST_NAME else None
+        """Take it: nobody can answer it again. Ask `look` first: a name of another browser's is used up here, too.
+
+        Until `judged` it still counts as under way: what ends a person's proofings in progress ends this one, too.
+        """
+        value = await self._once.take(_STATE, name) if 0 < len(name) <= _LONGEST_NAME else None
+        state = _of(value, browser)
+        if state is not None:
+            await self._once.put_as(
+                _JUDGING, _judging(name), msgspec.json.encode(_Judging(user_id=state.user_id)), _JUDGED_SECONDS
+            )
+        return state
+
+    async def judged(self, name: str) -> bool:
+        """Whether what was taken was still under way: there is a verdict now. Once."""
+        return await self._once.take(_JUDGING, _judging(name)) is not None
 
     async def hand_over(self, name: str, state: State) -> HandOver:
         """Let another browser answer instead of the one whose state it is now, by a token that works once, for minutes."""
@@ -134,6 +154,10 @@ class InProgress:
         if end is None or end.user_id != user_id or not same(end.browser, hash_token(browser)):
             return None
         return Ended(outcome=end.outcome)
+
+
+def _judging(name: str) -> str:
+    return f"judging {name}"
 
 
 def _of(value: bytes | None, browser: str) -> State | None:

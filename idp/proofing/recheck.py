@@ -97,6 +97,10 @@ class Rechecker:
         if record.method != backend.method:
             # Another verifier's: the configured one knows nothing of it.
             return "unknown"
+        if record.digest_key not in keys.ids:
+            # Whoever is on a list of revoked cards, nobody can tell that it is this one.
+            log.error("proofing %d can't be asked about: its digest's key is not in the key file", record.number)
+            return "unknown"
 
         renewed: list[PersonDigest] = []
 

@@ -43,7 +43,8 @@ class SqliteBindings:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany(
-                "INSERT OR IGNORE INTO proofing_case_binding (case_id, authenticator) SELECT id, ? FROM proofing_case WHERE id=?",
+                "INSERT OR IGNORE INTO proofing_case_binding (case_id, authenticator) "
+                "SELECT id, ? FROM proofing_case WHERE id=? AND state='open'",
                 [(name, case_id) for name in sorted(authenticators)],
             )
 
@@ -78,8 +79,10 @@ class SqliteBindings:
 
 
 def unbind(connection: sqlite3.Connection, user_id: str, authenticator: str) -> None:
-    """Forget, within a transaction, that an authenticator was bound to any proofing of this person."""
-    connection.execute(
-        "DELETE FROM proofing_binding WHERE authenticator=? AND proofing_id IN (SELECT id FROM proofing WHERE user_id=?)",
-        (authenticator, user_id),
-    )
+    """Forget, within a transaction, that an authenticator was bound to any proofing of this person, or is to be."""
+    for table, belongs in (
+        ("proofing_binding", "proofing_id IN (SELECT id FROM proofing WHERE user_id=?)"),
+        ("proofing_case_binding", "case_id IN (SELECT id FROM proofing_case WHERE user_id=?)"),
+    ):
+        statement = f"DELETE FROM {table} WHERE authenticator=? AND {belongs}"  # noqa: S608  they stand above
+        connection.execute(statement, (authenticator, user_id))

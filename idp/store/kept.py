@@ -9,6 +9,7 @@ import msgspec
 from idp.model import ProofingCase, ProofingRecord
 from idp.store.changes import note
 from idp.store.database import Database
+from idp.store.passing import end_proofings_in_progress
 from idp.store.users import read_user
 
 RECORDS: Final = (
@@ -102,6 +103,7 @@ class SqliteKept:
             if user is None:
                 return None
             kept = _kept(connection, user_id)
+            end_proofings_in_progress(connection, user_id)  # else it would be there again a moment later
             for table in ("proofing", "proofing_case", "proofing_invitation"):  # what refers to them goes with them
                 connection.execute(f"DELETE FROM {table} WHERE user_id=?", (user_id,))  # noqa: S608  the names stand above
             note(connection, "proofing.deleted", user_id=user_id, login=user.login, by=by, at=at, detail=_deleted(kept))

@@ -73,8 +73,11 @@ class _OfPerson(msgspec.Struct):
 
 
 def end_proofings_in_progress(connection: sqlite3.Connection, user_id: str) -> None:
-    """End every identity proofing that is under way for a person, also on a phone, within a database transaction."""
-    rows = connection.execute("SELECT name_hash, value FROM one_time WHERE kind IN ('proofing', 'proofing-handover')").fetchall()
+    """End every identity proofing that is under way for a person, also on a phone, on the way to the counter, or while the
+    verifier is asked, within a database transaction.
+    """
+    kinds = "'proofing', 'proofing-handover', 'proofing-judging', 'in-person-visit'"
+    rows = connection.execute(f"SELECT name_hash, value FROM one_time WHERE kind IN ({kinds})").fetchall()  # noqa: S608  ours
     for name_hash, value in rows:
         if msgspec.json.decode(value, type=_OfPerson).user_id == user_id:
             connection.execute("DELETE FROM one_time WHERE name_hash=?", (name_hash,))
