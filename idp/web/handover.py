@@ -38,6 +38,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """A phone has taken it over."""
     outcome: str = ""
     """How it ended: `idp.proofing.handover.Ended.outcome`. Empty: not yet."""
+    reference: str = ""
+    """`idp.proofing.handover.Ended.reference`."""
 
 
 class HandOverPages:
@@ -68,7 +70,7 @@ class HandOverPages:
             return Standing(number=number, taken=False, outcome="unavailable")
         ended = await self._desk.ended(place.user, name, browser_of(request))
         if ended is not None:
-            return Standing(number=number, taken=True, outcome=ended.outcome)
+            return Standing(number=number, taken=True, outcome=ended.outcome, reference=ended.reference)
         if int(self._parts.clock.now()) > int(at) + _LONGEST:
             return Standing(number=number, taken=False, outcome="stale")
         return Standing(number=number, taken=await self._desk.pending(place.user, name, browser_of(request)) is None)

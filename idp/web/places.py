@@ -20,6 +20,7 @@ PlaceKind = Literal["sign_in", "own", "phone"]
 SECONDS: Final = 1800
 _SITTING: Final = "proofing-sitting"
 _POINTER: Final = "proofing-place"
+_VISIT: Final = "proofing-visit"
 _PREFIX: Final = "prf."
 _NOTE: Final = "proofing"
 _LONGEST_ID: Final = 128
@@ -140,6 +141,15 @@ class Places:
         own = f"{_POINTER} {name}"  # the name itself is that of the proofing, of whatever kind
         if not await self._once.put_as(_POINTER, own, pointer, SECONDS):
             await self._once.change(_POINTER, own, lambda _: pointer)
+
+    async def visiting(self, name: str, visit: str) -> None:
+        """Remember with which visit to the counter the proofing of that name began."""
+        await self._once.put_as(_VISIT, f"{_VISIT} {name}", visit.encode(), SECONDS)
+
+    async def visit_of(self, name: str) -> str:
+        """Return it; empty: there is none, or it is too long ago."""
+        value = await self._once.peek(_VISIT, f"{_VISIT} {name}") if 0 < len(name) <= _LONGEST_NAME else None
+        return value.decode() if value is not None else ""
 
     async def pointed(self, request: web.Request, name: str) -> str | None:
         """Return the id of the place that this browser comes back to, also with an answer that was taken before. None: none."""

@@ -13,6 +13,7 @@ from aiohttp import web
 from idp.bindings import Binder
 from idp.model import AuthEvent, ProofingRecord
 from idp.proofing.desk import Pending, ProofingDesk, Refused, RefusedReason, UnderReview
+from idp.proofing.in_person.visits import Visits
 from idp.proofing.port import Broken
 from idp.protocol.binding import FRESH_SECONDS, sitting
 from idp.web.cookies import browser_of, session_of
@@ -82,12 +83,16 @@ class ProofingPages:
         if isinstance(pending, Broken):
             return await self._go(request, place, "broken")
         await self.places.point(request, pending.name, place)
+        if "visit" in pending.show.values:
+            await self.places.visiting(pending.name, pending.show.values["visit"])
         return await self._go(request, place, f"{_BEGUN} {pending.name}")
 
     async def answer(self, request: web.Request, place: Place, name: str, answer: Mapping[str, str]) -> web.Response:
         """End it with what came back, by a form or from the verifier."""
         if self._desk is None:
             return await self._go(request, place, "unavailable")
+        if place.note.startswith(f"{_CONSENT} "):  # on a phone, before anybody agreed
+            return _to(place)
         if place.note == f"{_ASKING} {name}":  # the same answer once more, while the first is being judged
             return _to(place)
         if await self._desk.pending(place.user, name, browser_of(request)) is not None:
@@ -166,14 +171,20 @@ class ProofingPages:
     # ------------------------------------------------------------------
 
     async def _counter_decided(self, request: web.Request, place: Place) -> bool:
-        """Note what officers have decided of a visit to the counter that began here: nobody answers for them on a page."""
-        kept = await self._parts.office.own_view(place.user.id)
-        visits = [case for case in kept.cases if case.kind == "in_person" and case.opened_at >= place.since]
-        record = kept.records[-1] if kept.records else None
-        if visits and visits[-1].state == "approved" and record is not None and record.in_force(int(self._parts.clock.now())):
+        """Note what officers have decided of the visit to the counter that began here: nobody answers for them on a page. A visit
+        that began elsewhere says nothing about who sits here.
+        """
+        visit = await self.places.visit_of(place.note.partition(" ")[2])
+        case_id = await Visits(self._parts.store.once, seconds=0).case_of(visit) if visit else None
+        case = await self._parts.store.cases.get(case_id) if case_id is not None else None
+        if case is None or case.user_id != place.user.id:
+            return False
+        record = await self._parts.store.proofing.latest(place.user.id)
+        kept = record is not None and record.transaction == visit and record.in_force(int(self._parts.clock.now()))
+        if case.state == "approved" and kept and record is not None:
             await self._settle(request, place, record)
             return True
-        said = _SAID.get(visits[-1].state, "") if visits else ""
+        said = _SAID.get(case.state, "")
         if said:
             await self.places.note(request, place, said)
         return said != ""
@@ -188,13 +199,11 @@ class ProofingPages:
         """Take over what a phone has brought about. Only what this browser handed over comes here."""
         if standing.outcome == _DONE:
             record = await self._parts.store.proofing.latest(place.user.id)
-            if record is not None:
-                return await self._settle(request, place, record)
+            if record is None or record.transaction != standing.reference:  # another one came since, made elsewhere
+                return await self.places.note(request, place, "stale")
+            return await self._settle(request, place, record)
         if standing.outcome == _REVIEW:
-            events = await self._proved(request, place)
-            for case in await self._parts.store.cases.waiting(int(self._parts.clock.now())):
-                if case.user_id == place.user.id:  # a person has one open case at most
-                    await self._binder.hold(case.id, events)
+            await self._binder.hold(standing.reference, await self._proved(request, place))
         return await self.places.note(request, place, standing.outcome)
 
     async def _settle(self, request: web.Request, place: Place, record: ProofingRecord) -> Place:

@@ -9,6 +9,7 @@
     let now;
     try {
       const reply = await fetch(part.dataset.look, { cache: "no-store" });
+      if (reply.status >= 500) return;  // the next look will tell
       // Signed out, or over: the page itself says what there is.
       now = reply.ok && !reply.redirected ? (await reply.json()).state : "over";
     } catch {
