@@ -40,8 +40,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def wanted_of(query: Mapping[str, str], days: int) -> Wanted:
     """Read a query; what makes no sense counts as not given. `days`: where none are asked for."""
     kind: Kind = next((one for one in KINDS if one == query.get("kind")), "all")
+    text = "".join(char for char in query.get("q", "") if char.isprintable())
     return Wanted(
-        kind=kind, days=_number(query.get("days", ""), _MOST_DAYS) or days, text=query.get("q", "").strip()[:_LONGEST],
+        kind=kind, days=_number(query.get("days", ""), _MOST_DAYS) or days, text=text.strip()[:_LONGEST],
         page=_number(query.get("page", ""), 100_000) or 1,
     )  # fmt: skip
 

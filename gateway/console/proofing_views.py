@@ -135,6 +135,8 @@ class ProofingViews:
     def counter_page(self, request: web.Request, values: dict[str, str], status: int = 200, wrong: str = "") -> web.Response:
         """Show it."""
         documents = self._office().documents
+        # What nobody sees nobody could correct.
+        values = {name: "".join(char for char in value if char.isprintable()) for name, value in values.items()}
         return self.page(
             request, "proofing_counter.html", status, tab="counter", documents=documents, values=values, wrong=wrong,
             today=self.day_of(0),
