@@ -40,8 +40,8 @@ _ENDS: Final = _OURS | {_REVIEW} | frozenset(name for group in get_args(RefusedR
 _SAID: Final = {"rejected": "not_confirmed", "expired": "stale"}
 """States of a case that was not approved, and how that ends a proofing."""
 _AGREED: Final = (
-    "consent.compared", "proofing.kept_result", "proofing.kept_reference", "proofing.kept_digest", "consent.how_long",
-    "proofing.never", "consent.told",
+    "consent.compared", "consent.compared_card", "proofing.kept_result", "proofing.kept_reference", "proofing.kept_digest",
+    "consent.how_long", "proofing.never", "consent.told",
 )  # fmt: skip
 """Texts that are agreed to, whoever reads the card."""
 _MARK: Final = 12

@@ -1,9 +1,11 @@
 """Identity proofing as people meet it: real Chromium, the services' stand-ins, a second browser as the phone. Keeps pictures."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -80,6 +82,29 @@ async def test_what_comes_back_twice_says_the_same_and_does_nothing(agency_house
     await person.clean_address()
     names = agency_house.site.events.names()
     assert [names.count(name) for name in ("proofing.succeeded", "proofing.refused", "proofing.bound")] == [1, 0, 2]
+
+
+async def test_what_comes_back_twice_at_once_waits_for_the_first(agency_house: House, service: Agency) -> None:
+    """A phone's app opens the way back in a second tab while the service is still being asked."""
+    person = await agency_house.somebody()
+    await person.to_consent()
+    await person.agree("a[data-verifier]")
+    link = await person.page.get_attribute("a[data-verifier]", "href")
+    assert link is not None
+    second = await person.context.new_page()
+    callback = f"{service.redirect}?{urlencode(await service.choose(link, 'sato'))}"
+    await service.mode("ok", at={"token": {"seconds": 3}})
+    first = asyncio.create_task(person.page.goto(callback))
+    while not await service.seen("token"):  # noqa: ASYNC110  another process
+        await asyncio.sleep(0.05)
+    await second.goto(f"{callback}&again=1")  # one and the same address Chromium asks for one after the other
+    assert "結果を確かめています" in await second.inner_text("h1")
+    assert "code=" not in second.url
+    await first
+    assert "本人確認ができました" in await person.heading()
+    await second.wait_for_selector("dl.pairs")  # by itself
+    names = agency_house.site.events.names()
+    assert (names.count("proofing.succeeded"), names.count("proofing.refused")) == (1, 0)
 
 
 async def test_what_comes_back_elsewhere_is_nobodys(agency_house: House) -> None:

@@ -102,12 +102,13 @@ async def agency_house(folder: Path, **roster: Any) -> AsyncIterator[tuple[House
         made: list[Any] = []
 
         def backend(issuer: str) -> ProofingBackend:
-            made.append(service.backend(clock, redirect_uri=f"{issuer}/login/proofing/return"))
+            service.redirect = f"{issuer}/login/proofing/return"
+            made.append(service.backend(clock))
             found: ProofingBackend = made[0]
             return found
 
         async with house(folder, backend, clock, **roster) as running:
-            await service.register(redirect_uris=[f"{running.site.issuer}/login/proofing/return"])
+            await service.register()
             yield running, service
         await made[0].close()
 
