@@ -177,7 +177,7 @@ class ProofingDesk:
         except GatewayError:
             await self._progress.end(name, state, "broken")
             raise
-        await self._progress.end(name, state, _outcome(result))
+        await self._progress.end(name, state, *_outcome(result))
         return result
 
     async def leave(self, user: User, name: str, browser: str, address: str) -> Refused:
@@ -324,13 +324,14 @@ def _confirmed(user: User, proofed: Proofed, notes: tuple[str, ...]) -> frozense
     return confirmed(user, notes) if proofed.vouched or proofed.attributes is not None else frozenset()
 
 
-def _outcome(result: ProofingRecord | UnderReview | Refused | Broken) -> str:
+def _outcome(result: ProofingRecord | UnderReview | Refused | Broken) -> tuple[str, str]:
+    """Return what the first browser learns, and of which record or case."""
     match result:
-        case ProofingRecord():
-            return "done"
-        case UnderReview():
-            return "review"
+        case ProofingRecord(transaction=transaction):
+            return "done", transaction
+        case UnderReview(case_id=case_id):
+            return "review", case_id
         case Refused(reason=reason):
-            return reason
+            return reason, ""
         case Broken():
-            return "broken"
+            return "broken", ""

@@ -41,6 +41,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
     outcome: str
     """`done`, `review`, `broken`, or a `RefusedReason`."""
+    reference: str = ""
+    """Of what was kept: the record's `transaction` (`done`), the case's id (`review`)."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +80,7 @@ class _End(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     browser: str
     outcome: str
+    reference: str = ""
 
 
 class InProgress:
@@ -141,10 +144,10 @@ class InProgress:
         moved = await self._once.change(_STATE, name, move)
         return (name, msgspec.json.decode(moved, type=State)) if moved is not None else None
 
-    async def end(self, name: str, state: State, outcome: str) -> None:
+    async def end(self, name: str, state: State, outcome: str, reference: str = "") -> None:
         """Say how it ended, for the browser that began it; nothing is kept where that one has answered itself."""
         if state.first:
-            end = _End(user_id=state.user_id, browser=state.first, outcome=outcome)
+            end = _End(user_id=state.user_id, browser=state.first, outcome=outcome, reference=reference)
             await self._once.put_as(_ENDED, name, msgspec.json.encode(end), ENDED_SECONDS)
 
     async def ended(self, user_id: str, name: str, browser: str) -> Ended | None:
@@ -153,7 +156,7 @@ class InProgress:
         end = msgspec.json.decode(value, type=_End) if value is not None else None
         if end is None or end.user_id != user_id or not same(end.browser, hash_token(browser)):
             return None
-        return Ended(outcome=end.outcome)
+        return Ended(outcome=end.outcome, reference=end.reference)
 
 
 def _judging(name: str) -> str:

@@ -82,6 +82,7 @@ class InPersonBackend:
         shown = {
             "code": f"{visit.code[:3]} {visit.code[3:]}", "place_ja": self.settings.place_ja, "place_en": self.settings.place_en,
             "documents": " ".join(self.settings.levels), "minutes": str(self.settings.code_seconds // 60),
+            "visit": visit.id,  # for whoever shows the page, to know what officers decide about: not shown
         }  # fmt: skip
         state = _State(user_id=person.user_id, visit_id=visit.id)
         return Started(show=Show(template="in_person.html", values=shown), state=msgspec.json.encode(state))

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.kernel.errors import AuditError
 from idp.model import ProofingRecord
-from idp.proofing.desk import Ended, HandOver, Refused
+from idp.proofing.desk import Ended, HandOver, Refused, UnderReview
 from idp.proofing.port import Broken, NotProofed
 from tests.support.proofing import CARD_OF_SATO, CARD_OF_SUZUKI, NEAR_SATO, SATO, SUZUKI, Bench, opened
 
@@ -34,8 +34,9 @@ async def test_the_phone_goes_on_where_the_computer_was(bench: Bench) -> None:
     assert (taken.user, taken.number, taken.pending.name) == (SATO, over.number, name)
     assert taken.pending.show.template == "x.html"
     assert await bench.desk.ended(SATO, name, "browser-1") is None
-    assert isinstance(await bench.complete(name, taken.user, "phone"), ProofingRecord)
-    assert await bench.desk.ended(SATO, name, "browser-1") == Ended(outcome="done")
+    record = await bench.complete(name, taken.user, "phone")
+    assert isinstance(record, ProofingRecord)
+    assert await bench.desk.ended(SATO, name, "browser-1") == Ended(outcome="done", reference=record.transaction)
 
 
 async def test_a_return_from_a_verifier_is_found_on_the_phone(bench: Bench) -> None:
@@ -81,8 +82,9 @@ async def test_also_that_an_officer_looks_or_that_the_log_failed(bench: Bench) -
     name, over = await handed(bench)
     await bench.desk.take_over(over.token.reveal(), "phone")
     bench.backend.holds(NEAR_SATO)
-    await bench.complete(name, SATO, "phone")
-    assert await bench.desk.ended(SATO, name, "browser-1") == Ended(outcome="review")
+    review = await bench.complete(name, SATO, "phone")
+    assert isinstance(review, UnderReview)
+    assert await bench.desk.ended(SATO, name, "browser-1") == Ended(outcome="review", reference=review.case_id)
     name, over = await handed(bench)
     await bench.desk.take_over(over.token.reveal(), "phone")
     bench.events.fail = AuditError("the disk is full")
