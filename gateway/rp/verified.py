@@ -77,6 +77,20 @@ def read_verified(claims: Mapping[str, Any], acceptance: Acceptance, now: float)
     return Reading(proofing=max(found, key=_worth))
 
 
+def without_own_words(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the claims without what our own provider would say of a proofing and what is bound to it (`proofing`, `bound_kinds`,
+    `bound`): where it is configured what `verified_claims` are worth, nothing else says more than that.
+    """
+    kept = {name: value for name, value in claims.items() if name not in {"proofing", "bound_kinds"}}
+    events = kept.get("auth_events")
+    if isinstance(events, list):
+        kept["auth_events"] = [
+            {name: value for name, value in event.items() if name != "bound"} if isinstance(event, dict) else event
+            for event in events
+        ]
+    return kept
+
+
 def claims_request(acceptance: Acceptance) -> str:
     """Return the request parameter `claims` (Core §5.5) that asks for what would be accepted, and for no more of the person than
     the specification demands: one claim.

@@ -159,6 +159,28 @@ async def test_anything_else_is_none_and_the_sign_in_goes_on(
     assert "佐藤" not in caplog.text
 
 
+async def test_what_our_own_provider_would_say_does_not_go_past_the_table(site: Site) -> None:
+    now = int(site.partner.clock.now())
+    own = {
+        "proofing": {
+            "level": 3,
+            "method": "jpki_sign",
+            "verified_at": now,
+            "expires_at": None,
+            "verifier": "v",
+            "transaction": "t",
+        },
+        "bound_kinds": ["pwd", "otp", "fido2"],
+        "auth_events": [{"kind": kind, "at": now, "phishing_resistant": False, "bound": True} for kind in ("pwd", "otp")],
+    }
+    seen = await site.proofing(**own)
+    assert (seen["level"], seen["authenticator_bound"]) == (0, False)
+    seen = await site.proofing(verified_claims=GOOD, **own)
+    assert (seen["level"], seen["method"], seen["authenticator_bound"]) == (2, "partner-idp", False)
+    (session, *_) = await site.gateway.sessions.list(0)
+    assert session.identity.bound_kinds == ()
+
+
 async def test_a_huge_claim_is_no_sign_in(site: Site) -> None:
     """The ID token is limited before anything in it is read."""
     site.partner.more = {"verified_claims": [GOOD] * 60}

@@ -21,7 +21,7 @@ from gateway.kernel.secret import Secret, hash_token
 from gateway.rp.asked import left_out
 from gateway.rp.flows import ATTEMPT_SECONDS, MAX_ATTEMPTS, Astray, Flow, Purpose, State, request_extras
 from gateway.rp.token import events_of, identity_of
-from gateway.rp.verified import claims_request, read_verified
+from gateway.rp.verified import claims_request, read_verified, without_own_words
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +147,8 @@ async def callback(exchange: Exchange) -> web.Response:
     # 4. Token.
     try:
         id_token, claims = await parts.provider.exchange(code=code, verifier=state.verifier, nonce=state.nonce)
+        if parts.verified_claims is not None:
+            claims = without_own_words(claims)
         identity = identity_of(claims, roles_claim=parts.roles_claim)
         identity = await _with_verified_claims(exchange, identity, claims)
         events = events_of(claims, 0, parts.clock.now())
@@ -276,11 +278,9 @@ async def _establish(
 
 
 async def _with_verified_claims(exchange: Exchange, identity: Identity, claims: dict[str, Any]) -> Identity:
-    """Return the person with the proofing that the provider's `verified_claims` amount to, where they count here at all and the
-    provider has not told of one in our own words.
-    """
+    """Return the person with the proofing that the provider's `verified_claims` amount to, where they count here at all."""
     acceptance = exchange.parts.verified_claims
-    if acceptance is None or identity.proofing is not None:
+    if acceptance is None:
         return identity
     read = read_verified(claims, acceptance, exchange.parts.clock.now())
     if read.problem:
