@@ -34,6 +34,10 @@ from idp.web.render import Renderer
 
 CLIENT_ID: Final = "account"
 _RETURN: Final = "/account/return"
+_GOAL: Final = "for"
+_PROOFING: Final = "proofing"
+_GOALS: Final = {_PROOFING: "/account/proofing"}
+"""Where somebody came from who was sent here to confirm: a closed set, so that no address of a request leads anywhere."""
 _ENROL: Final = "totp-enrolment"
 _ENROL_SECONDS: Final = 900
 
@@ -97,7 +101,11 @@ class AccountPages:
     async def show(self, request: web.Request) -> web.StreamResponse:
         """Show the page, or sign in first."""
         found = await self.visitor(request)
-        return await self._page(request, found, saved="saved" in request.query) if isinstance(found, Holder) else found
+        if not isinstance(found, Holder):
+            return found
+        if found.fresh and request.query.get(_GOAL) == _PROOFING:
+            raise web.HTTPSeeOther(_GOALS[_PROOFING])
+        return await self._page(request, found, saved="saved" in request.query, goal=request.query.get(_GOAL, ""))
 
     async def visitor(self, request: web.Request) -> Holder | web.StreamResponse:
         """Return who looks at an account page, or where to send them before they can."""
@@ -138,26 +146,27 @@ class AccountPages:
                 self._parts.address_of(request),
             )  # fmt: skip
         except CeremonyRefused:
-            return await self._page(request, holder, status=403, error="key_refused")
+            return await self._page(request, holder, status=403, error="key_refused", goal=form.get(_GOAL, ""))
         if touched.user.id != holder.user.id:
             raise Halt(403, "not_completed")
-        return await self._confirmed(request, holder, "fido2", touched.authenticator)
+        return await self._confirmed(request, holder, "fido2", touched.authenticator, goal=form.get(_GOAL, ""))
 
     async def confirm_code(self, request: web.Request) -> web.StreamResponse:
         """Take a code: of the app for those without a key, a recovery code for anybody."""
         holder, form = await self.posted(request)
+        goal = form.get(_GOAL, "")
         allowed = tuple(kind for kind in holder.confirms_with if kind != "fido2")
         if not form.get("code", "").strip() or not allowed:
-            return await self._page(request, holder, status=400, error="code_empty")
+            return await self._page(request, holder, status=400, error="code_empty", goal=goal)
         result = await self._checks.code(holder.user, form["code"], allowed, self._parts.address_of(request))
         if isinstance(result, Wait):
-            return await self._page(request, holder, status=429, wait=result)
+            return await self._page(request, holder, status=429, wait=result, goal=goal)
         if isinstance(result, Wrong):
-            return await self._page(request, holder, status=403, error="code_wrong")
-        return await self._confirmed(request, holder, result)
+            return await self._page(request, holder, status=403, error="code_wrong", goal=goal)
+        return await self._confirmed(request, holder, result, goal=goal)
 
     async def _confirmed(
-        self, request: web.Request, holder: Holder, kind: AuthKind, authenticator: str = ""
+        self, request: web.Request, holder: Holder, kind: AuthKind, authenticator: str = "", *, goal: str
     ) -> web.StreamResponse:
         now = self._checks.now()
         event = AuthEvent(kind=kind, at=now, phishing_resistant=kind == "fido2", authenticator=authenticator)
@@ -171,7 +180,7 @@ class AccountPages:
             raise Halt(403, "not_completed")
         events = (*holder.session.events, event)
         await self._binder.used(holder.user, events, self._fresh_since(), self._parts.address_of(request))
-        response = self._home()
+        response = self._home(at=_GOALS.get(goal, ""))
         set_session(response, token)
         return response
 
@@ -284,14 +293,15 @@ class AccountPages:
 
     async def _page(
         self, request: web.Request, holder: Holder, *, status: int = 200, error: str = "", wait: Wait | None = None,
-        saved: bool = False,
+        saved: bool = False, goal: str = "",
     ) -> web.Response:  # fmt: skip
         codes = await self._credentials.recovery(holder.user.id)
         proofing = await self._parts.store.proofing.latest(holder.user.id)
         bound = await self._parts.store.bindings.of(proofing.number) if proofing is not None else frozenset()
         response = self._renderer.page(
-            request, "account.html", status, here="/account", error=error, wait=wait, saved=saved, user=holder.user,
-            account=holder.account, fresh=holder.fresh, keys=_oldest_first(await self._credentials.fido2(holder.user.id)),
+            request, "account.html", status, here="/account", goal=goal if goal in _GOALS else "", error=error, wait=wait,
+            saved=saved, user=holder.user, account=holder.account, fresh=holder.fresh,
+            keys=_oldest_first(await self._credentials.fido2(holder.user.id)),
             generator=await self._credentials.totp(holder.user.id), codes_left=len(codes.hashes) if codes else 0,
             proofing=proofing, proofing_over=proofing is not None and not proofing.in_force(self._checks.now()),
             bound={name.removeprefix(KEY) for name in bound}, offered=self._options.proofing is not None,
@@ -325,8 +335,8 @@ class AccountPages:
     def _binding(self, request: web.Request, holder: Holder, what: str) -> str:
         return f"account\x00{what}\x00{holder.session.id}\x00{browser_of(request)}"
 
-    def _home(self, *, saved: bool = False) -> web.Response:
-        location = "/account?saved" if saved else "/account"
+    def _home(self, *, saved: bool = False, at: str = "") -> web.Response:
+        location = at or ("/account?saved" if saved else "/account")
         return web.Response(status=303, headers={"Location": location, "Cache-Control": "no-store"})
 
     def sign_in(self) -> web.Response:

@@ -109,7 +109,7 @@ async def test_who_has_not_confirmed_lately_is_asked_to(both: tuple[House, Agenc
         assert person.page.url == f"{ward.site.issuer}/account/proofing"
     await person.choose("main a.button", "form[action='/account/confirm/code']")
     await person.type_code(0)
-    await person.page.wait_for_selector("form[action='/account/recovery']")
+    await person.page.wait_for_url("**/account/proofing")  # back to where it was asked for
     await renewed(person)
     assert ward.site.events.names().count("proofing.succeeded") == 2
 
