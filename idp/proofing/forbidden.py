@@ -8,7 +8,7 @@ import unicodedata
 from typing import Any, Final
 
 _NAMES: Final = re.compile(
-    r"individualnumber|individualno|kojinbango|kojinbangou|personalnumber|socialsecuritynumber"
+    r"individualnumber(?!card)|individualno|kojinbango|kojinbangou|personalnumber|socialsecuritynumber"
     r"|mynumber(?!card)|mynanumber|個人番号(?!カード)|マイナンバー(?!カード)"
 )
 
