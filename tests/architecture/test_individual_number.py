@@ -31,20 +31,13 @@ def files(*patterns: str) -> list[str]:
 def named_in(source: str) -> Iterator[str]:
     """Texts and names of a module that name it; docstrings, which say what is not done, left out."""
     tree = ast.parse(source)
-    docs = {
-        id(node.body[at].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        for at in range(len(node.body))
-        if isinstance(node.body[at], ast.Expr)
-    }
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
+        text = ""
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
             text = node.value
-        elif (isinstance(node, ast.keyword) and node.arg) or isinstance(node, ast.arg):
-            text = node.arg
-        else:
-            continue
+        elif isinstance(node, ast.keyword | ast.arg):
+            text = node.arg or ""
         if names_individual_number(text):
             yield text
 
