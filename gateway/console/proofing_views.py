@@ -12,8 +12,8 @@ from gateway.console.proofing_port import Case, History, ProofingOffice
 from gateway.console.recording import Recorder
 from gateway.kernel.web.site import CLAIMS, PageError, Site, language_of
 
-TICKS: Final = 30
-"""How often a progress page looks again by itself. Bounded, so that a page that was left open does not keep its session alive."""
+LOOKS_SECONDS: Final = 600
+"""How long a progress page looks again by itself. Bounded, so that a page that was left open does not keep its session alive."""
 
 
 class ProofingViews:
@@ -225,5 +225,6 @@ class ProofingViews:
     def _ticking(request: web.Request, *, going: bool, seconds: int) -> dict[str, int]:
         """When the page looks again by itself (0: it does not), and how often it has."""
         given = request.query.get("tick", "0")
-        tick = int(given) if given.isascii() and given.isdecimal() and len(given) <= 3 else TICKS  # noqa: PLR2004  digits
-        return {"refresh": seconds if going and tick < TICKS else 0, "tick": tick}
+        most = LOOKS_SECONDS // seconds
+        tick = int(given) if given.isascii() and given.isdecimal() and len(given) <= 3 else most  # noqa: PLR2004  digits
+        return {"refresh": seconds if going and tick < most else 0, "tick": tick}

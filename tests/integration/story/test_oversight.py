@@ -107,6 +107,45 @@ def test_the_officer_blocks_a_device_and_lets_it_in_again(demo: Demo, arrive: Ar
     yamamoto.look("approved")
 
 
+def test_the_officer_invites_those_who_lack_a_proofing_and_ends_one(demo: Demo, arrive: Arrive) -> None:
+    suzuki = arrive("nurse.suzuki", folder="proofing-ended", desk="3東病棟 7番")
+    suzuki.reach("ehr", CHART)
+    yamamoto = arrive("sec.yamamoto", folder="officer-proofings")
+    page = yamamoto.page
+    yamamoto.reach("console", "/proofing")
+    row = page.locator("tbody tr").filter(has_text="nurse.suzuki")
+    expect(row).to_contain_text("有効")
+    yamamoto.look("staff")
+
+    yamamoto.reach("console", "/proofing/invite")
+    yamamoto.look("whom-to-invite")
+    yamamoto.act(page.locator("form[action$='/choose'] button").first.click)
+    yamamoto.look("invite")
+    expect(page.locator("tbody tr").filter(has_text="nurse.suzuki")).to_have_count(0)
+    yamamoto.act(page.locator("form[action='/proofing/invite'] button").click)
+    assert "案内しました" in yamamoto.text()
+    yamamoto.look("invited")
+
+    yamamoto.open("console", "/proofing?q=nurse.suzuki")
+    yamamoto.act(page.locator("tbody th a").click)
+    page.locator("summary").first.click()
+    page.check("[value=officer]")
+    yamamoto.act(page.locator("form[action$='/end'] button").click)
+    assert "本人確認を終了しました" in yamamoto.text()
+    yamamoto.look("ended")
+    suzuki.open("ehr", CHART)
+    assert suzuki.heading() == "マイナンバーカードによる本人確認が必要です"
+
+    told = [row for row in demo.log("--person", "sec.yamamoto") if row.get("event") in {"console.act", "proofing.ended"}]
+    assert {(row["event"], row["source"]["door"], row["outcome"]) for row in told} == {
+        ("console.act", "console", "success"), ("proofing.ended", "idp", "success"),
+    }  # fmt: skip
+    nakamura = arrive("audit.nakamura", folder="auditor-proofings")
+    nakamura.reach("console", "/proofing/batches")
+    nakamura.open("console", "/proofing/counter")
+    assert nakamura.page.locator("input").count() == 0, "the counter is for officers"
+
+
 def test_the_auditor_looks_exports_and_changes_nothing(demo: Demo, arrive: Arrive, tmp_path: Path) -> None:
     nakamura = arrive("audit.nakamura", folder="auditor")
     page = nakamura.page

@@ -3,6 +3,7 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 import gateway.console
 from gateway.console.page import DONE
+from gateway.console.parts import JAPAN
 from gateway.console.proofing_list import COLUMNS, KINDS, PAGE
 from gateway.console.proofing_port import CaseState, InvitationState, State
 from gateway.kernel.errors import StoreUnavailable
@@ -19,7 +21,7 @@ from gateway.kernel.i18n import LANGUAGES, Catalogue
 from idp.model import CaseKind, User
 from idp.proofing.in_person.counter import NotCheckedReason
 from idp.proofing.in_person.settings import DOCUMENTS
-from idp.proofing.letters import LETTERS
+from idp.proofing.letters import LETTERS, letter
 from idp.proofing.likeness import Difference
 from idp.proofing.matching import Field
 from idp.proofing.port import Verified
@@ -289,6 +291,30 @@ async def test_a_long_list_comes_in_pages(office: ProofingWorld, go: Go) -> None
     assert ("clerk099" in first, "clerk100" in first) == (True, False)
     second = await (await officer.get("/proofing?q=clerk&page=2")).text()
     assert ("clerk099" in second, "clerk100" in second, 'rel="next"' in second) == (False, True, False)
+
+
+@pytest.mark.parametrize(
+    ("method", "since", "now", "words"),
+    [
+        ("jpki_sign", date(2027, 1, 20), date(2027, 1, 21), "方法区分「{then}」</small>"),
+        ("jpki_sign", date(2027, 1, 20), date(2027, 6, 1), "方法区分「{then}」 （現在は「{now}」）"),
+        ("card_image", date(2027, 1, 20), date(2027, 1, 21), ""),
+    ],
+)
+async def test_the_methods_letter_is_that_of_its_day(
+    office: ProofingWorld, go: Go, method: str, since: date, now: date, words: str
+) -> None:
+    office.bench.clock.advance(_midday(since) - office.bench.now)
+    office.bench.verifier.method = method
+    await office.bench.proofed(SUZUKI, seconds=None)
+    office.bench.clock.advance(_midday(now) - office.bench.now)
+    page = await (await (await go(office, OFFICER)).get("/proofing?q=nurse.suzuki")).text()
+    assert ("方法区分「" in page) == bool(words)
+    assert words.format(then=letter(method, since), now=letter(method, now)) in page
+
+
+def _midday(day: date) -> int:
+    return int(datetime.combine(day, datetime.min.time(), JAPAN).timestamp()) + DAY // 2
 
 
 async def test_no_cell_of_the_file_runs_as_a_formula(office: ProofingWorld, go: Go) -> None:
@@ -609,7 +635,7 @@ async def test_asking_again_shows_its_progress_and_is_one_run_at_a_time(office: 
     assert '<progress max="3" value="0"' in page
     assert '<meta http-equiv="refresh" content="5; url=?tick=1">' in page
     assert "<details" not in page
-    for tick in ("30", "999", "x", "-1", "٣"):  # bounded, so that a page left open does not keep its session alive
+    for tick in ("120", "999", "x", "-1", "٣"):  # bounded, so that a page left open does not keep its session alive
         assert 'http-equiv="refresh"' not in await (await officer.get("/proofing/rechecks", params={"tick": tick})).text()
     office.bench.verifier.gate.set()
 
