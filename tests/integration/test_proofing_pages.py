@@ -151,6 +151,30 @@ async def test_somebody_elses_card_and_a_service_that_is_down(agency_house: Hous
     assert await person.page.locator("dl.pairs").count() == 1
 
 
+@pytest.mark.parametrize("language", ["ja", "en"])
+async def test_one_card_is_one_accounts_and_a_late_answer_is_told_so(agency_house: House, service: Agency, language: str) -> None:
+    await agency_house.site.person("dr.sato2", birth_date="1984-05-12", kana="サトウ メグミ")
+    first, second = await agency_house.somebody(language), await agency_house.somebody(language, label=f"{language}-second")
+    await first.to_consent()
+    await first.agree("a[data-verifier]")
+    agency_house.site.later(601)
+    await service.control("clock", now=int(agency_house.site.clock.now()))
+    await read_card(first.page, "sato")
+    assert await first.heading() == _title(language, "stale")
+    await first.clean_address()
+    await first.saw("14-late")
+    await first.choose("main a.button", "form[action='/login/proofing']")
+    await first.agree("a[data-verifier]")
+    await read_card(first.page, "sato")
+    assert await first.page.locator("dl.pairs").count() == 1
+    await second.to_consent(login="dr.sato2")
+    await second.agree("a[data-verifier]")
+    await read_card(second.page, "sato")
+    assert await second.heading() == _title(language, "person_of_other_account")
+    await second.saw("15-other-account")
+    assert agency_house.site.events.names().count("proofing.succeeded") == 1
+
+
 # ---------------------------------------------------------------------- a phone
 
 

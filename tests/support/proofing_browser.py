@@ -36,9 +36,9 @@ class Somebody(Person):
         )
         assert small == [], f"{name}: too small to hit: {small}"
 
-    async def to_consent(self, steps: int = 0) -> None:
+    async def to_consent(self, steps: int = 0, *, login: str = "dr.sato") -> None:
         await self.authorize(acr_values=PROOFED)
-        await self.page.keyboard.type("dr.sato")
+        await self.page.keyboard.type(login)
         await self.page.keyboard.press("Tab")
         await self.page.keyboard.type(PASSWORD)
         await self.page.keyboard.press("Enter")
