@@ -119,6 +119,8 @@ Outcome = Proofed | NotProofed | Broken
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """What was kept of a proofing, for asking whether it still holds."""
 
+    verifier: str
+    """Who verified. By the same method it may have been another one than whom the backend asks now."""
     transaction: str
     verified_at: int
     expires_at: int | None

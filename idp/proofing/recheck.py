@@ -111,8 +111,9 @@ class Rechecker:
             return keys.same_person(record, person)
 
         asked = Recorded(
-            transaction=record.transaction, verified_at=record.verified_at, expires_at=record.expires_at, is_person=is_person
-        )
+            verifier=record.verifier, transaction=record.transaction, verified_at=record.verified_at,
+            expires_at=record.expires_at, is_person=is_person,
+        )  # fmt: skip
         match await self._answer(backend, asked, record.number):
             case Valid():
                 for digest in renewed[:1]:

@@ -129,6 +129,7 @@ async def proofed(bench: Bench, person: Person = PERSON) -> Proofed:
 
 def recorded(outcome: Proofed) -> Recorded:
     return Recorded(
+        verifier=outcome.verifier,
         transaction=outcome.transaction,
         verified_at=outcome.verified_at,
         expires_at=outcome.expires_at,

@@ -41,6 +41,7 @@ async def backend(service: Agency) -> AsyncIterator[DigitalAgencyBackend]:
 
 def recorded(outcome: Proofed) -> Recorded:
     return Recorded(
+        verifier=outcome.verifier,
         transaction=outcome.transaction,
         verified_at=outcome.verified_at,
         expires_at=outcome.expires_at,

@@ -66,6 +66,7 @@ async def proofed(at: Operator, person: Person = SATO, card: str = "") -> Proofe
 
 def recorded(outcome: Proofed, **changed: Any) -> Recorded:
     usual = {
+        "verifier": outcome.verifier,
         "transaction": outcome.transaction,
         "verified_at": outcome.verified_at,
         "expires_at": outcome.expires_at,
@@ -473,6 +474,13 @@ async def test_asked_again_with_a_reference_that_is_not_this_persons_asks_nobody
     crossed = recorded(outcome, transaction=other.transaction)
     assert isinstance(await verify.backend.recheck(crossed), Unknown)
     assert len(await verify.service.calls()) == 2
+
+
+async def test_an_operator_is_not_asked_about_whom_another_one_verified(verify: Operator) -> None:
+    outcome = await proofed(verify)
+    other = recorded(outcome, verifier="another-operator-v1")
+    assert await verify.backend.recheck(other) == Unknown(detail="another operator verified")
+    assert len(await verify.service.calls()) == 1
 
 
 async def test_asked_again_somebody_whom_the_operator_does_not_know(verify: Operator) -> None:

@@ -124,6 +124,8 @@ class PlatformOperatorBackend:
         """Ask the operator for the state of the person's newest certificate."""
         if record.expires_at is not None and record.expires_at <= self._clock.now():
             return Expired()
+        if record.verifier != self._profile.name:  # its names of persons mean nobody, or somebody else, here
+            return Unknown(detail="another operator verified")
         recheck, kept = self._profile.recheck, references(record.transaction)
         if recheck is None:
             return Unknown(detail="the operator's contract has no such question")

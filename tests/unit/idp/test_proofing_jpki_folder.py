@@ -110,7 +110,8 @@ async def kept(backend: JpkiBackend, site: JpkiSite) -> tuple[Recorded, list[str
         return other == found.person
 
     return Recorded(
-        transaction=found.transaction, verified_at=found.verified_at, expires_at=found.expires_at, is_person=is_person
+        verifier=found.verifier, transaction=found.transaction, verified_at=found.verified_at, expires_at=found.expires_at,
+        is_person=is_person,
     ), asked  # fmt: skip
 
 
