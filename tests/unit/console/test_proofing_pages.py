@@ -472,6 +472,24 @@ async def test_cases_that_are_over_are_said_to_be(office: ProofingWorld, go: Go)
     assert "審査待ちはありません" in review
 
 
+async def test_another_card_than_before_is_one_officers_decision(office: ProofingWorld, go: Go) -> None:
+    office.bench.verifier.vouched = True
+    await office.bench.proofed(SATO)
+    office.bench.clock.advance(DAY)
+    office.bench.verifier.person = "the re-issued card"
+    case = (await office.bench.desk.case(SATO)).case_id
+    officer = await go(office, OFFICER)
+    page = await (await officer.get(f"/proofing/cases/{case}")).text()
+    assert "カードからは何も読み取っていません" in page
+    assert "有効な確認とは別のカードです。" in page
+    assert "以前の確認は終了します" in page
+    assert await decide(officer, case) == "case_approved"
+    history = await office.port.history(SATO.id)
+    assert history is not None
+    assert [(proof.state, proof.ended_why) for proof in history.proofs] == [("in_force", ""), ("ended", "replaced")]
+    assert "新しい確認に置き換え" in await (await officer.get(f"/proofing/people/{SATO.id}")).text()
+
+
 async def test_a_deactivated_account_is_not_proofed_by_an_approval(office: ProofingWorld, go: Go) -> None:
     case = await office.near()
     await office.bench.store.users.update(SATO.id, lambda user: replace(user, active=False))
