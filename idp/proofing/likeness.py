@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from idp.proofing.names import WILD, Prepared, Step, agree, few_differ, fold, is_latin, prepared, words
+from idp.proofing.names import WILD, Prepared, Step, agree, few_differ, fold, has_letter, is_latin, prepared, words
 
 Note = Literal[Step, "word_order", "former_name", "substitute", "era_date"]
 """What was looked through; closed."""
@@ -91,7 +91,7 @@ def judge_readings(ours: str, cards: str) -> Judged | None:
     if not ours or not cards:
         return None
     differences: tuple[Difference, ...] = ("characters",) if mine.odd or theirs.odd else ()
-    if one != other or not one:
+    if one != other or not has_letter(one):
         return Judged(steps=1, differences=(*differences, "kana"))
     return Judged(steps=len(differences), notes=_needed(mine.text, theirs.text, reading=True), differences=differences)
 
@@ -131,7 +131,7 @@ def _formers(listed: tuple[str, ...], now: Prepared) -> Iterator[Prepared]:
 def _equal(ours: Prepared, cards: Prepared) -> tuple[Note, ...] | None:
     """Return what had to be looked through for two names to be equal; None when they are not."""
     one, other = fold(ours.text), fold(cards.text)
-    if not one:
+    if not has_letter(one):
         return None
     if one == other:
         return _needed(ours.text, cards.text)

@@ -115,6 +115,11 @@ def is_latin(text: str) -> bool:
     return bool(text) and all(char < _FIRST_ASIAN for char in text)
 
 
+def has_letter(text: str) -> bool:
+    """True when there is a letter in a text: dashes, dots and digits alone stand where a name is lacking."""
+    return any(char.isalpha() or is_kanji(char) for char in text)
+
+
 def agree(whole: str, patched: str) -> bool:
     """True when a folded text is another one, whose `WILD` stands for exactly one letter each."""
     return len(whole) == len(patched) and all(mine in (yours, WILD) for mine, yours in zip(patched, whole, strict=True))

@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from idp.proofing.dates import ERAS, alike, read_date
 from idp.proofing.matching import Different, Near, Roster, Same, match, sides, visible
-from idp.proofing.names import VARIANTS, fold, is_unseen
+from idp.proofing.names import VARIANTS, fold, has_letter, is_unseen
 from idp.proofing.port import Verified
 
 TODAY = date(2026, 11, 23)
 BORN = "1984-05-12"
 PLAIN = "佐藤鈴木高橋田中伊渡山本恵花子太一郎さくらアユミ邉斎齋﨑髙ー"
 """Letters of which some are variants of one another."""
-names = st.text(alphabet=PLAIN + " ", min_size=1, max_size=12).filter(lambda text: text.strip() != "")
+names = st.text(alphabet=PLAIN + " ", min_size=1, max_size=12).filter(lambda text: has_letter(fold(text)))
 texts = st.text(max_size=40)
 dates = st.dates(min_value=date(1868, 1, 25), max_value=TODAY)
 groups: dict[str, str] = {}
