@@ -66,7 +66,7 @@ def test_dr_sato_goes_from_nothing_to_a_prescription_in_japanese(fresh: Demo, ar
     sato.look("proofing-needed")
     sato.press("#start")
     assert "実際のカードは読み取らず、誰の確認も行いません" in page.locator(".simulated").inner_text()
-    assert "個人番号(マイナンバー)、電子証明書、顔写真、住所は受け取らず、保存もしません" in sato.text()
+    assert "個人番号(マイナンバー)、電子証明書、顔写真、住所は保存しません。個人番号を求めることは決してありません。" in sato.text()
     sato.look("proofing")
     sato.press("form[action='/login/proofing'] button")
     assert "模擬の本人確認です。カードは読み取りません" in page.locator(".simulated").inner_text()
