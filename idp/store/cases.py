@@ -94,7 +94,7 @@ class SqliteCases:
                     )
                     if state == "rejected":
                         return state, None
-                    return state, keep_record(connection, record, digests, now=ruling.at, by=ruling.by)
+                    return state, keep_record(connection, record, digests, now=ruling.at, by=ruling.by, shared=shared)
                 case refusal:
                     return refusal
 

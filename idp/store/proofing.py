@@ -78,7 +78,7 @@ class SqliteProofing:
             if refusal is not None:
                 return refusal, 0
             dropped = drop_cases(connection, record.user_id)
-            return keep_record(connection, record, digests, now=now, by=by), dropped
+            return keep_record(connection, record, digests, now=now, by=by, shared=shared), dropped
 
         outcome, dropped = await self._database.run(work)
         if dropped:
@@ -134,14 +134,14 @@ def judge_record(
 
 
 def keep_record(
-    connection: sqlite3.Connection, record: ProofingRecord, digests: Collection[PersonDigest], *, now: int, by: str
+    connection: sqlite3.Connection, record: ProofingRecord, digests: Collection[PersonDigest], *, now: int, by: str, shared: bool
 ) -> ProofingRecord:
     """Keep a record, within the transaction that judged it; return it with its number."""
     end_proofings(connection, record.user_id, why="replaced", at=now, by=by)
     known, marks = [found.digest for found in digests], ",".join("?" * len(digests))
     # A deactivated account may be activated again: by then the card proofs this one.
     elsewhere = connection.execute(_ELSEWHERE.format(marks=marks), (record.user_id, record.verifier, *known)).fetchall()
-    for number, user_id in elsewhere:
+    for number, user_id in () if shared else elsewhere:
         end_proofings(connection, user_id, why="replaced", at=now, by=by, number=number)
     connection.execute(
         f"UPDATE proofing SET person_digest=?, digest_key=? WHERE user_id=? AND verifier=? "  # noqa: S608  marks only

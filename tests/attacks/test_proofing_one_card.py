@@ -110,3 +110,12 @@ async def test_the_same_card_at_another_account_stays_refused_after_it_expired(b
     assert await bench.prove(TWIN) == Refused(reason="person_of_other_account")
     bench.backend.holds(None)
     assert await bench.prove(SUZUKI) == Refused(reason="unknown_card")
+
+
+async def test_where_cards_may_be_shared_a_deactivated_account_keeps_its_own(tmp_path: Path) -> None:
+    async with opened(tmp_path, shared_cards=True) as bench:
+        await bench.store.users.add(TWIN)
+        first = await bench.kept(SATO)
+        await bench.change(SATO, lambda user: msgspec.structs.replace(user, active=False))
+        await bench.kept(TWIN)
+        assert await bench.store.proofing.latest(SATO.id) == first
