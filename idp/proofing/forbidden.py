@@ -8,15 +8,22 @@ import unicodedata
 from typing import Any, Final
 
 _NAMES: Final = re.compile(
-    r"individualnumber(?!card)|individualno|kojinbango|kojinbangou|personalnumber|socialsecuritynumber"
-    r"|mynumber(?!card)|mynanumber|個人番号(?!カード)|マイナンバー(?!カード)"
+    r"individualnum(?!bercard)|individualno(?![a-z])|kojinbango|personalnumber|socialsecuritynumber"
+    r"|mynum(?!bercard)|myno(?![a-z])|mynanumber|個人番[号號](?!カード)|コジンバンゴウ|マイナンバ(?!ー?カード)"
 )
+_TO_KATAKANA: Final = {code: code + 0x60 for code in range(0x3041, 0x3097)}
 
 
 def names_individual_number(text: str) -> bool:
-    """True when a text names it, in whatever spelling: case, width, separators do not count."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return _NAMES.search("".join(character for character in folded if character.isalnum() or character == "ー")) is not None
+    """True when a text names it, in whatever spelling: case, width, script, accents and separators do not count."""
+    folded = unicodedata.normalize("NFKC", text).casefold().translate(_TO_KATAKANA)
+    plain = (_without_accent(character) for character in folded)
+    return _NAMES.search("".join(character for character in plain if character.isalnum() or character == "ー")) is not None
+
+
+def _without_accent(character: str) -> str:
+    base = unicodedata.normalize("NFKD", character)[:1]
+    return base if base.isascii() else character
 
 
 def forbidden_in(value: Any) -> str:
