@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from idp.model import ACR_MFA, ACR_PHR, ACR_PROOFED, ACR_PROOFED_ANEW, AuthEvent, AuthKind, LoginTransaction
 
 POSSESSION: tuple[AuthKind, ...] = ("otp", "recovery")
+PROOFED: tuple[str, ...] = (ACR_PROOFED, ACR_PROOFED_ANEW)
+"""Classes that say that an identity proofing is in force."""
 
 
 def reached_at(events: Iterable[AuthEvent], acr: str) -> int | None:
@@ -41,7 +43,7 @@ def missing(asked: str, events: Sequence[AuthEvent], *, known: bool, proofed: bo
         lacking.append("user")
     if reached_at(events, asked or ACR_MFA) is None:
         lacking.append("phr" if asked == ACR_PHR else "mfa")
-    if asked in {ACR_PROOFED, ACR_PROOFED_ANEW} and not proofed:
+    if asked in PROOFED and not proofed:
         lacking.append("proofing")
     return tuple(lacking)
 

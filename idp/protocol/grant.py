@@ -20,7 +20,7 @@ from authlib.oidc.core import OpenIDCode
 
 from gateway.kernel.secret import Secret, same
 from idp.model import CodeGrant, ProofingRecord, User
-from idp.protocol.assurance import methods
+from idp.protocol.assurance import PROOFED, methods
 from idp.protocol.binding import kinds
 from idp.protocol.claims import auth_events, profile, proofing
 from idp.protocol.discovery import SCOPES
@@ -162,8 +162,11 @@ class CodeGrantType(AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib ha
         return Code(redeemed.grant)
 
     def authenticate_user(self, authorization_code: Code) -> User | None:
-        """The person whom the code was issued for, while the account is active."""
-        user: User | None = self.request.redeemed.user
+        """The person whom the code was issued for, while the account is active, and while what the code's class says holds."""
+        redeemed: Redeemed = self.request.redeemed
+        user, proofed = redeemed.user, redeemed.proofing
+        if authorization_code.grant.acr in PROOFED and not (proofed is not None and proofed.in_force(redeemed.now)):
+            return None  # the proofing has ended since
         return user if user is not None and user.active and user.id == authorization_code.grant.user_id else None
 
     def generate_token(

@@ -5,12 +5,11 @@ from typing import Final
 import msgspec
 
 from gateway.kernel.errors import ProtocolError
-from idp.model import ACR_PROOFED, ACR_PROOFED_ANEW, CodeGrant, LoginTransaction, ProofingRecord, SsoSession, User
-from idp.protocol.assurance import best, merged, missing, reached_at, suffices
+from idp.model import CodeGrant, LoginTransaction, ProofingRecord, SsoSession, User
+from idp.protocol.assurance import PROOFED, best, merged, missing, reached_at, suffices
 
 _OPEN: Final = frozenset({"user_id", "session_id", "session_events", "proved", "proofing", "notes"})
 _NOTES: Final = 4096
-_PROOFED: Final = (ACR_PROOFED, ACR_PROOFED_ANEW)
 
 
 def check_change(before: LoginTransaction, after: LoginTransaction) -> None:
@@ -82,4 +81,4 @@ def code_grant(transaction: LoginTransaction, session: SsoSession, *, now: int, 
 
 def silent_error(still_missing: tuple[str, ...], acr: str) -> str:
     """Return the error for `prompt=none` (OpenID Connect Core 1.0 §3.1.2.6): what would have to be shown."""
-    return "interaction_required" if still_missing == ("proofing",) and acr in _PROOFED else "login_required"
+    return "interaction_required" if still_missing == ("proofing",) and acr in PROOFED else "login_required"

@@ -156,3 +156,16 @@ async def test_a_phone_answers_nothing_before_its_person_agreed(site: IdpSite) -
         page = await phone.submit(await phone.get(asks.url), "/login/proofing", consent="yes")
         await phone.submit(page, ANSWER, outcome="success")
         assert "proofing.succeeded" in site.events.names()
+
+
+async def test_a_code_does_not_carry_a_class_whose_proofing_has_ended(site: IdpSite) -> None:
+    async with Browser(site) as person:
+        done = await person.submit(await begun(person), ANSWER, outcome="success")
+        link = re.search(r'href="(/login\?tx=[^"]+)"', done.text)
+        assert link is not None
+        redirect = await person.get(link[1])
+        record = await sato(site)
+        now = int(site.clock.now())
+        assert await site.store.accounts.end_proofing(record.user_id, why="revoked", by="hr.mori", at=now) == 1
+        with pytest.raises(AssertionError, match="invalid_grant"):
+            await person.tokens(redirect)
