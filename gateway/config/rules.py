@@ -221,6 +221,12 @@ def _proofing(idp: EmbeddedProvider) -> Iterator[Found]:
             f'proofing is "{idp.proofing}", but there is no [idp.{name}] section',
             "Add it; deploy/gateway.toml shows one.",
         )
+    if idp.rehearsal and idp.proofing not in {"digital-agency", "platform-operator", "jpki"}:
+        yield (
+            ("idp", "rehearsal"),
+            f'proofing = "{idp.proofing}" has no test environment that could be rehearsed with',
+            "Leave rehearsal out: it is for the connection test with a service.",
+        )
     agency = idp.digital_agency
     if agency is not None and (agency.environment == "stand-in") != (agency.stand_in_url is not None):
         yield (

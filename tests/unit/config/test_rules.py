@@ -296,6 +296,13 @@ def test_a_verifier_without_its_section(tmp_path: Path, verifier: str) -> None:
     check(tmp_path, text, "proofing", f'proofing is "{verifier}", but there is no [idp.{section}] section')
 
 
+@pytest.mark.parametrize("verifier", ["none", "in-person"])
+def test_a_rehearsal_is_for_a_service(tmp_path: Path, verifier: str) -> None:
+    section = '\n[idp.in_person]\nplace_ja = "総務課"\nplace_en = "Personnel"\n'
+    text = EMBEDDED.replace('data_dir = "idp"', f'data_dir = "idp"\nproofing = "{verifier}"\nrehearsal = true') + section
+    check(tmp_path, text, "rehearsal", f'proofing = "{verifier}" has no test environment that could be rehearsed with')
+
+
 def test_a_stand_in_says_where_it_is(tmp_path: Path) -> None:
     private(tmp_path / "agency.pem", "-----BEGIN X-----\n")
     section = '\n[idp.digital_agency]\nenvironment = "stand-in"\nclient_id = "RP1"\nkey_file = "agency.pem"\n'
