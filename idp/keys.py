@@ -131,7 +131,7 @@ class KeyFile:
             if name not in ids or name == ids[0] or name in in_use:
                 why = "is not there" if name not in ids else "is the newest" if name == ids[0] else "is in use by living records"
                 raise ConfigError(
-                    f"the digest key {name!r} {why}", where=str(self._path),
+                    f"the digest key {name or 'first'} {why}", where=str(self._path),
                     todo="Look at the list of keys, and at how many records use each.",
                 )  # fmt: skip
             kept = [key for key in self._content.digest if key.id != name]

@@ -16,6 +16,7 @@ from gateway.app.following import Takeover, end_with_the_log, follow_policies, k
 from gateway.app.nginx import Nginx
 from gateway.app.provider import accepted_claims, oidc_client, open_embedded
 from gateway.app.sockets import Sockets
+from gateway.app.verifiers import outcome_of
 from gateway.audit.slots import log_ids, logs_detail, prepare_slot, slot_anchor, slot_folder
 from gateway.audit.writer import DiskAuditLog
 from gateway.config import Config
@@ -28,7 +29,7 @@ from gateway.kernel.clock import Clock, SystemClock
 from gateway.pipeline import Pipeline
 from gateway.pipeline.outgoing import Outgoing
 from gateway.policy.holder import PolicyHolder
-from gateway.policy.remedy import Enrolment, Outcomes, Proofing
+from gateway.policy.remedy import Enrolment, Outcomes
 from gateway.ports import AuditLog, OneTime, SessionStore
 from gateway.posture.observe import RegistryPosture
 from gateway.posture.registry import SqliteDevices
@@ -231,5 +232,5 @@ def _outcomes(config: Config) -> Outcomes:
     return Outcomes(
         # With officer approval the step still leads somewhere: to the page that says that an officer is asked.
         enrolment=Enrolment(),
-        proofing=Proofing(method=config.idp.proofing) if config.idp is not None and config.idp.proofing != "none" else None,
+        proofing=outcome_of(config),
     )

@@ -12,17 +12,21 @@ from gateway.config.secrets import read_private_file
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
+from gateway.policy.remedy import Proofing
 from idp.proofing.digital_agency.backend import digital_agency_backend
 from idp.proofing.digital_agency.settings import RETURN_PATH, DigitalAgencySettings
 from idp.proofing.in_person import InPersonSettings, in_person_backend
+from idp.proofing.in_person.counter import METHOD_CHIP, METHOD_DOCUMENT
 from idp.proofing.jpki.backend import jpki_backend
 from idp.proofing.jpki.settings import JpkiSettings, RootFile
 from idp.proofing.platform_operator import PlatformOperatorSettings, platform_operator_backend
 from idp.proofing.port import ProofingBackend
-from idp.proofing.rehearsal import Rehearsal
+from idp.proofing.rehearsal import LEVEL, PREFIX, Rehearsal
 from idp.proofing.simulated import simulated_backend
 
 Section = TypeVar("Section")
+BEST: Final = 3
+"""The assurance level of a card that was read."""
 Make = Callable[[Config, EmbeddedProvider, Clock], ProofingBackend | None]
 
 
@@ -35,6 +39,37 @@ def verifier_of(config: Config, clock: Clock) -> ProofingBackend | None:
         return None
     backend = VERIFIERS[config.idp.proofing](config, config.idp, clock)
     return Rehearsal(backend) if config.idp.rehearsal and backend is not None else backend
+
+
+def outcome_of(config: Config) -> Proofing | None:
+    """Say what a proofing yields at this installation, for the remedy; None where nobody is proofed.
+
+    A remedy that would not open what it is offered for would send people round in a circle.
+    """
+    idp = config.idp
+    if idp is None or idp.proofing == "none":
+        return None
+    level, method, days = _yield_of(idp)
+    if idp.rehearsal:
+        level, method = min(level, LEVEL), PREFIX + method
+    if idp.valid_days:
+        days = min(days or idp.valid_days, idp.valid_days)
+    return Proofing(level=level, method=method, expires_in_days=days)
+
+
+def _yield_of(idp: EmbeddedProvider) -> tuple[int, str, int | None]:
+    """Level, recorded method and days until the end, of the best that the configured verifier gives."""
+    if idp.proofing == "digital-agency" and idp.digital_agency is not None:
+        return BEST, "jpki_auth_oidc", idp.digital_agency.valid_days
+    if idp.proofing == "platform-operator" and idp.platform_operator is not None:
+        return BEST, "platform_operator", idp.platform_operator.valid_days
+    if idp.proofing == "jpki" and idp.jpki is not None:
+        return BEST, f"jpki_{idp.jpki.certificate}", idp.jpki.valid_days
+    if idp.proofing == "in-person" and idp.in_person is not None:
+        levels = dict(idp.in_person.levels)
+        level = max(levels.values())
+        return level, METHOD_CHIP if levels.get("ic_chip") == level else METHOD_DOCUMENT, idp.in_person.valid_days
+    return BEST, idp.proofing, None
 
 
 def _none(_: Config, __: EmbeddedProvider, ___: Clock) -> None:

@@ -103,7 +103,8 @@ def _proof(listener: FrontListener) -> str:
 
 
 def _identity(config: Config) -> str:
-    kind = f"embedded, proofing: {config.idp.proofing}" if config.idp is not None else "external"
+    rehearsal = " (rehearsal: counts for level 1)" if config.idp is not None and config.idp.rehearsal else ""
+    kind = f"embedded, proofing: {config.idp.proofing}{rehearsal}" if config.idp is not None else "external"
     return f"{config.identity.issuer} ({kind})"
 
 

@@ -18,6 +18,7 @@ from gateway.kernel.secret import Secret
 from idp.model import PersonDigest, ProofingRecord
 from idp.proofing.digest import DigestKeys
 from idp.proofing.port import Expired, ProofingBackend, Recorded, Revoked, Standing, Unknown, Valid
+from idp.proofing.rehearsal import recorded_method
 from idp.store import SqliteStore
 from idp.store.rechecks import Found, Recheck
 
@@ -94,7 +95,7 @@ class Rechecker:
         return await self._store.rechecks.finish(run, at=self._now())
 
     async def _ask(self, backend: ProofingBackend, keys: DigestKeys, record: ProofingRecord) -> Found:
-        if record.method != backend.method:
+        if record.method != recorded_method(backend):
             # Another verifier's: the configured one knows nothing of it.
             return "unknown"
         if record.digest_key not in keys.ids:

@@ -1,7 +1,7 @@
 """A verifier's test environment on an installation that serves: the connection test with the service, and nothing more.
 
 Everything goes as it will, but what is recorded says `rehearsal_...` and counts as level 1, whatever the card was: test cards are
-lent to anybody. Pages say so.
+lent to anybody. Its evidence is none, so nobody is told of it as verified. Pages say so.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,11 @@ from idp.proofing.port import Broken, Outcome, Person, Proofed, ProofingBackend,
 
 LEVEL: Final = 1
 PREFIX: Final = "rehearsal_"
+
+
+def recorded_method(backend: ProofingBackend) -> str:
+    """Return the method that stands in the records of a backend, rehearsed or not."""
+    return PREFIX + backend.method if isinstance(backend, Rehearsal) else backend.method
 
 
 class Rehearsal:
@@ -41,7 +46,7 @@ class Rehearsal:
         outcome = await self.backend.complete(state, answer)
         if not isinstance(outcome, Proofed):
             return outcome
-        return msgspec.structs.replace(outcome, level=LEVEL, method=PREFIX + outcome.method)
+        return msgspec.structs.replace(outcome, level=LEVEL, method=PREFIX + outcome.method, evidence="none")
 
     async def recheck(self, record: Recorded) -> Standing:
         """Ask there."""

@@ -15,7 +15,7 @@ from idp.proofing.digital_agency.settings import Algorithm, DigitalAgencySetting
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 LIFETIME_SECONDS: Final = 60
 _MIN_RSA: Final = 2048
-_WHERE: Final = "idp.digital_agency.private_key"
+_WHERE: Final = "idp.digital_agency.key_file"
 
 
 class AssertionKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from gateway.app.verifiers import VERIFIERS, verifier_of
+from gateway.app.verifiers import VERIFIERS, outcome_of, verifier_of
 from gateway.config import load_config
 from gateway.config.proofing import Backend
 from gateway.kernel.clock import SystemClock
@@ -80,3 +80,45 @@ async def test_the_operators_token_is_read_from_its_file_and_never_shown(tmp_pat
     assert backend._settings.return_url == "https://id.hospital.example/login/proofing/return"
     assert "a-token-of" not in repr(config) + repr(backend._settings)
     await backend.close()
+
+
+YIELDS = {
+    "digital-agency": (3, "jpki_auth_oidc", 365),
+    "platform-operator": (3, "platform_operator", 1825),
+    "jpki": (3, "jpki_sign", 1826),
+    "in-person": (3, "in_person_ic", 1825),
+}
+
+
+@pytest.mark.parametrize("verifier", sorted(YIELDS))
+def test_the_remedy_knows_what_a_proofing_yields(tmp_path: Path, verifier: str) -> None:
+    path = written(tmp_path, verifier)
+    found = outcome_of(load_config(path, {}))
+    assert found is not None
+    assert (found.level, found.method, found.expires_in_days) == YIELDS[verifier]
+    text = path.read_text("utf-8")
+    path.write_text(text.replace('data_dir = "idp"', 'data_dir = "idp"\nvalid_days = 30'), "utf-8")
+    shorter = outcome_of(load_config(path, {}))
+    assert shorter is not None
+    assert shorter.expires_in_days == 30
+
+
+def test_a_rehearsal_yields_little_so_that_no_remedy_promises_more(tmp_path: Path) -> None:
+    path = written(tmp_path, "jpki")
+    path.write_text(path.read_text("utf-8").replace('data_dir = "idp"', 'data_dir = "idp"\nrehearsal = true'), "utf-8")
+    found = outcome_of(load_config(path, {}))
+    assert found is not None
+    assert (found.level, found.method) == (1, "rehearsal_jpki_sign")
+
+
+def test_in_person_yields_the_best_document_that_is_taken(tmp_path: Path) -> None:
+    path = written(tmp_path, "in-person")
+    text = path.read_text("utf-8").replace('place_ja = "本館', 'levels = { driving_licence = 2 }\nplace_ja = "本館')
+    path.write_text(text, "utf-8")
+    found = outcome_of(load_config(path, {}))
+    assert found is not None
+    assert (found.level, found.method) == (2, "in_person_document")
+
+
+def test_where_nobody_is_proofed_there_is_no_such_remedy(tmp_path: Path) -> None:
+    assert outcome_of(load_config(written(tmp_path, "none"), {})) is None

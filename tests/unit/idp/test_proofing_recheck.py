@@ -18,6 +18,7 @@ from idp.model import PersonDigest, ProofingRecord
 from idp.proofing.office import ProofingError, ProofingOffice
 from idp.proofing.port import Expired, Revoked, Unknown, Valid
 from idp.proofing.recheck import AT_A_TIME
+from idp.proofing.rehearsal import Rehearsal
 from idp.settings import ProofingSettings
 from idp.store.rechecks import SqliteRechecks
 from tests.support.office import OfficeBench, Verifier, office_bench, standing, until
@@ -91,6 +92,20 @@ async def test_what_another_verifier_made_stays_and_has_no_answer(bench: OfficeB
     assert await ask(bench) == (1, 0, 0, 0, 1)
     assert bench.verifier.rechecked == []
     assert await standing(bench) == (True, False, "")
+
+
+async def test_a_rehearsed_verifier_is_asked_about_what_it_proofed_in_the_rehearsal(bench: OfficeBench) -> None:
+    rehearsal = Rehearsal(bench.verifier)
+    await bench.proofed()
+    office = bench.another(backend=rehearsal)
+    assert await ask(bench, office) == (1, 0, 0, 0, 1)  # the verifier's own records are not the rehearsal's
+    assert bench.verifier.rechecked == []
+    bench.desk.desk.backend = rehearsal  # type: ignore[misc]  # from now on it is rehearsed
+    rehearsed = await bench.desk.kept(SATO)
+    assert (rehearsed.level, rehearsed.evidence) == (1, "none")
+    bench.verifier.persons[rehearsed.transaction] = bench.verifier.person
+    bench.verifier.says = {rehearsed.transaction: Revoked()}
+    assert await ask(bench, office) == (1, 0, 1, 0, 0)
 
 
 async def test_a_few_are_asked_at_a_time_and_progress_can_be_read(bench: OfficeBench) -> None:
