@@ -6,7 +6,7 @@ from typing import Final, Literal
 from gateway.kernel.clock import Clock
 from idp.model import AuthEvent, Event, ProofingRecord, User
 from idp.ports import EventSink, Store
-from idp.protocol.binding import confirms, sitting, used
+from idp.protocol.binding import KEY, authenticator, confirms, sitting, used
 
 How = Literal["ceremony", "confirmed"]
 """In the sitting in which the person was proofed, or later, together with an authenticator that was bound before."""
@@ -58,10 +58,16 @@ class Binder:
             await self._bind(user, record, {authenticator}, "confirmed", address)
 
     async def _still(self, user_id: str, events: Collection[AuthEvent]) -> frozenset[str]:
-        """Return what was used and is still the same: a code of a generator that is gone says nothing of the next."""
-        generator = await self._store.credentials.totp(user_id)
-        since = generator.created_at if generator is not None else None
-        return used(event for event in events if event.kind != "otp" or (since is not None and event.at >= since))
+        """Return what was used and is still the same: a code of a generator that is gone says nothing of the next, a key that was
+        removed nothing of the same one come back, and a password of before a reset nothing of the new one.
+        """
+        credentials = self._store.credentials
+        since = {KEY + key.id: key.created_at for key in await credentials.fido2(user_id)}
+        if (password := await credentials.password(user_id)) is not None:
+            since["pwd"] = password.changed_at
+        if (generator := await credentials.totp(user_id)) is not None:
+            since["otp"] = generator.created_at
+        return used(event for event in events if (name := authenticator(event)) in since and event.at >= since[name])
 
     async def _in_force(self, user: User) -> ProofingRecord | None:
         record = await self._store.proofing.latest(user.id)

@@ -84,7 +84,9 @@ class ProofingPages:
             return await self._go(request, place, "broken")
         await self.places.point(request, pending.name, place)
         if "visit" in pending.show.values:
-            await self.places.visiting(pending.name, pending.show.values["visit"])
+            visit = pending.show.values["visit"]
+            await Visits(self._parts.store.once, seconds=0).remember(place.user.id, visit, await self._proved(request, place))
+            await self.places.visiting(pending.name, visit)
         return await self._go(request, place, f"{_BEGUN} {pending.name}")
 
     async def answer(self, request: web.Request, place: Place, name: str, answer: Mapping[str, str]) -> web.Response:
@@ -212,7 +214,9 @@ class ProofingPages:
 
         `record` was made in this very sitting, here or on a phone that this browser handed over to: whoever calls knows that.
         """
-        if place.kind != "phone":  # there it was only read; whoever handed over settles
+        # On a phone it was only read: whoever handed over settles. Of a visit to the counter, the case bound what was proved when
+        # it began: what this sitting has shown since, while the person was elsewhere, is nothing that officers saw the holder of.
+        if place.kind != "phone" and self._kind != "in_person":
             await self._binder.proofed(place.user, record, await self._proved(request, place), self._parts.address_of(request))
         return await self.places.note(request, place, _DONE, proofing=record.number)
 

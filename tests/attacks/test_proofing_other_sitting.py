@@ -107,13 +107,16 @@ async def test_what_officers_decide_of_another_visit_binds_nothing_here(tmp_path
         decided = await review.decide(case.case_id, in_person.SECOND.login, in_person.SECOND.id, approve=True)
         assert isinstance(decided, Decided)
         assert decided.record is not None
+        assert await site.store.bindings.of(decided.record.number) == {"pwd", "otp"}, "of the sitting in which the visit began"
+        site.events.all.clear()
         await thief.get(refreshed(waiting))
-        assert await site.store.bindings.of(decided.record.number) == frozenset()
+        assert "proofing.bound" not in site.events.names()
         assert "/login/proofing" in (await thief.get(place(waiting).replace("/login/proofing", "/login"))).actions, (
             "not anew here"
         )
         await person.get(refreshed(own))
-        assert await site.store.bindings.of(decided.record.number) == {"pwd", "otp"}, "the visit began here"
+        assert "proofing.bound" not in site.events.names(), "once is enough"
+        assert await site.store.bindings.of(decided.record.number) == {"pwd", "otp"}
 
 
 async def test_a_case_that_another_sitting_led_to_binds_nothing_of_this_one(site: IdpSite) -> None:

@@ -10,13 +10,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.kernel.clock import ManualClock
-from idp.model import User
+from gateway.kernel.secret import Secret
+from idp.model import TotpCredential, User
 from idp.proofing.cases import Decided, Review, UnderReview
 from idp.proofing.in_person import InPersonCounter, Looked, in_person_backend
 from idp.proofing.platform_operator import platform_operator_backend
 from idp.proofing.port import Person
+from idp.protocol.binding import FRESH_SECONDS
 from tests.support import in_person
-from tests.support.idp_site import Browser, IdpSite, Reply, idp_site
+from tests.support.idp_site import TOTP, Browser, IdpSite, Reply, idp_site
 from tests.support.platform_operator import NOW, Operator, settings
 from tests.support.standin import standin
 
@@ -166,6 +168,56 @@ async def test_two_officers_and_the_sign_in_goes_on(tmp_path: Path) -> None:
         after = await browser.get(shown(page, r'http-equiv="refresh" content="20; url=([^"]+)"'))
         claims = await browser.tokens(after if after.status in {302, 303} else await browser.get(_on(after)))
         assert (claims["proofing"]["method"], claims["proofing"]["level"]) == ("in_person_ic", 3)
+
+
+async def test_what_signed_in_to_show_the_code_is_bound_though_nobody_waits_at_the_page(tmp_path: Path) -> None:
+    async with counter(tmp_path) as (site, officers, review):
+        async with Browser(site) as browser:
+            code = shown(await asked(browser), r"data-code>(?:<strong>)?([0-9 ]+)<")
+        await approved(officers, review, code)
+        site.later(3600)
+        async with Browser(site) as later:
+            claims = await later.tokens(await later.sign_in(acr_values=PROOFED))
+        assert {event["kind"]: event["bound"] for event in claims["auth_events"]} == {"pwd": True, "otp": True}
+
+
+async def test_on_the_account_page_only_what_is_fresh_in_the_session_is_bound(tmp_path: Path) -> None:
+    async with counter(tmp_path) as (site, officers, review), Browser(site) as browser:
+        claims = await browser.tokens(await browser.sign_in())
+        for _ in range(2):
+            site.later(FRESH_SECONDS / 2 + 1)
+            await browser.tokens(await browser.authorize())  # the session lives on
+        page = await browser.submit(await browser.get("/account"), "/account/confirm/code", code=site.code())
+        page = await browser.submit(await browser.get("/account/proofing/start"), "/account/proofing/start", consent="yes")
+        await approved(officers, review, shown(page, r"data-code>(?:<strong>)?([0-9 ]+)<"))
+        record = await site.store.proofing.latest(claims["sub"])
+        assert record is not None
+        assert await site.store.bindings.of(record.number) == {"otp"}, "the password was long ago"
+        await browser.get(shown(page, r'http-equiv="refresh" content="20; url=([^"]+)"'))
+        assert await site.store.bindings.of(record.number) == {"otp"}
+
+
+async def test_a_generator_replaced_after_the_code_was_shown_is_not_bound(tmp_path: Path) -> None:
+    async with counter(tmp_path) as (site, officers, review), Browser(site) as browser, Browser(site) as other:
+        page = await asked(browser)
+        code = shown(page, r"data-code>(?:<strong>)?([0-9 ]+)<")
+        site.later(60)
+        claims = await other.tokens(await other.sign_in())  # another sitting, with the same generator as yet
+        site.later(60)
+        now = int(site.clock.now())
+        await site.store.credentials.set_totp(TotpCredential(user_id=claims["sub"], secret=Secret(TOTP), created_at=now))
+        await approved(officers, review, code)
+        await browser.get(shown(page, r'http-equiv="refresh" content="20; url=([^"]+)"'))
+        record = await site.store.proofing.latest(claims["sub"])
+        assert record is not None
+        assert await site.store.bindings.of(record.number) == {"pwd"}
+
+
+async def approved(officers: InPersonCounter, review: Review, code: str) -> None:
+    looked = Looked(document="ic_chip", name="佐藤 恵", birth_date="1984-05-12")
+    case = await officers.check("dr.sato", code, looked, by=in_person.FIRST.login, by_user=in_person.FIRST.id)
+    assert isinstance(case, UnderReview)
+    assert isinstance(await review.decide(case.case_id, in_person.SECOND.login, in_person.SECOND.id, approve=True), Decided)
 
 
 async def test_cancelled_goes_back_to_the_offer_and_the_code_is_worth_nothing(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """The first officer's part: what stands in the document is typed from it, unseen by what the ledger says, and then compared.
 
 Typed, so that nobody nods at a screen that shows what should be there. Equal or close, the result waits for a second officer, who
-sees both sides (`idp.proofing.cases`); clearly somebody else, it ends here. Who is an officer is for the caller to know.
+sees both sides (`idp.proofing.cases`), and with it what was proved in the sitting that showed the code, to be bound by their yes;
+clearly somebody else, it ends here. Who is an officer is for the caller to know.
 """
 
 import unicodedata
@@ -12,6 +13,7 @@ import msgspec
 
 from gateway.kernel.clock import Clock
 from gateway.kernel.secret import Secret
+from idp.bindings import Binder
 from idp.model import Event, User
 from idp.ports import EventSink, Store
 from idp.proofing.cases import Review, UnderReview
@@ -61,6 +63,7 @@ class InPersonCounter:
     def __init__(self, store: Store, review: Review, events: EventSink, clock: Clock, settings: InPersonSettings) -> None:
         self._store, self._review, self._events, self._clock, self._settings = store, review, events, clock, settings
         self._visits = Visits(store.once, seconds=settings.code_seconds)
+        self._binder = Binder(store, events, clock)
 
     @property
     def documents(self) -> tuple[Document, ...]:
@@ -112,6 +115,7 @@ class InPersonCounter:
             person=Secret(user.id), attributes=seen, vouched=True,
         )  # fmt: skip
         review = await self._review.open(user, "in_person", proofed, differences=differences, address=address, first_by=by)
+        await self._binder.hold(review.case_id, visit.proved)
         await self._visits.note_case(visit.id, review.case_id)
         return review
 

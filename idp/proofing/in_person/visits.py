@@ -4,13 +4,16 @@ It ties whoever stands there to the signed-in browser that asked. Only officers 
 """
 
 import secrets
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from gateway.kernel.ids import new_id
 from gateway.kernel.secret import same
+from idp.model import AuthEvent
 from idp.ports import OneTimeStore
+from idp.protocol.binding import authenticator
 
 TRIES: Final = 8
 """Codes that officers may enter for one visit, right and wrong ones."""
@@ -27,6 +30,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str
     code: str
     tries: int = TRIES
+    proved: tuple[AuthEvent, ...] = ()
+    """What was proved in the sitting that shows the code: the newest event of each authenticator that can be bound."""
 
 
 class Visits:
@@ -42,6 +47,18 @@ class Visits:
         await self._once.take(_VISIT, _name(user_id))
         stored = await self._once.put_as(_VISIT, _name(user_id), msgspec.json.encode(visit), self._seconds)
         return visit if stored else None
+
+    async def remember(self, user_id: str, visit_id: str, proved: Iterable[AuthEvent]) -> None:
+        """Remember what was proved in the sitting in which a visit began. Nothing happens when that one is over."""
+        newest = {name: event for event in sorted(proved, key=lambda event: event.at) if (name := authenticator(event))}
+
+        def note(value: bytes) -> bytes | None:
+            visit = msgspec.json.decode(value, type=Visit)
+            if visit.id != visit_id:
+                return None
+            return msgspec.json.encode(msgspec.structs.replace(visit, proved=tuple(newest.values())))
+
+        await self._once.change(_VISIT, _name(user_id), note)
 
     async def knock(self, user_id: str, code: str) -> Visit | None:
         """Use a try up, and return the visit if the code is right."""

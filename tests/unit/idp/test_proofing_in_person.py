@@ -10,11 +10,12 @@ import pytest
 
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import AuditError, ConfigError
-from idp.model import ProofingRecord, User
+from gateway.kernel.secret import Secret
+from idp.model import AuthEvent, Fido2Credential, ProofingRecord, TotpCredential, User
 from idp.proofing.cases import Decided, NotDecided, UnderReview
 from idp.proofing.desk import Pending, ProofingDesk, Refused
 from idp.proofing.in_person import Looked, NotChecked, in_person_backend
-from idp.proofing.in_person.visits import TRIES
+from idp.proofing.in_person.visits import TRIES, Visits
 from idp.proofing.port import Broken, NotProofed, Person, Proofed, Started
 from tests.support.in_person import FIRST, KEYS, SECOND, CounterBench, counter_bench, settings
 
@@ -115,6 +116,81 @@ async def test_what_officers_typed_is_in_no_log_and_in_no_text(bench: CounterBen
     for event in bench.events.all:
         assert SATO.name not in repr(event.detail)
         assert "1984" not in repr(event.detail)
+
+
+# ---------------------------------------------------------------------- what is bound
+
+
+async def own(bench: CounterBench, at: int) -> None:
+    """Give the person a generator and a key, both new."""
+    generator = TotpCredential(user_id=SATO.user_id, secret=Secret("A" * 32), created_at=at)
+    await bench.store.credentials.set_totp(generator)
+    await bench.store.credentials.remove_fido2(SATO.user_id, "AA")
+    key = Fido2Credential(id="AA", user_id=SATO.user_id, label="", public_data=b"x", sign_count=0, created_at=at)
+    await bench.store.credentials.add_fido2(key)
+
+
+async def proved(bench: CounterBench, started: Started, at: int) -> None:
+    """Say, as the page does, what was proved in the sitting that shows the code."""
+    events = [
+        AuthEvent(kind="otp", at=at),
+        AuthEvent(kind="fido2", at=at - 60, authenticator="fido2:AA"),
+        AuthEvent(kind="fido2", at=at, authenticator="fido2:AA"),
+        AuthEvent(kind="recovery", at=at),
+    ]
+    visits = Visits(bench.store.once, seconds=600)
+    await visits.remember(SATO.user_id, started.show.values["visit"], events)
+
+
+async def bound(bench: CounterBench, case: str) -> frozenset[str]:
+    decided = await bench.decide(case)
+    assert isinstance(decided, Decided)
+    assert decided.record is not None
+    return await bench.store.bindings.of(decided.record.number)
+
+
+async def test_what_showed_the_code_is_bound_by_the_second_officer(bench: CounterBench) -> None:
+    await own(bench, NOW)
+    started = await begun(bench)
+    await proved(bench, started, NOW)
+    bench.clock.advance(60)
+    case = await bench.checked(started, SATO)
+    assert "proofing.bound" not in bench.events.names()
+    bench.clock.advance(86_400)
+    assert await bound(bench, case) == {"otp", "fido2:AA"}
+    assert bench.events.last("proofing.bound").detail["how"] == "ceremony"
+
+
+@pytest.mark.parametrize("when", ["before the check", "before the decision"])
+async def test_what_came_after_the_code_was_shown_is_not_bound(bench: CounterBench, when: str) -> None:
+    await own(bench, NOW)
+    started = await begun(bench)
+    await proved(bench, started, NOW)
+    if when == "before the check":
+        await own(bench, NOW + 60)
+    case = await bench.checked(started, SATO)
+    if when == "before the decision":
+        await own(bench, NOW + 60)
+    assert await bound(bench, case) == frozenset()
+
+
+async def test_what_was_proved_for_another_visit_is_not_bound(bench: CounterBench) -> None:
+    await own(bench, NOW)
+    elsewhere = await begun(bench)
+    await proved(bench, elsewhere, NOW)
+    started = await begun(bench)
+    await proved(bench, elsewhere, NOW)  # late: that visit is over
+    assert await bound(bench, await bench.checked(started, SATO)) == frozenset()
+
+
+async def test_a_refused_case_binds_nothing_and_leaves_nothing(bench: CounterBench) -> None:
+    await own(bench, NOW)
+    started = await begun(bench)
+    await proved(bench, started, NOW)
+    case = await bench.checked(started, SATO)
+    assert isinstance(await bench.decide(case, approve=False), Decided)
+    again = await begun(bench)
+    assert await bound(bench, await bench.checked(again, SATO)) == frozenset(), "the next visit is another one"
 
 
 # ---------------------------------------------------------------------- who may not
