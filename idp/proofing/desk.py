@@ -282,7 +282,7 @@ class ProofingDesk:
         return datetime.fromtimestamp(self._clock.now(), _JAPAN).date()
 
     async def _broken(self, user: User, address: str, broken: Broken) -> Broken:
-        told = Broken(detail=_without_person(broken.detail, user)[:_LONGEST_DETAIL])
+        told = Broken(detail=_without_person(broken.detail, user)[:_LONGEST_DETAIL], kind=broken.kind)
         await self._tell("proofing.broken", user, address, {"detail": told.detail}, failed=True)
         return told
 
@@ -333,5 +333,5 @@ def _outcome(result: ProofingRecord | UnderReview | Refused | Broken) -> tuple[s
             return "review", case_id
         case Refused(reason=reason):
             return reason, ""
-        case Broken():
-            return "broken", ""
+        case Broken(kind=kind):
+            return "reader_failed" if kind == "reader" else "broken", ""

@@ -40,7 +40,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How a proofing ended that another browser took over."""
 
     outcome: str
-    """`done`, `review`, `broken`, or a `RefusedReason`."""
+    """`done`, `review`, `broken`, `reader_failed`, or a `RefusedReason`."""
     reference: str = ""
     """Of what was kept: the record's `transaction` (`done`), the case's id (`review`)."""
 

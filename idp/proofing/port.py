@@ -24,6 +24,9 @@ no My Number Card, or not the certificate that was asked for; `name_mismatch`: t
 `unknown_card`: nothing on it says whose it is, and it was not used here before; `not_confirmed`: an officer said no.
 """
 
+BrokenKind = Literal["service", "reader"]
+"""Where the fault is, for what the person can do: at the verifier's end or ours, or at the card reader in front of them."""
+
 Evidence = Literal["electronic_signature", "electronic_record", "document", "vouch", "none"]
 """What was looked at, in the words of OpenID Connect for Identity Assurance; `none`: nothing (the simulation)."""
 
@@ -111,6 +114,7 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
 
     detail: str
     """For the log: short, without personal data."""
+    kind: BrokenKind = "service"
 
 
 Outcome = Proofed | NotProofed | Broken

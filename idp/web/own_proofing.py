@@ -48,7 +48,8 @@ class OwnProofing:
         current = newest if newest is not None and newest.in_force(now) else None
         soon = now + self._parts.settings.proofing.expiring_days * 86_400
         return self._page(
-            request, holder, "own.html", offer=self._proofing.offer(), current=current, records=list(reversed(kept.records)),
+            request, holder, "own.html", offer=await self._proofing.offer(user), current=current,
+            records=list(reversed(kept.records)),
             expiring=current is not None and current.expires_at is not None and current.expires_at <= soon,
             cases=[case for case in reversed(kept.cases) if case.state != "open" or case.expires_at <= now],
             waiting=[case for case in kept.cases if case.state == "open" and now < case.expires_at],
@@ -64,7 +65,7 @@ class OwnProofing:
             return holder
         if not holder.fresh:
             raise web.HTTPSeeOther(_HOME)
-        values = self._proofing.offer() | {"place": "own", "action": f"{_HOME}/start"}
+        values = await self._proofing.offer(holder.user) | {"place": "own", "action": f"{_HOME}/start"}
         return self._page(request, holder, "proofing.html", tx="", error="", wait=None, may_leave=False, **values)
 
     async def start(self, request: web.Request) -> web.StreamResponse:

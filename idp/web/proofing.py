@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, get_args
 from aiohttp import web
 
 from idp.bindings import Binder
-from idp.model import AuthEvent, ProofingRecord
+from idp.model import AuthEvent, ProofingRecord, User
 from idp.proofing.desk import Pending, ProofingDesk, Refused, RefusedReason, UnderReview
 from idp.proofing.in_person.visits import Visits
-from idp.proofing.port import Broken
+from idp.proofing.port import Broken, BrokenKind
 from idp.protocol.binding import FRESH_SECONDS, sitting
 from idp.web.cookies import browser_of, session_of
 from idp.web.guard import Halt, form_token
@@ -34,7 +34,8 @@ _ASKING: Final = "asking"
 _CONSENT: Final = "consent"
 _DONE: Final = "done"
 _REVIEW: Final = "review"
-_OURS: Final = frozenset({"broken", "unavailable"})
+_BROKEN: Final[dict[BrokenKind, str]] = {"service": "broken", "reader": "reader_failed"}
+_OURS: Final = frozenset({*_BROKEN.values(), "unavailable"})
 """Ends that say nothing about the person."""
 _ENDS: Final = _OURS | {_REVIEW} | frozenset(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,)))
 _SAID: Final = {"rejected": "not_confirmed", "expired": "stale"}
@@ -57,13 +58,14 @@ class ProofingPages:
         self._kind: Final[Kind | Literal[""]] = _KINDS[desk.backend.method] if desk is not None else ""
         self._binder = Binder(parts.store, parts.events, parts.clock)
 
-    def offer(self) -> dict[str, Any]:
-        """Return what the page that asks for consent needs to know."""
-        house = self._parts.settings.proofing
-        simulated = self._desk is not None and self._desk.backend.simulated
+    async def offer(self, user: User) -> dict[str, Any]:
+        """Return what the page that asks this person for consent needs to know."""
+        house, now = self._parts.settings.proofing, int(self._parts.clock.now())
+        cases = (await self._parts.office.own_view(user.id)).cases
         return {
-            "kind": self._kind, "simulated": simulated, "place": "sign_in", "action": "/login/proofing",
+            "kind": self._kind, "place": "sign_in", "action": "/login/proofing",
             "number": "", "proofing": "", "valid_days": house.valid_days, "review_days": house.review_days,
+            "waiting": [case for case in cases if case.state == "open" and now < case.expires_at],
         }  # fmt: skip
 
     # ------------------------------------------------------------------ going on
@@ -81,7 +83,7 @@ class ProofingPages:
             consent=self._agreed(request),
         )  # fmt: skip
         if isinstance(pending, Broken):
-            return await self._go(request, place, "broken")
+            return await self._go(request, place, _BROKEN[pending.kind])
         await self.places.point(request, pending.name, place)
         if "visit" in pending.show.values:
             visit = pending.show.values["visit"]
@@ -109,7 +111,7 @@ class ProofingPages:
                 return _redirect(place.again)
             return await self._go(request, place, result.reason)
         if isinstance(result, Broken):
-            return await self._go(request, place, "broken")
+            return await self._go(request, place, _BROKEN[result.kind])
         if isinstance(result, UnderReview):
             await self._binder.hold(result.case_id, await self._proved(request, place))
             return await self._go(request, place, _REVIEW)
@@ -153,7 +155,7 @@ class ProofingPages:
             pending = await self._desk.pending(place.user, name, browser_of(request))
             if pending is None:
                 return self._ended(request, place, "stale") if place.kind == "phone" else None
-            return self._consent(request, place) if kind == _CONSENT else self._begun(request, place, pending)
+            return await self._consent(request, place) if kind == _CONSENT else self._begun(request, place, pending)
         return self._ended(request, place, kind) if kind in _ENDS else None
 
     async def _moved(self, request: web.Request, place: Place) -> bool:
@@ -246,8 +248,12 @@ class ProofingPages:
         text = "\n".join(self._renderer.said(language, key) for key in keys)
         return f"{language} {hashlib.sha256(text.encode()).hexdigest()[:_MARK]}"
 
-    def _consent(self, request: web.Request, place: Place) -> web.Response:
-        values = self.offer() | {"place": place.kind, "number": place.number, "proofing": place.note.partition(" ")[2]}
+    async def _consent(self, request: web.Request, place: Place) -> web.Response:
+        values = await self.offer(place.user) | {
+            "place": place.kind,
+            "number": place.number,
+            "proofing": place.note.partition(" ")[2],
+        }
         return self._renderer.page(
             request, "proofing.html", here=place.here, tx=place.id, csrf=form_token(request, place.id), error="", wait=None,
             user=place.user, may_leave=False, **values,
@@ -260,10 +266,7 @@ class ProofingPages:
         )  # fmt: skip
 
     def _done(self, request: web.Request, place: Place, record: ProofingRecord) -> web.Response:
-        simulated = self._desk.backend.simulated if self._desk is not None else False
-        return self._renderer.page(
-            request, "proofed.html", here=place.here, place=place, record=record, user=place.user, simulated=simulated
-        )
+        return self._renderer.page(request, "proofed.html", here=place.here, place=place, record=record, user=place.user)
 
     def _ended(self, request: web.Request, place: Place, reason: str, *, here: str = "") -> web.Response:
         return self._renderer.page(

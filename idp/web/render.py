@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 import jinja2
@@ -14,6 +14,8 @@ import idp.proofing
 from gateway.kernel.i18n import LANGUAGE_COOKIE, LANGUAGES, Catalogue, Language, negotiate
 from gateway.kernel.web import STYLE_PATH, page_headers
 from gateway.kernel.web.show import visible
+from idp.proofing.port import ProofingBackend
+from idp.proofing.rehearsal import Rehearsal
 from idp.web.options import PageOptions
 
 _HERE: Final = Path(__file__).parent
@@ -42,6 +44,7 @@ class Renderer:
         self._environment.filters["day"] = lambda at: datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M")
         self._environment.globals["static"] = lambda name: f"/static/{name}?v={self._tags[name]}"
         self._options = options
+        self._unreal = _unreal(options.proofing)
         self._headers = page_headers(options.portal, *options.form_origins)
         self._secure = secure
 
@@ -61,7 +64,14 @@ class Renderer:
         if here and not switch:
             switch = f"{here}{'&' if '?' in here else '?'}lang={other}"
         body = self._environment.get_template(template).render(
-            t=text, lang=language, other=other, switch=switch, portal=self._options.portal, demo=self._options.demo, **values
+            t=text,
+            lang=language,
+            other=other,
+            switch=switch,
+            portal=self._options.portal,
+            demo=self._options.demo,
+            unreal=self._unreal,
+            **values,
         )
         response = web.Response(text=body, status=status, content_type="text/html", headers=self._headers)
         if request.query.get("lang") in LANGUAGES:
@@ -82,6 +92,13 @@ class Renderer:
         body, kind = found
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=86400"}
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
+
+
+def _unreal(backend: ProofingBackend | None) -> Literal["", "simulated", "rehearsal"]:
+    """Return why a proofing here checks nobody, for the banner on each of its pages; empty: it does check."""
+    if isinstance(backend, Rehearsal):
+        return "rehearsal"
+    return "simulated" if backend is not None and backend.simulated else ""
 
 
 def prefer_language(request: web.Request, tags: Iterable[str]) -> None:

@@ -103,8 +103,8 @@ class SignIn:
             "problem": visit.next.problem, "typed": typed or transaction.login_hint, "lost": login.LOST_KEY in transaction.notes,
             "first_key": account is not None and login.first_key(transaction, account),
         }  # fmt: skip
-        if step == "proofing":
-            values |= self._proofing.offer()
+        if step == "proofing" and visit.user is not None:
+            values |= await self._proofing.offer(visit.user)
         response = self._renderer.page(request, f"{step}.html", status, here=_here(transaction), **values)
         if wait is not None:
             response.headers["Retry-After"] = str(wait.seconds)

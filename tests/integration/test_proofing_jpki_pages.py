@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urljoin
 import pytest
 
 from gateway.kernel.clock import ManualClock
+from idp.proofing.rehearsal import Rehearsal
 from tests.support.idp_site import Browser, IdpSite, Reply, idp_site
 from tests.support.jpki import NOW, JpkiSite
 from tests.support.jpki_ca import Card, Kind, attributes, challenge_of
@@ -75,6 +76,66 @@ async def test_signed_and_in(browser: Browser, jpki: JpkiSite) -> None:
     assert link is not None, page.text
     claims = await browser.tokens(await browser.get(link[1]))
     assert (claims["acr"], claims["proofing"]["method"], claims["proofing"]["level"]) == (PROOFED, "jpki_sign", 3)
+
+
+async def test_the_page_opens_at_its_beginning(browser: Browser) -> None:
+    assert "autofocus" not in (await asked(browser)).text
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+async def test_a_reader_that_fails_is_not_the_service(site: IdpSite, language: str) -> None:
+    async with Browser(site, language=language) as browser:
+        page = await browser.submit(await asked(browser), "/login/proofing/answer", answer='{"error": "reader_failed"}')
+        assert page.status == 503
+        for line in {
+            "ja": ("カードを読み取れませんでした", "カードリーダーの接続とカードの置き方", "何も失われていません"),
+            "en": ("The card could not be read", "Check that the reader is plugged in", "nothing is lost"),
+        }[language]:
+            assert line in page.text
+        again = await browser.submit(await browser.get(_again(page)), "/login/proofing")
+        assert request_of(again)
+    assert site.events.last("proofing.broken").outcome == "failure"
+
+
+async def test_who_begins_anew_is_told_of_what_waits(site: IdpSite, jpki: JpkiSite) -> None:
+    async with Browser(site) as browser:
+        page = await browser.sign_in(acr_values=PROOFED)
+        assert "data-waiting" not in page.text
+        page = await answered(
+            browser, await browser.submit(page, "/login/proofing"), jpki.ca().issue(names=attributes("佐藤　恵子"))
+        )
+        assert "担当者が内容を確認します" in page.text
+    first = site.events.last("proofing.review").detail["case"]
+    site.later(60)  # a code of the authenticator app works once
+    async with Browser(site, language="en") as browser:
+        page = await browser.sign_in(acr_values=PROOFED)
+        assert "You need not start again" in page.text
+        await answered(browser, await browser.submit(page, "/login/proofing"), jpki.ca().issue(names=attributes("佐藤　恵子")))
+    case = await site.store.cases.get(first)
+    assert case is not None
+    assert case.state == "replaced", "as the page said"
+
+
+@pytest.mark.parametrize(("language", "line"), [("ja", "接続試験です"), ("en", "This is a connection test")])
+async def test_every_page_of_a_rehearsal_says_so(tmp_path: Path, jpki: JpkiSite, language: str, line: str) -> None:
+    clock = ManualClock(NOW)
+    async with idp_site(tmp_path, clock=clock, backend=Rehearsal(jpki.backend("sign", clock=clock))) as site:
+        await site.person(birth_date="1984-05-12", kana="サトウ メグミ")
+        async with Browser(site, language=language) as browser:
+            consent = await browser.sign_in(acr_values=PROOFED)
+            card = await browser.submit(consent, "/login/proofing")
+            phone = await browser.submit(card, "/login/proofing/handover")
+            failed = await browser.submit(card, "/login/proofing/answer", answer='{"error": "pin_locked"}')
+            over = await browser.get("/login/proofing/over")
+            done = await answered(
+                browser, await browser.submit(await browser.get(_again(failed)), "/login/proofing"), jpki.ca().issue()
+            )
+            for page in (consent, card, phone, failed, over, done):
+                assert '<p class="simulated">' in page.text, page.url
+                assert line in page.text, page.url
+            assert "rehearsal_" not in done.text
+            words = {"ja": "署名用電子証明書 (接続試験)", "en": "Signing certificate of the My Number Card (connection test)"}
+            assert words[language] in " ".join(done.text.split())
 
 
 async def test_the_page_is_there_in_english_and_the_text_stays_what_is_signed(browser: Browser) -> None:

@@ -326,7 +326,7 @@ async def test_every_end_of_a_card_in_the_reader(jpki: JpkiSite, tmp_path: Path,
         "pin_locked": (None, {"error": "pin_locked"}),
         "wrong_card": (jpki.ca("auth").issue(), {}),
         "unusable_answer": (None, {"nothing": "of use"}),
-        "broken": (None, {"error": "reader_failed"}),
+        "reader_failed": (None, {"error": "reader_failed"}),
         "name_mismatch": (ca.issue(names=attributes("鈴木　翔", birth_date="319900102")), {}),
         "review": (ca.issue(names=attributes("佐藤　恵子")), {}),
     }

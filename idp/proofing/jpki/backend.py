@@ -154,5 +154,5 @@ class JpkiBackend:
 def _reported(error: str) -> NotProofed | Broken:
     """Return what a card client's own word for its failure means."""
     if error in _READER_ERRORS:
-        return Broken(detail="jpki: the card client says that its reader failed")
+        return Broken(detail="jpki: the card client says that its reader failed", kind="reader")
     return NotProofed(reason=_CLIENT_ERRORS.get(error, "unusable_answer"))

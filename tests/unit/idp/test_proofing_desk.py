@@ -124,6 +124,12 @@ async def test_an_outage_is_told_as_one_at_both_ends(bench: Bench) -> None:
     assert bench.events.names() == ["proofing.started", "proofing.broken", "proofing.started", "proofing.broken"]
 
 
+async def test_a_reader_that_fails_is_told_apart_from_a_service(bench: Bench) -> None:
+    bench.backend.outcome = Broken(detail="no card", kind="reader")
+    assert await bench.prove() == Broken(detail="no card", kind="reader")
+    assert bench.events.last("proofing.broken").detail["detail"] == "no card"
+
+
 @pytest.mark.parametrize("personal", ["佐藤\u3000恵", "佐藤恵", "ｻﾄｳ ﾒｸﾞﾐ", "1984-05-12", "19840512"])
 async def test_a_backend_that_reports_the_person_is_not_repeated(bench: Bench, personal: str) -> None:
     bench.backend.outcome = Broken(detail=f"no such record: {personal}!")

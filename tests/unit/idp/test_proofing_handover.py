@@ -63,7 +63,14 @@ async def test_afterwards_only_the_phone_can(bench: Bench) -> None:
     assert await bench.desk.hand_over(SATO, name, "phone") is not None
 
 
-@pytest.mark.parametrize(("outcome", "told"), [(NotProofed(reason="cancelled"), "cancelled"), (Broken(detail="502"), "broken")])
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (NotProofed(reason="cancelled"), "cancelled"),
+        (Broken(detail="502"), "broken"),
+        (Broken(detail="no card", kind="reader"), "reader_failed"),
+    ],
+)
 async def test_the_computer_learns_how_it_ended(bench: Bench, outcome: NotProofed | Broken, told: str) -> None:
     name, over = await handed(bench)
     await bench.desk.take_over(over.token.reveal(), "phone")

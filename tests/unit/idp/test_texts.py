@@ -44,6 +44,7 @@ def asked_for() -> set[str]:
     keys |= {f"refuse.{name}" for name in get_args(LoginProblem)}
     reasons = {
         "broken",
+        "reader_failed",
         "unavailable",
         "review",
         *(name for group in get_args(RefusedReason) for name in (get_args(group) or (group,))),
