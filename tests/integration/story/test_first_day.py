@@ -52,7 +52,7 @@ def test_dr_sato_goes_from_nothing_to_a_prescription_in_japanese(fresh: Demo, ar
     page.wait_for_url(re.compile(r"//ehr\."))
     assert sato.heading() == "この端末の登録が必要です"
     steps = page.locator("ol.steps li")
-    assert [step.split("\n")[0] for step in steps.all_inner_texts()] == ["この端末の登録", "マイナンバーカードによる本人確認"]
+    assert [step.split("\n")[0] for step in steps.all_inner_texts()] == ["この端末の登録", "本人確認"]
     sato.look("device-needed")
     sato.press("#start")
     assert sato.heading() == "この端末を登録します"
@@ -61,7 +61,7 @@ def test_dr_sato_goes_from_nothing_to_a_prescription_in_japanese(fresh: Demo, ar
 
     # Then the card, with a verifier that says of itself that it is none.
     assert sato.host() == "ehr"
-    assert sato.heading() == "マイナンバーカードによる本人確認が必要です"
+    assert sato.heading() == "本人確認が必要です"
     assert steps.count() == 0, "one thing is left: no list of one"
     sato.look("proofing-needed")
     sato.press("#start")
@@ -159,7 +159,7 @@ def test_dr_sato_goes_from_nothing_to_a_prescription_in_english(fresh: Demo, arr
     sato.press("#start")
     sato.look("device")
     sato.register_device()
-    assert sato.heading() == "An identity check with your My Number Card is needed"
+    assert sato.heading() == "An identity check is needed"
     sato.look("proofing-needed")
     sato.press("#start")
     assert "simulat" in page.locator(".simulated").inner_text().lower()

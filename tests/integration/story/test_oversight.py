@@ -134,7 +134,7 @@ def test_the_officer_invites_those_who_lack_a_proofing_and_ends_one(demo: Demo, 
     assert "本人確認を終了しました" in yamamoto.text()
     yamamoto.look("ended")
     suzuki.open("ehr", CHART)
-    assert suzuki.heading() == "マイナンバーカードによる本人確認が必要です"
+    assert suzuki.heading() == "本人確認が必要です"
 
     told = [row for row in demo.log("--person", "sec.yamamoto") if row.get("event") in {"console.act", "proofing.ended"}]
     assert {(row["event"], row["source"]["door"], row["outcome"]) for row in told} == {

@@ -88,8 +88,20 @@ def test_the_page_says_why_and_starts_the_first_step(presenter: Presenter) -> No
     assert reply.status == 403
     assert 'lang="en"' in page
     assert "This device must be registered" in page
-    assert "An identity check with your My Number Card" in page
+    assert "An identity check<span" in page
     assert 'href="/.gateway/remedy?step=register_device&amp;rd=%2Fpatients%2Fp1"' in page
+
+
+@pytest.mark.parametrize(
+    ("language", "title", "card"),
+    [("ja", "本人確認が必要です", "マイナンバー"), ("en", "An identity check is needed", "My Number")],
+)
+def test_an_identity_check_is_not_always_of_a_card(presenter: Presenter, language: str, title: str, card: str) -> None:
+    """At the counter other documents count as well; the page that follows knows what to have ready."""
+    req = request(headers=(*BROWSER, ("Accept-Language", language)))
+    page = show(presenter, deny(req, RemedyStep.IDENTITY_PROOFING), req).body.decode()
+    assert f"<h1>{title}</h1>" in page
+    assert card not in page
 
 
 def test_japanese_is_the_default(presenter: Presenter) -> None:
