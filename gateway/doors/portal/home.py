@@ -1,12 +1,18 @@
 """The portal's first page: who is signed in, from what, and the systems to open; and the public keys."""
 
 from datetime import datetime
+from typing import Final
 
 from aiohttp import web
 
 from gateway.doors.portal.parts import Exchange
 from gateway.doors.portal.signin import begin_sign_in
 from gateway.pipeline.gather import authentication_facts, proofing_facts
+
+METHODS: Final = frozenset(
+    {"jpki_auth_oidc", "platform_operator", "jpki_sign", "jpki_auth", "in_person_ic", "in_person_document", "simulated"}
+)
+_REHEARSED: Final = "rehearsal_"
 
 
 async def home(exchange: Exchange) -> web.Response:
@@ -39,11 +45,18 @@ async def home(exchange: Exchange) -> web.Response:
         kinds=[parts.pages.text(exchange.language, f"portal.kind.{kind}") for kind in authentication.kinds],
         signed_in_at=datetime.fromtimestamp(handle.session.created_at, parts.zone).strftime("%Y-%m-%d %H:%M"),
         proofing=proofing,
-        method=parts.pages.text(exchange.language, "portal.simulated") if proofing.method == "simulated" else proofing.method,
+        method=_method(exchange, proofing.method),
         posture=posture,
         apps=apps,
         account_url=parts.account_url,
     )
+
+
+def _method(exchange: Exchange, name: str) -> str:
+    """Return the words for how somebody was proofed; another provider's own name for it as it is."""
+    pages, plain = exchange.parts.pages, name.removeprefix(_REHEARSED)
+    words = pages.text(exchange.language, f"portal.method.{plain}") if plain in METHODS else plain
+    return words if plain == name else f"{words} {pages.text(exchange.language, 'portal.rehearsal')}"
 
 
 async def jwks(exchange: Exchange) -> web.Response:

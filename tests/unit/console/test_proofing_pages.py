@@ -313,6 +313,14 @@ async def test_the_methods_letter_is_that_of_its_day(
     assert words.format(then=letter(method, since), now=letter(method, now)) in page
 
 
+async def test_a_rehearsals_method_is_told_in_words(office: ProofingWorld, go: Go) -> None:
+    office.bench.verifier.method = "rehearsal_jpki_sign"
+    await office.bench.proofed(SUZUKI, seconds=None)
+    page = await (await (await go(office, OFFICER)).get("/proofing?q=nurse.suzuki")).text()
+    assert "署名用電子証明書 （接続試験）" in page
+    assert "rehearsal_" not in page
+
+
 def _midday(day: date) -> int:
     return int(datetime.combine(day, datetime.min.time(), JAPAN).timestamp()) + DAY // 2
 

@@ -12,6 +12,8 @@ from gateway.domain.posture import Posture
 from gateway.domain.reason import ChallengeReason, DenyReason, RefuseReason, RemedyStep, UnavailableReason, UpstreamProblem
 from gateway.domain.request import RawRequest, Request
 from gateway.domain.route import Route
+from gateway.doors.portal.home import METHODS
+from gateway.kernel.i18n import Language
 from gateway.present.mapper import Presenter, Reply
 from gateway.present.pages import Pages
 from tests.support.world import HOST, ehr
@@ -227,3 +229,11 @@ def test_a_posted_form_comes_back_to_the_page_that_sent_it_if_it_is_ours(present
     assert "rd=%2Fpatients%2Fp1%2Fprescriptions%2Fnew%3Fx%3D1" in page
     foreign = request("POST", headers=(*BROWSER, ("Referer", "http://evil.example/phish")))
     assert "phish" not in show(presenter, deny(foreign, RemedyStep.KEY_TOUCH), foreign).body.decode()
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+def test_the_portal_has_words_for_every_way_of_proofing(language: Language) -> None:
+    pages = Pages(portal="http://portal.localhost:8080", simulated=False)
+    words = {pages.text(language, f"portal.method.{name}") for name in METHODS}
+    assert len(words) == len(METHODS)
+    assert pages.text(language, "portal.rehearsal")
