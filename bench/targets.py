@@ -148,7 +148,7 @@ KNOWN: Final[Mapping[str, str]] = {
     ),
     "nginx_lease_vs_plain": (
         "it is reached where nginx has a core to itself: a request costs nginx 32 µs instead of 15 (its cache, fields to remove, "
-        "a line in its log) and the gateway 19, which takes that line into its own log meanwhile"
+        "a line in its log) and the gateway 7, which takes that line into its own log meanwhile"
     ),
     "nginx_door_vs_trivial": _PYTHON,
     "envoy_door_vs_trivial": _PYTHON,

@@ -152,7 +152,7 @@ def test_people_are_invited_and_the_batch_shows_how_far_it_is(proofing: Run, fil
     status, out, err = proofing("invite", "--all", "--by", "HR.Mori", "--due", in_days(20), "--batch", "spring")
     assert (status, out, err) == (0, f"3 invited until {in_days(20)}, as batch spring.\n", "")
     assert proofing("invite", "--all", "--by", "hr.mori", "--due", in_days(20), "--batch", "spring")[1].startswith("0 invited")
-    files.proofed(SUZUKI, at=NOW + 100, ends=None)
+    files.proofed(SUZUKI, at=int(SystemClock().now()) + 100, ends=None)
     _, row = proofing("batches")[1].splitlines()
     assert row.split() == ["spring", *SIGNED.split(), day(NOW), in_days(20), "3", "1", "0", "2", "0"]
     assert files.note("proofing.invited").by == SIGNED
