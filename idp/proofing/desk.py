@@ -4,7 +4,6 @@ ledger; the result is kept, and no more, or waits for an officer (`cases`).
 
 import asyncio
 import logging
-import traceback
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, timezone
@@ -19,6 +18,7 @@ from idp.model import Event, PersonDigest, ProofingRecord, User
 from idp.ports import EventSink, Store
 from idp.proofing.cases import CASE_DAYS, Review, UnderReview, confirmed, result_of
 from idp.proofing.digest import DigestKeys
+from idp.proofing.faults import told
 from idp.proofing.handover import Ended, HandOver, InProgress, State
 from idp.proofing.matching import Different, Near, Same, match, roster_of
 from idp.proofing.port import (
@@ -113,7 +113,7 @@ class ProofingDesk:
         except TimeoutError:
             started = Broken(detail="no answer in time at the start")
         except Exception as error:  # noqa: BLE001  whatever a backend's fault is: it says nothing about the person
-            started = _fault(error)
+            started = Broken(detail=told(error))
         if isinstance(started, Broken):
             return await self._broken(user, address, started)
         state = State(
@@ -201,7 +201,7 @@ class ProofingDesk:
         except TimeoutError:
             outcome = Broken(detail="no answer in time at the end")
         except Exception as error:  # noqa: BLE001  whatever a backend's fault is: it says nothing about the person
-            outcome = _fault(error)
+            outcome = Broken(detail=told(error))
         if not await self._progress.judged(name):  # the account was reset, or its proofings deleted, while the verifier was asked
             return await self._refuse(user, address, "stale")
         if isinstance(outcome, Broken):
@@ -301,12 +301,6 @@ class ProofingDesk:
                 subject=user.id, address=address, detail={"method": self.backend.method, **detail},
             )
         )  # fmt: skip
-
-
-def _fault(error: Exception) -> Broken:
-    """Log where a backend failed, without what it says: that may be personal data."""
-    log.error("the proofing backend failed (%s):\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))
-    return Broken(detail=f"the backend failed ({type(error).__name__})")
 
 
 def _without_person(detail: str, user: User) -> str:

@@ -17,6 +17,7 @@ from gateway.kernel.errors import GatewayError, StoreUnavailable
 from gateway.kernel.secret import Secret
 from idp.model import PersonDigest, ProofingRecord
 from idp.proofing.digest import DigestKeys
+from idp.proofing.faults import told
 from idp.proofing.port import Expired, ProofingBackend, Recorded, Revoked, Standing, Unknown, Valid
 from idp.proofing.rehearsal import recorded_method
 from idp.store import SqliteStore
@@ -115,7 +116,7 @@ class Rechecker:
             verifier=record.verifier, transaction=record.transaction, verified_at=record.verified_at,
             expires_at=record.expires_at, is_person=is_person,
         )  # fmt: skip
-        match await self._answer(backend, asked, record.number):
+        match await self._answer(backend, asked):
             case Valid():
                 for digest in renewed[:1]:
                     await self._store.proofing.rekey(record.number, digest)
@@ -128,16 +129,14 @@ class Rechecker:
                 log.warning("no answer about proofing %d: %s", record.number, detail)
                 return "unknown"
 
-    async def _answer(self, backend: ProofingBackend, asked: Recorded, number: int) -> Standing:
+    async def _answer(self, backend: ProofingBackend, asked: Recorded) -> Standing:
         try:
             async with asyncio.timeout(self._patience):
                 return await backend.recheck(asked)
         except TimeoutError:
             return Unknown(detail="no answer in time")
-        except Exception:
-            # A fault of the backend says nothing about this person, and must not keep the others from being asked about.
-            log.exception("proofing %d could not be asked about", number)
-            return Unknown(detail="the backend failed")
+        except Exception as error:  # noqa: BLE001  a fault says nothing about this person, and must not keep others from being asked
+            return Unknown(detail=told(error))
 
     def _configured(self) -> ProofingBackend:
         if self._backend is None:
