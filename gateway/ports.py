@@ -14,6 +14,8 @@ from gateway.domain.posture import Device, Posture
 from gateway.domain.record import Record
 from gateway.kernel.secret import Secret
 
+HospitalSituation = Literal["normal", "emergency"]
+"""What an officer has declared for the whole hospital."""
 MissingWhy = Literal["unknown", "idle", "expired", "revoked"]
 
 
@@ -207,3 +209,30 @@ class PostureSource(Protocol):
     async def observe(self, connection: Connection, handle: Handle) -> Posture:
         """Return the strongest evidence that holds on this very request."""
         ...
+
+
+class Exceptional(Protocol):
+    """What is in force beyond the usual, from memory: asked with every decision, so it never waits.
+
+    Raises `StoreUnavailable` when it has not been able to look for so long that what it knows may be over.
+    """
+
+    def grants_of(self, subject: str, now: float) -> tuple[str, ...]:
+        """Return the names of the approved grants in force for a person at `now` (epoch seconds), sorted, each once."""
+        ...
+
+    def situation(self, now: float) -> HospitalSituation:
+        """Return what is declared for the whole hospital at `now`."""
+        ...
+
+
+class NothingExceptional:
+    """`Exceptional` where there is no database for grants: no grant, normal."""
+
+    def grants_of(self, subject: str, now: float) -> tuple[str, ...]:
+        """No grant."""
+        return ()
+
+    def situation(self, now: float) -> HospitalSituation:
+        """Normal."""
+        return "normal"

@@ -41,6 +41,20 @@ class Proofing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     transaction: str
 
 
+class Emergency(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Break-glass in one session: access beyond the usual rules where policies offer it (guideline 6.0/ops/11)."""
+
+    id: str
+    """`brk_...`: in every record under it, and of the review that follows."""
+    began_at: int
+    until: int
+    """Epoch seconds: it ends by itself."""
+    reason: str
+    """One of the configured words."""
+    patient: str
+    """Whom it concerns."""
+
+
 class Identity(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A person as the identity provider described them in a verified ID token."""
 
@@ -82,6 +96,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     device_generation: int = 0
     proofing_generation: int = 0
     """The generation that `identity.proofing` began; older handles do not see it."""
+    emergency: Emergency | None = None
+    """Break-glass of this session; may be over."""
+    emergency_generation: int = 0
+    """The generation that it began; older handles do not see it."""
     provider_session: str = ""
     """`sid` of the ID token."""
     id_token: str = ""
@@ -120,3 +138,10 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def proofing(self) -> Proofing | None:
         """The identity proofing, where this handle is new enough to rely on it."""
         return self.session.identity.proofing if self.session.proofing_generation <= self.generation else None
+
+    def emergency(self, now: float) -> Emergency | None:
+        """The break-glass in force at `now` (epoch seconds), where this handle is new enough to rely on it."""
+        found = self.session.emergency
+        if found is None or self.session.emergency_generation > self.generation:
+            return None
+        return found if found.began_at <= now + 60 and now < found.until else None

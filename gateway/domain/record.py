@@ -10,6 +10,12 @@ import msgspec
 
 EventName = Literal[
     "gateway.started", "gateway.stopped", "policy.loaded", "policy.rejected",
+    "policy.drafted", "policy.saved", "policy.withdrawn", "policy.submitted",
+    "policy.approved", "policy.declined", "policy.published", "policy.rolled_back",
+    "policy.trial", "policy.replayed", "policy.explained", "grant.asked",
+    "grant.approved", "grant.declined", "grant.ended", "situation.changed",
+    "breakglass.began", "breakglass.refused", "breakglass.ended", "breakglass.reviewed",
+    "notice.sent", "notice.failed", "device.posture",
     "signin.started", "signin.succeeded", "signin.failed", "signin.locked", "stepup.succeeded",
     "signout", "session.revoked",
     "factor.registered", "factor.removed",
@@ -47,6 +53,17 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tls: str = ""
 
 
+class Beside(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What policies that are not enforced would have answered to the same facts."""
+
+    allowed: bool
+    policies: tuple[str, ...] = ()
+    """Which of them would have determined it."""
+    errors: tuple[str, ...] = ()
+    bundle: str = ""
+    """Of a report-only bundle: its version. Empty: report-only policies of the bundle in force."""
+
+
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision", tag_field="type"):
     """One decision, written before the upstream sees a byte."""
 
@@ -78,6 +95,12 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision", 
     """`stream`: an open stream was decided again."""
     lease_seconds: int = 0
     """How long the front may reuse this answer; 0: not at all."""
+    report_only: Beside | msgspec.UnsetType = msgspec.UNSET
+    """With the report-only policies enforced as well; left out where they would have changed nothing."""
+    trial: Beside | msgspec.UnsetType = msgspec.UNSET
+    """By the report-only bundle; left out where there is none."""
+    break_glass: str | msgspec.UnsetType = msgspec.UNSET
+    """Id of the break-glass in force in the session (guideline 11①); left out without one."""
 
 
 class CompletionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="completion", tag_field="type"):
@@ -91,6 +114,8 @@ class CompletionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="completio
     bytes_out: int
     duration_ms: int
     problem: str = ""
+    break_glass: str | msgspec.UnsetType = msgspec.UNSET
+    """As in the decision."""
 
 
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True, tag="event", tag_field="type"):

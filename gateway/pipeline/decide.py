@@ -48,7 +48,7 @@ from gateway.pipeline.streams import Streams, StreamWatch
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts
 from gateway.policy.remedy import Outcomes
-from gateway.ports import AuditLog, Missing, PostureSource, SessionStore
+from gateway.ports import AuditLog, Exceptional, Missing, PostureSource, SessionStore
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ class Pipeline:
         timezone: ZoneInfo,
         clock: Clock,
         outcomes: Outcomes,
+        exceptional: Exceptional | None = None,
     ) -> None:
         """`outcomes`: what the steps of a remedy yield at this hospital."""
         self._finder = Finder(routes)
@@ -116,7 +117,7 @@ class Pipeline:
         self._outgoing = outgoing
         self._clock = clock
         self._outcomes = outcomes
-        self._judge = Judge(policies.current, zones=zones, timezone=timezone)
+        self._judge = Judge(policies.current, zones=zones, timezone=timezone, exceptional=exceptional)
         self.streams: Final = Streams(self.recheck, sessions, clock)
 
     # ------------------------------------------------------------------ deciding

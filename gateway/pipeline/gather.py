@@ -23,6 +23,7 @@ from gateway.policy.facts import (
     TimeFacts,
     count_factors,
 )
+from gateway.ports import HospitalSituation
 
 MAX_SKEW_SECONDS: Final = 60
 """An event further in the future than this is not believed at all."""
@@ -30,9 +31,21 @@ SECONDS_A_DAY: Final = 86_400
 
 
 def gather(
-    *, handle: Handle, posture: Posture, target: TargetFacts, connection: Connection, zones: Zones, now: float, timezone: ZoneInfo
+    *,
+    handle: Handle,
+    posture: Posture,
+    target: TargetFacts,
+    connection: Connection,
+    zones: Zones,
+    now: float,
+    timezone: ZoneInfo,
+    situation: HospitalSituation = "normal",
+    grants: tuple[str, ...] = (),
 ) -> Facts:
-    """Build the closed set of facts for one request at time `now` (epoch seconds)."""
+    """Build the closed set of facts for one request at time `now` (epoch seconds).
+
+    `situation` is the whole hospital's; break-glass in the session goes before it. `grants`: names of those in force, sorted.
+    """
     identity = handle.session.identity
     return Facts(
         principal=PrincipalFacts(id=identity.subject, roles=identity.roles, organization=identity.organization),
@@ -41,8 +54,8 @@ def gather(
         device=device_facts(posture, now),
         network=NetworkFacts(zone=zones.zone_of(connection.peer_address), tls=connection.tls),
         time=_time_facts(int(now), timezone),
-        situation="normal",
-        grants=(),
+        situation="break_glass" if handle.emergency(now) is not None else situation,
+        grants=grants,
         target=target,
     )
 

@@ -22,6 +22,7 @@ from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts, TargetFacts
 from gateway.policy.remedy import Outcomes, Step, find_remedy
+from gateway.ports import Exceptional, HospitalSituation, NothingExceptional
 
 KEPT: Final = 1024
 
@@ -42,20 +43,28 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool
     target: TargetFacts
     second: int
+    grants: tuple[str, ...]
+    situation: HospitalSituation
+    """Of the hospital."""
 
 
 class Judge:
     """Asks one bundle at a time; another bundle begins with nothing kept. Belongs to one thread."""
 
-    def __init__(self, bundle: Bundle, *, zones: Zones, timezone: ZoneInfo) -> None:
+    def __init__(self, bundle: Bundle, *, zones: Zones, timezone: ZoneInfo, exceptional: Exceptional | None = None) -> None:
+        self._exceptional: Exceptional = exceptional or NothingExceptional()
         self._zones = zones
         self._timezone = timezone
         self._answers = AnswerCache(bundle)
         self._kept: Recent[tuple[str, str, str], Judged] = Recent(KEPT)
 
     def judge(self, bundle: Bundle, handle: Handle, posture: Posture, found: Found, connection: Connection, now: float) -> Judged:
-        """Gather the facts at `now` (epoch seconds) and answer by `bundle`. Never raises for what the facts hold."""
+        """Gather the facts at `now` (epoch seconds) and answer by `bundle`. Never raises for what the facts hold.
+
+        StoreUnavailable when nobody knows which grants are in force.
+        """
         session, target = handle.session, found.target
+        grants, situation = self._exceptional.grants_of(session.identity.subject, now), self._exceptional.situation(now)
         key = (session.id, target.route, target.patient)
         kept = self._kept.get(key)
         if (
@@ -69,6 +78,8 @@ class Judge:
             and kept.target is target
             and kept.second == int(now)
             and kept.bundle is bundle
+            and kept.grants == grants
+            and kept.situation == situation
         ):
             return kept
         facts = gather(
@@ -79,6 +90,8 @@ class Judge:
             zones=self._zones,
             now=now,
             timezone=self._timezone,
+            situation=situation,
+            grants=grants,
         )
         recorded = recorded_facts(facts)
         judged = Judged(
@@ -94,6 +107,8 @@ class Judge:
             tls=connection.tls,
             target=target,
             second=int(now),
+            grants=grants,
+            situation=situation,
         )
         self._kept.put(key, judged)
         return judged

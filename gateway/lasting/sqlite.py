@@ -1,0 +1,161 @@
+"""`Lasting` in one SQLite file (WAL): for all processes of one machine."""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from gateway.kernel.errors import StoreUnavailable
+from gateway.lasting.port import Cursor, Row, Value
+
+T = TypeVar("T")
+WHERE: Final = "records"
+BUSY_SECONDS: Final = 5.0
+_BASE: Final = """
+CREATE TABLE IF NOT EXISTS part (name TEXT PRIMARY KEY, version BIGINT NOT NULL);
+CREATE TABLE IF NOT EXISTS topic (name TEXT PRIMARY KEY, stamp BIGINT NOT NULL);
+"""
+
+
+class SqliteLasting:
+    """Each thread has its own connection. Writers wait for each other, readers for nobody."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file, readable by its owner only. StoreUnavailable when it can't be used."""
+        self._path = path
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            connection = self._connection()
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in statements(_BASE):
+                connection.execute(statement)
+            connection.execute("COMMIT")
+
+    def prepare(self, part: str, schema: Sequence[str]) -> None:
+        """Make or renew a part's tables."""
+
+        def work(cursor: Cursor) -> None:
+            migrate(cursor, part, schema, str(self._path))
+
+        self.write_now(work)
+
+    async def read(self, work: Callable[[Cursor], T]) -> T:
+        """In a thread."""
+        return await asyncio.to_thread(self.read_now, work)
+
+    async def write(self, work: Callable[[Cursor], T]) -> T:
+        """In a thread."""
+        return await asyncio.to_thread(self.write_now, work)
+
+    def read_now(self, work: Callable[[Cursor], T]) -> T:
+        """One snapshot."""
+        return self._transaction("BEGIN DEFERRED", work, "ROLLBACK")
+
+    def write_now(self, work: Callable[[Cursor], T]) -> T:
+        """One writer at a time."""
+        return self._transaction("BEGIN IMMEDIATE", work, "COMMIT")
+
+    def stamp(self, topic: str) -> int:
+        """The topic's counter."""
+        with self._errors():
+            row = self._connection().execute("SELECT stamp FROM topic WHERE name = ?", (topic,)).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for connection in self._open:
+                connection.close()
+            self._open.clear()
+            self._local = threading.local()
+
+    # ------------------------------------------------------------------
+
+    def _transaction(self, begin: str, work: Callable[[Cursor], T], end: str) -> T:
+        with self._errors():
+            connection = self._connection()
+            connection.execute(begin)
+            try:
+                result = work(_SqliteCursor(connection))
+                connection.execute(end)
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+    def _connection(self) -> sqlite3.Connection:
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            found.execute("PRAGMA synchronous=FULL")
+            found.execute("PRAGMA foreign_keys=ON")
+            self._local.connection = found
+            with self._lock:
+                self._open.append(found)
+        return found
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as error:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise
+            raise StoreUnavailable(
+                f"{self._path} can't be used ({error})", where=WHERE, todo="Check the file, its permissions and the disk"
+            ) from error
+
+
+class _SqliteCursor:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def run(self, sql: str, values: Sequence[Value] = ()) -> int:
+        return self._connection.execute(sql, tuple(values)).rowcount
+
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
+        return self._connection.execute(sql, tuple(values)).fetchall()
+
+    def one(self, sql: str, values: Sequence[Value] = ()) -> Row | None:
+        found: Row | None = self._connection.execute(sql, tuple(values)).fetchone()
+        return found
+
+    def touched(self, topic: str) -> None:
+        self.run(
+            "INSERT INTO topic (name, stamp) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET stamp = topic.stamp + 1", (topic,)
+        )
+
+
+def statements(script: str) -> list[str]:
+    """Split a schema into its statements: none of ours holds a `;` within."""
+    bare = "\n".join(line.partition("--")[0] for line in script.splitlines())
+    return [text for part in bare.split(";") if (text := part.strip())]
+
+
+def migrate(cursor: Cursor, part: str, schema: Sequence[str], where: str) -> None:
+    """Bring a part's tables to the newest version, within the caller's transaction."""
+    row = cursor.one("SELECT version FROM part WHERE name = ?", (part,))
+    version = int(row[0]) if row is not None else 0
+    if version > len(schema):
+        raise StoreUnavailable(
+            f"the tables of {part} in {where} are of a newer version ({version}, this program knows {len(schema)})",
+            where=WHERE,
+            todo="Run the newer program, or restore a backup of before",
+        )
+    for script in schema[version:]:
+        for statement in statements(script):
+            cursor.run(statement)
+    cursor.run(
+        "INSERT INTO part (name, version) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = excluded.version",
+        (part, len(schema)),
+    )

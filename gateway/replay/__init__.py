@@ -1,0 +1,1 @@
+"""Replay: the recorded facts of the log decided again by other policies: who would lose access, and who would gain it."""
