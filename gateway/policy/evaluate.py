@@ -15,7 +15,7 @@ import cedarpy
 import msgspec
 
 from gateway.policy.facts import Facts
-from gateway.policy.reads import reads_of
+from gateway.policy.reads import Reads, reads_of
 from gateway.policy.schema import cedar_entities, cedar_request
 
 _POLICY_ERROR: Final = re.compile(r"error while evaluating policy `(policy\d+)`: (.*)", re.DOTALL)
@@ -73,16 +73,21 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class _Compiled:
     """Policies as one parsed Cedar set, with the way back from Cedar's positional ids to ours."""
 
-    __slots__ = ("by_position", "handle", "parsed")
+    __slots__ = ("by_position", "handle")
 
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self.handle = cedarpy.PolicySet.from_str("\n".join(policy.cedar for policy in policies))
+        # Requests are answered meanwhile: Cedar parses without Python's lock.
+        self.handle = cedarpy.PolicySet.from_str("\n".join(policy.cedar for policy in policies), release_gil=True)
         self.by_position = {f"policy{index}": policy for index, policy in enumerate(policies)}
-        self.parsed = self.handle.to_pst().static_policies
-        if {key: node.annotations.get("id") for key, node in self.parsed.items()} != {
+
+    def reads(self) -> Reads:
+        """What these policies can tell of the facts. ValueError when Cedar numbered them differently than they stand here."""
+        parsed = self.handle.to_pst().static_policies
+        if {key: node.annotations.get("id") for key, node in parsed.items()} != {
             key: p.id for key, p in self.by_position.items()
         }:
             raise ValueError("Cedar numbered the policies differently")
+        return reads_of(parsed.values())
 
     def ask(self, all_facts: Sequence[Facts], entities: cedarpy.Entities) -> list["_Said"]:
         """Ask Cedar about each; all must be about the same person and target, to whom `entities` belong."""
@@ -139,14 +144,15 @@ class Bundle:
 
     __slots__ = ("_all", "_enforced", "policies", "reads", "version")
 
-    def __init__(self, *, version: str, policies: Sequence[Policy]) -> None:
+    def __init__(self, *, version: str, policies: Sequence[Policy], reads: Reads | None = None) -> None:
+        """`reads`: what an earlier bundle of the very same policies found out; then nothing is looked at again."""
         self.version: Final = version
         """SHA-256 over the names and bytes of the schema and the policy files, hex."""
         self.policies: Final = tuple(policies)
         enforced = [policy for policy in self.policies if not policy.report_only]
         self._all: Final = _Compiled(self.policies)
         self._enforced: Final = _Compiled(enforced) if len(enforced) < len(self.policies) else self._all
-        self.reads: Final = reads_of(self._all.parsed.values())
+        self.reads: Final = self._all.reads() if reads is None else reads
         """What the policies, report-only ones included, can tell of the facts."""
 
     def __repr__(self) -> str:
