@@ -1,12 +1,14 @@
 """What the console is built from. The composition root supplies it; the console names no adapter."""
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta, timezone
 from typing import Final, Literal, Protocol
 
 from gateway.audit.query import Filters
+from gateway.changes.port import ChangeDesk
+from gateway.console.people_port import Account
 from gateway.console.proofing_port import ProofingOffice
 from gateway.domain.record import Record
 from gateway.kernel.assertion import Claims
@@ -98,6 +100,10 @@ class ConsoleParts:
     """
     proofing: ProofingOffice | None = None
     """The embedded provider's office; None where another provider proofs people."""
+    desk: ChangeDesk | None = None
+    """Where changes of the policies are made; None where they come from a folder only."""
+    accounts: Callable[[], Awaitable[Sequence[Account]]] | None = None
+    """The embedded provider's accounts; None where another provider knows the people."""
     others: Others | None = None
     """The logs of the processes beside this one; None where there are none."""
     zone: timezone = JAPAN
