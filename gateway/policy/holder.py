@@ -9,6 +9,7 @@ from typing import Final, Self
 import msgspec
 
 from gateway.kernel.errors import BundleError
+from gateway.policy.apart import load_apart
 from gateway.policy.case_files import parse_cases
 from gateway.policy.cases import run_cases
 from gateway.policy.compile import compile_bundle
@@ -93,7 +94,7 @@ class PolicyHolder:
                 self._seen = snapshot.fingerprint
                 if snapshot.fingerprint == seen:
                     return Unchanged()
-                bundle = load_checked(snapshot)
+                bundle = load_apart(snapshot)
             except BundleError as error:
                 return self._reject(error)
             except Exception as error:  # noqa: BLE001  whatever a folder's content brings up, the old bundle keeps serving

@@ -117,7 +117,7 @@ def test_an_error_that_nobody_expected_is_a_rejection(folder: Path, monkeypatch:
     def breaks(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(module, "load_checked", breaks)
+    monkeypatch.setattr(module, "load_apart", breaks)
     outcome = holder.reload()
     assert isinstance(outcome, Rejected)
     assert "loading it broke: MemoryError" in str(outcome.error)
