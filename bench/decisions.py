@@ -31,6 +31,7 @@ from gateway.domain.route import App, Match, Route, RouteTable
 from gateway.kernel.clock import SystemClock
 from gateway.kernel.ids import new_id
 from gateway.pipeline import Pipeline
+from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.outgoing import Outgoing
 from gateway.policy.bundle import load_bundle
 from gateway.policy.cache import AnswerCache
@@ -172,7 +173,7 @@ class _World:
             routes=RouteTable([app]), sessions=self.sessions, posture=RegistryPosture(self._devices, clock=clock),
             policies=_Fixed(load_bundle(ROOT / "policies")), log=self._log,
             outgoing=Outgoing(issuer="https://portal.localhost", signer=signer, apps=[app]),
-            zones=Zones({"ward": ["10.0.0.0/8"]}), timezone=ZoneInfo("Asia/Tokyo"), clock=clock, outcomes=Outcomes(),
+            zones=Zones({"ward": ["10.0.0.0/8"]}), calendar=Calendar(ZoneInfo("Asia/Tokyo")), clock=clock, outcomes=Outcomes(),
         )  # fmt: skip
         _, self._token = await self.sign_in(1)
         return self
@@ -292,7 +293,7 @@ def _facts(role: str) -> Facts:
             compliance_age_seconds=60,
         ),
         network=NetworkFacts(zone="ward", tls=True),
-        time=TimeFacts(hour=10, weekday=2, date="2026-11-24"),
+        time=TimeFacts(hour=10, weekday=2, date="2026-11-24", day=20261124, shifts=("day",)),
         situation="normal",
         grants=(),
         target=TargetFacts(app="ehr", route="ehr.chart", action="read", sensitivity="normal", patient="p001"),

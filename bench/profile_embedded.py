@@ -42,6 +42,7 @@ from gateway.doors.proxy import create_proxy
 from gateway.kernel.clock import SystemClock
 from gateway.kernel.ids import new_id
 from gateway.pipeline import Pipeline
+from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.outgoing import Outgoing
 from gateway.policy.bundle import load_bundle
 from gateway.policy.evaluate import Bundle
@@ -136,7 +137,7 @@ async def door(upstream: int, port: int, folder: Path, profile: Path | None) -> 
         routes=RouteTable([app]), sessions=sessions, posture=RegistryPosture(devices, clock=clock),
         policies=Fixed(load_bundle(policies)), log=log,
         outgoing=Outgoing(issuer=f"https://{PORTAL}", signer=FileSigner(ECKey.generate_key("P-256", private=True)), apps=[app]),
-        zones=Zones({}), timezone=ZoneInfo("Asia/Tokyo"), clock=clock, outcomes=Outcomes(),
+        zones=Zones({}), calendar=Calendar(ZoneInfo("Asia/Tokyo")), clock=clock, outcomes=Outcomes(),
     )  # fmt: skip
     pipeline.streams.start()
     proxy = create_proxy(

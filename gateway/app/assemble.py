@@ -149,7 +149,7 @@ async def _assemble(
         log=log,
         outgoing=Outgoing(issuer=portal, signer=signer, apps=apps),
         zones=Zones(config.network.zones),
-        timezone=config.policies.timezone,
+        calendar=config.policies.calendar(),
         clock=clock,
         outcomes=_outcomes(config),
     )

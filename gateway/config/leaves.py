@@ -7,6 +7,7 @@ from.
 import ipaddress
 import os
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 from gateway.config.reader import InvalidValueError, Leaf
 from gateway.config.secrets import read_private_file
 from gateway.kernel.errors import ConfigError
+from gateway.pipeline.calendar import Shift, parse_shift
 
 MAX_HOST: Final = 253
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -138,6 +140,24 @@ def _zone(text: str, folder: Path) -> ZoneInfo:
         ) from None
 
 
+def _day(text: str, folder: Path) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != text:
+        raise InvalidValueError(f'should be a day, not "{text}"', 'Write it like "2026-12-29".')
+    return day
+
+
+def _shift(text: str, folder: Path) -> Shift:
+    try:
+        return parse_shift(text)
+    except ValueError as error:
+        todo = 'Write it like "08:30-17:15"; "16:30-09:00" goes over midnight, "00:00-24:00" is a whole day.'
+        raise InvalidValueError(f'{error}: "{text}"', todo) from None
+
+
 def _route_path(text: str, folder: Path) -> tuple[str, ...]:
     if not text.startswith("/"):
         raise InvalidValueError(f'should begin with "/", not "{text}"', f'Write "/{text}".')
@@ -188,6 +208,9 @@ KeyFile = Annotated[Path, Leaf(_key_file)]
 ExistingFolder = Annotated[Path, Leaf(_existing_folder)]
 StatePath = Annotated[Path, Leaf(_state_path)]
 """A file or folder that the gateway makes itself."""
+Day = Annotated[date, Leaf(_day)]
+Span = Annotated[Shift, Leaf(_shift)]
+"""From when until when of a day, by the wall clock."""
 TimeZone = Annotated[ZoneInfo, Leaf(_zone)]
 RoutePath = Annotated[tuple[str, ...], Leaf(_route_path)]
 Identifier = Annotated[str, _of_form(_ID, "a short name in lower case", "ehr")]

@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.config.leaves import (
     Claim,
+    Day,
     ExistingFile,
     ExistingFolder,
     HeaderName,
@@ -27,6 +28,7 @@ from gateway.config.leaves import (
     Range,
     RouteId,
     RoutePath,
+    Span,
     StatePath,
     TimeZone,
     Url,
@@ -36,6 +38,7 @@ from gateway.config.proofing import Backend, DigitalAgency, InPerson, Jpki, Plat
 from gateway.domain.route import Action, App, HealthCheck, Route, Sensitivity
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
+from gateway.pipeline.calendar import Calendar
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Fact = Literal["subject", "login", "name", "roles", "organization", "department"]
@@ -206,6 +209,16 @@ class Policies(msgspec.Struct, frozen=True, kw_only=True):
     dir: ExistingFolder
     timezone: TimeZone = msgspec.field(default_factory=_tokyo)
     """What hours and weekdays in policies mean."""
+    holidays: tuple[Day, ...] = ()
+    """The hospital's own holidays: the end of the year, the day it was founded."""
+    national_holidays: bool = True
+    """Whether Japan's national holidays are holidays here."""
+    shifts: Mapping[Identifier, Span] = MappingProxyType({})
+    """Named parts of the day that policies can ask about; they may overlap."""
+
+    def calendar(self) -> Calendar:
+        """Return what these make of a moment."""
+        return Calendar(self.timezone, own=self.holidays, national=self.national_holidays, shifts=self.shifts)
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

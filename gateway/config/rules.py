@@ -18,6 +18,7 @@ MINIMUM_SECRET: Final = 32
 HOW_TO_MAKE: Final = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"
 RESERVED_SEGMENT: Final = ".gateway"
 """The gateway's own pages on every app's host."""
+_JAPAN: Final = ("Asia/Tokyo", "Japan")
 _REDIS_URL: Final = re.compile(r"(?:redis|rediss)://\S+|unix:///\S+")
 _OF_HTTP: Final = frozenset(fold(name) for name in HOP_BY_HOP) | frozenset(
     {"accept", "authorization", "contentencoding", "contentlength", "contenttype", "cookie", "date", "expect", "host", "origin",
@@ -50,6 +51,19 @@ def _hosts_once(config: Config) -> Iterator[Found]:
                 "Give each its own host name.",
             )
         seen.setdefault(host, path)
+
+
+def _holidays(config: Config) -> Iterator[Found]:
+    policies = config.policies
+    for index, day in enumerate(policies.holidays):
+        if day in policies.holidays[:index]:
+            yield ("policies", "holidays", index), f'"{day}" stands twice in `policies.holidays`', "Keep one of the two."
+    if policies.national_holidays and policies.timezone.key not in _JAPAN:
+        yield (
+            ("policies", "timezone"),
+            f"Japan's national holidays would be holidays in {policies.timezone.key}",
+            "Write national_holidays = false in [policies], and list the days off in holidays.",
+        )
 
 
 def _ids_once(config: Config) -> Iterator[Found]:
@@ -308,6 +322,6 @@ def is_loopback(host: str) -> bool:
 
 
 _RULES: Final[tuple[Callable[[Config], Iterator[Found]], ...]] = (
-    _hosts_once, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions,
+    _hosts_once, _holidays, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions,
     find_in_listeners, _audit, _zones,
 )  # fmt: skip

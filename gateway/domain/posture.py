@@ -13,6 +13,18 @@ STRENGTH: Final[dict[Evidence, int]] = {"none": 0, "cookie": 1, "key": 2, "certi
 Compliance = Literal["compliant", "non_compliant", "unknown"]
 DeviceStatus = Literal["pending", "active", "blocked"]
 Ownership = Literal["hospital", "personal", "vendor"]
+PostureName = Literal["disk_encrypted", "screen_lock", "antivirus", "os_supported"]
+"""What can be said of a device's state, besides compliance as a whole."""
+
+
+class Attribute(msgspec.Struct, frozen=True, kw_only=True):
+    """The last word on one attribute of a device's state."""
+
+    value: bool
+    at: int
+    """Epoch seconds of when it was seen to be so."""
+    source: str
+    """`officer:<login>`, `inventory:<name>`."""
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +47,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Public EC P-256 key as canonical JWK JSON, where the browser made one."""
     certificate_sha256: str = ""
     last_seen_at: int = 0
+    attributes: dict[PostureName, Attribute] = {}
+    """The last word on each; nothing is known of one that is missing."""
     version: int = 1
     """Rises with each change."""
 

@@ -16,7 +16,6 @@ Fails closed: a store or log that does not answer, and any error that nobody exp
 import logging
 from collections.abc import Coroutine
 from typing import Any, Final, Literal, Protocol
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -40,6 +39,7 @@ from gateway.domain.route import Match, RouteTable
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.ids import new_id
+from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.finder import Finder, Found
 from gateway.pipeline.judge import Judge, Judged
 from gateway.pipeline.outgoing import Outgoing
@@ -103,7 +103,7 @@ class Pipeline:
         log: AuditLog,
         outgoing: Outgoing,
         zones: Zones,
-        timezone: ZoneInfo,
+        calendar: Calendar,
         clock: Clock,
         outcomes: Outcomes,
         exceptional: Exceptional | None = None,
@@ -117,7 +117,7 @@ class Pipeline:
         self._outgoing = outgoing
         self._clock = clock
         self._outcomes = outcomes
-        self._judge = Judge(policies.current, zones=zones, timezone=timezone, exceptional=exceptional)
+        self._judge = Judge(policies.current, zones=zones, calendar=calendar, exceptional=exceptional)
         self.streams: Final = Streams(self.recheck, sessions, clock)
 
     # ------------------------------------------------------------------ deciding
@@ -162,6 +162,18 @@ class Pipeline:
             phase="stream",
             request_id=allow.id,
         )
+
+    async def remedy_now(self, request: Request, handle: Handle) -> tuple[RemedyStep, ...] | None:
+        """Return what would let a person in who asks for `request` by this handle: just what its denial would say now; None when
+        it is allowed, and no step where it has no route. Nothing is recorded and nobody let in. StoreUnavailable when it can't be
+        known.
+        """
+        found = self._finder.find(request)
+        if isinstance(found, RefuseReason):
+            return ()
+        posture = await self._posture.observe(request.connection, handle)
+        judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
+        return None if judged.answer.allowed else self._remedy(judged, posture)
 
     @staticmethod
     async def _guarded(decision_id: str, deciding: Coroutine[Any, Any, _Draft]) -> _Draft:
@@ -215,7 +227,9 @@ class Pipeline:
         # 3. The device is what it can prove on this very request.
         posture = await self._posture.observe(request.connection, handle)
         # 4. The closed set of facts. 5. The policy set in force answers.
-        judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
+        now = self._clock.now()
+        judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, now)
+        emergency = handle.emergency(now)
         answer, recorded, version = judged.answer, judged.recorded, judged.bundle.version
         if answer.allowed:
             allow = Allow(
@@ -225,7 +239,8 @@ class Pipeline:
                 handle=handle,
                 posture=posture,
                 policies=answer.policies,
-                lease_seconds=_lease(answer, request, judged.facts, handle.proofing(), self._clock.now()),
+                lease_seconds=_lease(answer, request, judged.facts, handle.proofing(), now),
+                break_glass=emergency.id if emergency is not None else "",
             )
             return _Draft(allow, match, recorded, version)
         # 6. What would let the person in? An open stream is cut, with no page that could say it.
@@ -239,6 +254,7 @@ class Pipeline:
             policies=answer.policies,
             errors=answer.errors,
             remedy=() if stream else self._remedy(judged, posture),
+            break_glass=emergency.id if emergency is not None else "",
         )
         return _Draft(deny, match, recorded, version)
 
@@ -310,6 +326,7 @@ class Pipeline:
             bytes_out=bytes_out,
             duration_ms=max(0, round((self._clock.monotonic() - started) * 1000)),
             problem=str(problem),
+            break_glass=allow.break_glass or msgspec.UNSET,
         )
         try:
             self._log.write(record)

@@ -1,17 +1,17 @@
 """From what is known to the facts that policies can read. Pure: the time comes in."""
 
-from datetime import datetime
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
-from zoneinfo import ZoneInfo
+from typing import Any, Final
 
 import msgspec
 
 from gateway.domain.connection import Connection
 from gateway.domain.identity import AuthEvent, AuthKind, Handle, Proofing
 from gateway.domain.network import Zones
-from gateway.domain.posture import STRENGTH, Posture
+from gateway.domain.posture import STRENGTH, Attribute, Posture, PostureName
 from gateway.domain.route import Match
+from gateway.pipeline.calendar import Calendar
 from gateway.policy.facts import (
     AuthenticationFacts,
     DeviceFacts,
@@ -38,7 +38,7 @@ def gather(
     connection: Connection,
     zones: Zones,
     now: float,
-    timezone: ZoneInfo,
+    calendar: Calendar,
     situation: HospitalSituation = "normal",
     grants: tuple[str, ...] = (),
 ) -> Facts:
@@ -53,7 +53,7 @@ def gather(
         proofing=proofing_facts(handle.proofing(), now, bound=handle.authenticator_bound(now + MAX_SKEW_SECONDS)),
         device=device_facts(posture, now),
         network=NetworkFacts(zone=zones.zone_of(connection.peer_address), tls=connection.tls),
-        time=_time_facts(int(now), timezone),
+        time=_time_facts(int(now), calendar),
         situation="break_glass" if handle.emergency(now) is not None else situation,
         grants=grants,
         target=target,
@@ -72,9 +72,8 @@ def target_facts(match: Match) -> TargetFacts:
 
 
 @lru_cache(maxsize=16)
-def _time_facts(second: int, timezone: ZoneInfo) -> TimeFacts:
-    local = datetime.fromtimestamp(second, timezone)
-    return TimeFacts(hour=local.hour, weekday=local.isoweekday(), date=local.date().isoformat())
+def _time_facts(second: int, calendar: Calendar) -> TimeFacts:
+    return calendar.at(second)
 
 
 class _Proved(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +152,18 @@ def device_facts(posture: Posture, now: float) -> DeviceFacts:
         evidence_strength=STRENGTH[posture.evidence],
         ownership=device.ownership,
         compliance_age_seconds=_age(device.compliance_at, now),
+        **(_attributes(device.attributes, now) if device.attributes else {}),
     )
+
+
+def _attributes(said: Mapping[PostureName, Attribute], now: float) -> dict[str, Any]:
+    """What was said of the device's state, and how long ago. A word from the future (beyond clock skew) is none."""
+    facts: dict[str, Any] = {}
+    for name, attribute in said.items():
+        if attribute.at <= now + MAX_SKEW_SECONDS:
+            facts[name] = attribute.value
+            facts[f"{name}_age_seconds"] = _age(attribute.at, now)
+    return facts
 
 
 def _age(at: int, now: float) -> int:

@@ -6,7 +6,6 @@ second, which is all that facts know of time. So nobody can tell, except by time
 """
 
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -15,6 +14,7 @@ from gateway.domain.identity import Handle, Session
 from gateway.domain.network import Zones
 from gateway.domain.posture import Device, Evidence, Posture
 from gateway.kernel.recent import Recent
+from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.finder import Found
 from gateway.pipeline.gather import gather
 from gateway.pipeline.records import recorded_facts
@@ -51,10 +51,10 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 class Judge:
     """Asks one bundle at a time; another bundle begins with nothing kept. Belongs to one thread."""
 
-    def __init__(self, bundle: Bundle, *, zones: Zones, timezone: ZoneInfo, exceptional: Exceptional | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, zones: Zones, calendar: Calendar, exceptional: Exceptional | None = None) -> None:
         self._exceptional: Exceptional = exceptional or NothingExceptional()
         self._zones = zones
-        self._timezone = timezone
+        self._calendar = calendar
         self._answers = AnswerCache(bundle)
         self._kept: Recent[tuple[str, str, str], Judged] = Recent(KEPT)
 
@@ -89,7 +89,7 @@ class Judge:
             connection=connection,
             zones=self._zones,
             now=now,
-            timezone=self._timezone,
+            calendar=self._calendar,
             situation=situation,
             grants=grants,
         )

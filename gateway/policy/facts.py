@@ -65,6 +65,15 @@ class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):
     ownership: Ownership
     """`hospital`, `personal`, `vendor`, or empty."""
     compliance_age_seconds: int | None
+    disk_encrypted: bool | None = None
+    """What an officer or an inventory last said, and how long ago; both None when nobody has. So with the other attributes."""
+    disk_encrypted_age_seconds: int | None = None
+    screen_lock: bool | None = None
+    screen_lock_age_seconds: int | None = None
+    antivirus: bool | None = None
+    antivirus_age_seconds: int | None = None
+    os_supported: bool | None = None
+    os_supported_age_seconds: int | None = None
 
 
 class NetworkFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +92,12 @@ class TimeFacts(msgspec.Struct, frozen=True, kw_only=True):
     """1 Monday to 7 Sunday (ISO 8601)."""
     date: str
     """YYYY-MM-DD."""
+    day: int = 0
+    """The same as the number YYYYMMDD, so that days can be compared."""
+    holiday: bool = False
+    """A national holiday, or one of the hospital's own. Weekends are not."""
+    shifts: tuple[str, ...] = ()
+    """Names of the configured shifts that are on, sorted."""
 
 
 class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +122,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     time: TimeFacts
     situation: Situation
     grants: tuple[str, ...]
-    """Ids of approved grants in force for this person."""
+    """Names of the approved grants that are in force for this person, sorted."""
     target: TargetFacts
 
 

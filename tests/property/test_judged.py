@@ -11,6 +11,7 @@ from gateway.domain.identity import AuthEvent, Handle, Identity, Proofing, Sessi
 from gateway.domain.network import Zones
 from gateway.domain.posture import Posture
 from gateway.domain.route import RouteTable
+from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.finder import Finder, Found
 from gateway.pipeline.gather import gather
 from gateway.pipeline.judge import Judge
@@ -21,7 +22,7 @@ from tests.support.world import World, ehr
 
 NOW = 1_800_000_000
 ZONES = Zones({"ward": ["192.0.2.0/24"]})
-TOKYO = ZoneInfo("Asia/Tokyo")
+CALENDAR = Calendar(ZoneInfo("Asia/Tokyo"))
 BUNDLES = (
     load_bundle(STARTER),
     bundle(policy(when="context.authentication.age_seconds < 2")),
@@ -86,7 +87,7 @@ _steps = st.tuples(
 def test_what_is_kept_is_what_would_be_gathered(
     steps: list[tuple[Bundle, Session, int, Posture, Found, Connection, float]],
 ) -> None:
-    judge = Judge(BUNDLES[0], zones=ZONES, timezone=TOKYO)
+    judge = Judge(BUNDLES[0], zones=ZONES, calendar=CALENDAR)
     for made, who, generation, posture, where, connection, later in steps:
         handle = Handle(session=who, host="ehr.localhost", generation=generation)
         now = NOW + later
@@ -98,7 +99,7 @@ def test_what_is_kept_is_what_would_be_gathered(
             connection=connection,
             zones=ZONES,
             now=now,
-            timezone=TOKYO,
+            calendar=CALENDAR,
         )
         assert judged.facts == expected
         assert judged.answer == made.evaluate(expected)

@@ -28,6 +28,7 @@ from gateway.doors.proxy import ProxyDoor, ProxyLimits, create_proxy
 from gateway.kernel.clock import SystemClock
 from gateway.kernel.ids import new_id
 from gateway.pipeline import Pipeline
+from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.outgoing import Outgoing
 from gateway.policy.bundle import load_bundle
 from gateway.policy.evaluate import Bundle
@@ -204,7 +205,7 @@ class Gate:
             log=self.log,
             outgoing=Outgoing(issuer=f"http://{PORTAL}", signer=signer, apps=[self.app]),
             zones=Zones({}),
-            timezone=ZoneInfo("Asia/Tokyo"),
+            calendar=Calendar(ZoneInfo("Asia/Tokyo")),
             clock=self.clock,
             outcomes=Outcomes(),
         )

@@ -1,11 +1,12 @@
 """Bundles and facts for tests of the policies."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 from hypothesis import strategies as st
 
+from gateway.domain.posture import PostureName
 from gateway.policy.compile import SCHEMA_FILE, compile_bundle
 from gateway.policy.evaluate import Bundle
 from gateway.policy.facts import (
@@ -99,9 +100,17 @@ def facts(**parts: object) -> Facts:
             evidence_strength=1,
             ownership="hospital",
             compliance_age_seconds=60,
+            disk_encrypted=True,
+            disk_encrypted_age_seconds=3600,
+            screen_lock=True,
+            screen_lock_age_seconds=3600,
+            antivirus=True,
+            antivirus_age_seconds=3600,
+            os_supported=True,
+            os_supported_age_seconds=3600,
         ),
         network=NetworkFacts(zone="ward", tls=True),
-        time=TimeFacts(hour=10, weekday=2, date="2026-11-24"),
+        time=TimeFacts(hour=10, weekday=2, date="2026-11-24", day=20261124, holiday=False, shifts=("day",)),
         situation="normal",
         grants=(),
         target=TargetFacts(app="ehr", route="ehr.chart", action="read", sensitivity="normal", patient="p001"),
@@ -143,6 +152,15 @@ def authentications(draw: st.DrawFn) -> AuthenticationFacts:
 
 
 @st.composite
+def _attributes(draw: st.DrawFn) -> dict[str, Any]:
+    """Some attributes of a device's state, each with its age."""
+    said: dict[str, Any] = {}
+    for name in draw(st.sets(st.sampled_from(get_args(PostureName)))):
+        said |= {name: draw(st.booleans()), f"{name}_age_seconds": draw(_ages)}
+    return said
+
+
+@st.composite
 def devices(draw: st.DrawFn) -> DeviceFacts:
     """A registered device in any state, or none."""
     if not draw(st.booleans()):
@@ -158,6 +176,7 @@ def devices(draw: st.DrawFn) -> DeviceFacts:
         evidence_strength=strength,
         ownership=draw(st.sampled_from(owners)),
         compliance_age_seconds=draw(st.one_of(st.none(), _ages)),
+        **draw(_attributes()),
     )
 
 
@@ -203,7 +222,15 @@ def all_facts() -> st.SearchStrategy[Facts]:
         proofing=st.builds(_proofing, proofing, st.sampled_from([None, 0, 400]), st.booleans()),
         device=devices(),
         network=st.builds(NetworkFacts, zone=st.sampled_from(["ward", "other"]), tls=st.booleans()),
-        time=st.builds(TimeFacts, hour=st.integers(0, 23), weekday=st.integers(1, 7), date=st.just("2026-11-24")),
+        time=st.builds(
+            TimeFacts,
+            hour=st.integers(0, 23),
+            weekday=st.integers(1, 7),
+            date=st.just("2026-11-24"),
+            day=st.just(20261124),
+            holiday=st.booleans(),
+            shifts=st.sets(st.sampled_from(["day", "late", "night"])).map(lambda names: tuple(sorted(names))),
+        ),
         situation=st.sampled_from(get_args(Situation)),
         grants=st.sampled_from([(), ("grt_1",)]),
         target=targets(),

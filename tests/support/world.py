@@ -21,6 +21,7 @@ from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.ids import new_id
 from gateway.pipeline import Pipeline
+from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.outgoing import Outgoing
 from gateway.policy.bundle import load_bundle
 from gateway.policy.evaluate import Bundle
@@ -126,7 +127,7 @@ class World:
             log=self.log,
             outgoing=Outgoing(issuer="http://portal.localhost:8080", signer=self.signer, apps=[self.app]),
             zones=Zones({}),
-            timezone=ZoneInfo("Asia/Tokyo"),
+            calendar=Calendar(ZoneInfo("Asia/Tokyo")),
             clock=self.clock,
             outcomes=Outcomes(),
         )

@@ -8,6 +8,7 @@ from gateway.domain.identity import AuthEvent, Handle, Identity, Proofing, Sessi
 from gateway.domain.network import Zones
 from gateway.domain.posture import Device, Posture
 from gateway.domain.route import App, Match, Route
+from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.gather import authentication_facts, device_facts, gather, proofing_facts, target_facts
 from gateway.policy.facts import ProofingFacts
 
@@ -88,7 +89,7 @@ def test_time_is_the_hospitals() -> None:
         connection=Connection(peer_address="192.0.2.7"),
         zones=Zones({"ward": ["192.0.2.0/24"]}),
         now=NOW,
-        timezone=ZoneInfo("Asia/Tokyo"),
+        calendar=Calendar(ZoneInfo("Asia/Tokyo")),
     )
     assert (facts.time.hour, facts.time.weekday, facts.time.date) == (17, 5, "2027-01-15")
     assert facts.network.zone == "ward"
@@ -160,7 +161,7 @@ def test_what_policies_read_of_a_proofing_in_a_session() -> None:
     facts = gather(
         handle=Handle(session=signed_in, host="ehr.localhost", generation=2), posture=Posture(),
         target=target_facts(Match(app=app, route=route, places={})), connection=Connection(peer_address="192.0.2.7"),
-        zones=Zones({}), now=NOW, timezone=ZoneInfo("Asia/Tokyo"),
+        zones=Zones({}), now=NOW, calendar=Calendar(ZoneInfo("Asia/Tokyo")),
     )  # fmt: skip
     assert facts.proofing == ProofingFacts(level=3, method="m", age_days=0, expires_in_days=3, authenticator_bound=True)
 

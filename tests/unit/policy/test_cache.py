@@ -71,7 +71,7 @@ def test_what_the_starter_bundle_reads() -> None:
 
 
 def test_the_whole_numbers_are_those_of_the_facts() -> None:
-    assert len(whole_numbers()) == 10
+    assert len(whole_numbers()) == 15
     assert set(whole_numbers()) < set(LEAVES.values())
 
 
