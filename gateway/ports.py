@@ -91,6 +91,12 @@ class SessionStore(Protocol):
         """
         ...
 
+    async def withdraw_emergency(self, session_id: str, emergency_id: str) -> bool:
+        """Take this very break-glass out of a session; True when this call did. Tokens and generation stay, and the change is
+        announced, as in `withdraw_proofing`.
+        """
+        ...
+
     async def list(self, now: float) -> list[Session]:
         """Return every live session, newest first."""
         ...

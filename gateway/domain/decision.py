@@ -28,6 +28,8 @@ class Allow(_Base, frozen=True, kw_only=True):
     """How long a door may tell its front to reuse this answer for the same session, device, method and target; 0: not at all.
     By the policies' @lease, for plain reads (GET, HEAD) in the normal situation only.
     """
+    break_glass: str = ""
+    """Id of the break-glass in force in the session; empty without one."""
 
 
 class Challenge(_Base, frozen=True, kw_only=True):
@@ -49,6 +51,8 @@ class Deny(_Base, frozen=True, kw_only=True):
     policies: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     remedy: tuple[RemedyStep, ...] = ()
+    break_glass: str = ""
+    """As in `Allow`."""
 
 
 class Refuse(_Base, frozen=True, kw_only=True):

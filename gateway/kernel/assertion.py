@@ -61,6 +61,10 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     iat: int
     nbf: int
     exp: int
+    situation: str = ""
+    """`break_glass` while the person uses access beyond the usual rules: show it, and mark what is done; empty otherwise."""
+    break_glass: str = ""
+    """The id of that access (`brk_...`), as in the gateway's records."""
     jti: str
     """Id of the decision that let the request through: write it into the app's own log."""
 

@@ -13,6 +13,8 @@ And a finding (event `front.suspicious`) for what can't be: see `Finding`.
 import collections
 from typing import Final, Literal
 
+import msgspec
+
 from gateway.domain.record import Actor, CompletionRecord, EventRecord, Record, Source, UseRecord
 from gateway.kernel.ids import new_id
 from gateway.leases.line import Line, read_line
@@ -75,7 +77,7 @@ class Ingest:
         return [
             CompletionRecord(
                 id=mark.id, at=at, status=line.code, bytes_in=line.bytes_in, bytes_out=line.bytes_out,
-                duration_ms=round(line.seconds * 1000),
+                duration_ms=round(line.seconds * 1000), break_glass=mark.break_glass or msgspec.UNSET,
             )
         ]  # fmt: skip
 

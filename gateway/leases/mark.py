@@ -1,9 +1,10 @@
 """The mark of a decision that a front writes into its access log, so that a line proves which decision it stands for.
 
-`ID.UNTIL.KIND.MAC`: the decision's id; the epoch second at which its lease is over (0: it has none); `a` for an Allow, `n` for
-any other; and an HMAC-SHA-256 (128 bits, base64url) over these and, for an Allow, over method, host, path and the client's
-address. So whoever can write to the access log can neither invent a decision, nor move one to another request or client, nor
-lengthen a lease. It does not cover what is known only after the decision: status, bytes and times.
+`ID.UNTIL.KIND.MAC`: the decision's id; the epoch second at which its lease is over (0: it has none); `a` for an Allow, for one
+under a break-glass that one's id, `n` for any other decision; and an HMAC-SHA-256 (128 bits, base64url) over these and, for an
+Allow, over method, host, path and the client's address. So whoever can write to the access log can neither invent a decision, nor
+move one to another request or client, nor lengthen a lease. It does not cover what is known only after the decision: status,
+bytes and times.
 """
 
 import base64
@@ -17,7 +18,7 @@ import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-_FORM: Final = re.compile(r"(dec_[0-9a-f]{32})\.([0-9]{1,12})\.([an])\.([A-Za-z0-9_-]{22})")
+_FORM: Final = re.compile(r"(dec_[0-9a-f]{32})\.([0-9]{1,12})\.([an]|brk_[0-9a-f]{32})\.([A-Za-z0-9_-]{22})")
 _MAC_BYTES: Final = 16
 _REMEMBERED: Final = 1024
 
@@ -29,6 +30,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     until: int
     """Epoch second at which the lease is over; 0 without one."""
     allowed: bool
+    break_glass: str = ""
+    """Id of the break-glass under which it was allowed; empty without one."""
 
 
 class Marks:
@@ -42,7 +45,7 @@ class Marks:
 
     def make(self, mark: Mark, *, method: str, host: str, path: str, address: str) -> str:
         """Return the mark of a decision about this request of a client at `address`, as the front will log it."""
-        kind = "a" if mark.allowed else "n"
+        kind = (mark.break_glass or "a") if mark.allowed else "n"
         return f"{mark.id}.{mark.until}.{kind}.{self._mac(mark.id, mark.until, kind, _about(method, host, path, address))}"
 
     def verify(self, text: str, *, method: str, host: str, path: str, address: str) -> Mark | None:
@@ -56,11 +59,11 @@ class Marks:
         decision_id, until, kind, mac = found.groups()
         if not hmac.compare_digest(mac, self._mac(decision_id, int(until), kind, _about(method, host, path, address))):
             return None
-        return Mark(id=decision_id, until=int(until), allowed=kind == "a")
+        return Mark(id=decision_id, until=int(until), allowed=kind != "n", break_glass=kind if len(kind) > 1 else "")
 
     def _mac(self, decision_id: str, until: int, kind: str, about: str) -> str:
         # What was not let through may be anything, also what a log can't hold as it was; its id is enough.
-        of = about if kind == "a" else ""
+        of = about if kind != "n" else ""
         data = f"{decision_id}\n{until}\n{kind}\n{of}".encode("utf-8", "surrogatepass")
         return base64.urlsafe_b64encode(hmac.digest(self._key, data, "sha256")[:_MAC_BYTES]).rstrip(b"=").decode("ascii")
 

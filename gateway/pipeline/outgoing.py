@@ -39,6 +39,7 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     amr: tuple[str, ...]
     aud: str
     auth_time: int
+    break_glass: str | msgspec.UnsetType = msgspec.UNSET
     department: str
     device: str
     exp: int
@@ -50,6 +51,7 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     nbf: int
     organization: str
     roles: tuple[str, ...]
+    situation: str | msgspec.UnsetType = msgspec.UNSET
     sub: str
 
 
@@ -58,6 +60,7 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     session: Session
     device: str
+    emergency: str
     second: int
     before: bytes
     after: bytes
@@ -69,7 +72,8 @@ class Outgoing:
 
     The assertion is a JWS (ES256): `iss` the portal's origin, `aud` the app's id, `sub`, `login`, `name`, `roles`,
     `organization`, `department`, `acr`, `amr`, `auth_time`, `device`, `iat`, `nbf`, `exp` (60 s), `jti` the decision id.
-    It does not carry proofing details: an app that needs them asks the identity provider.
+    It does not carry proofing details: an app that needs them asks the identity provider. While a break-glass is in force in the
+    session, `situation` is `break_glass` and `break_glass` its id, so that the app may show it; else neither is there.
     """
 
     def __init__(self, *, issuer: str, signer: AssertionSigner, apps: Sequence[App]) -> None:
@@ -94,13 +98,15 @@ class Outgoing:
         session, generation, app, second = allow.handle.session, allow.handle.generation, allow.route.app, int(now)
         device = allow.posture.device.id if allow.posture.device else ""
         said = self._recent.get((session.id, generation, app))
-        if said is not None and said.session is session and said.device == device and said.second == second:
+        same = said is not None and said.session is session and said.device == device and said.second == second
+        if said is not None and same and said.emergency == allow.break_glass:
             return said
         before, jti, after = canonical_json(self._claims(allow, now, device)).partition(_JTI)
         # In a text the quotes would be escaped, so this is the member and nothing else.
         said = _Said(
             session=session,
             device=device,
+            emergency=allow.break_glass,
             second=second,
             before=before + jti,
             after=after.removeprefix(b'""'),
@@ -113,12 +119,13 @@ class Outgoing:
         identity = allow.handle.session.identity
         events = allow.handle.events()
         authentication = authentication_facts(events, now)
-        second = int(now)
+        second, emergency = int(now), allow.break_glass
         return _Claims(
             acr=_acr(authentication),
             amr=authentication.kinds,
             aud=allow.route.app,
             auth_time=newest(events),
+            break_glass=emergency or msgspec.UNSET,
             department=identity.department,
             device=device,
             exp=second + ASSERTION_SECONDS,
@@ -130,6 +137,7 @@ class Outgoing:
             nbf=second,
             organization=identity.organization,
             roles=identity.roles,
+            situation="break_glass" if emergency else msgspec.UNSET,
             sub=identity.subject,
         )
 

@@ -132,6 +132,7 @@ def decision_record(
         request_id=request_id or decision.id,
         phase=phase,
         lease_seconds=allow.lease_seconds if allow is not None else 0,
+        break_glass=(known.break_glass or msgspec.UNSET) if known is not None else msgspec.UNSET,
     )
 
 

@@ -1,7 +1,7 @@
 """Long-lived streams stay under the decision: decided again when something changes, and at least every 30 seconds.
 
 A stream whose answer is no longer Allow is cut; also one that can't be decided (fail closed), or not in time. When its person's
-identity proofing ends by itself it is decided at that second.
+identity proofing or break-glass ends by itself it is decided at that second.
 
 Thousands of streams are decided a few at a time, so that requests are answered in between; those that something is known to have
 happened to come before the rest.
@@ -70,7 +70,7 @@ class Streams:
         """Something happened while they were being decided: that decision may not have seen it."""
         self._wake = asyncio.Event()
         self._timers: dict[StreamWatch, asyncio.TimerHandle] = {}
-        """Of streams whose proofing ends soon."""
+        """Of streams whose proofing or break-glass ends soon."""
 
     def watch(self, allow: Allow) -> StreamWatch:
         """Make a watch; it counts from `__enter__`."""
@@ -192,12 +192,17 @@ class Streams:
                 self._decide_soon(watch)
 
     def _arm(self, watch: StreamWatch) -> None:
-        """Have a stream decided when its proofing ends, where that is before it would be decided anyway."""
+        """Have a stream decided when its proofing or break-glass ends, where that is before it would be decided anyway."""
         self._disarm(watch)
-        proofing = watch.allow.handle.proofing()
-        if proofing is None or proofing.expires_at is None or watch not in self._open.get(watch.allow.handle.session.id, ()):
+        handle, now = watch.allow.handle, self._clock.now()
+        proofing, emergency = handle.proofing(), handle.emergency(now)
+        ends = [
+            *([proofing.expires_at] if proofing is not None and proofing.expires_at is not None else ()),
+            *([emergency.until] if emergency is not None else ()),
+        ]
+        left = min((end - now for end in ends if end > now), default=0.0)
+        if watch not in self._open.get(handle.session.id, ()):
             return
-        left = proofing.expires_at - self._clock.now()
         if 0 < left <= 2 * RECHECK_SECONDS:
             self._timers[watch] = asyncio.get_running_loop().call_later(left, self._decide_soon, watch)
 

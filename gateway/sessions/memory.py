@@ -23,6 +23,7 @@ from gateway.sessions.rules import (
     check_host,
     check_new,
     well_formed_token,
+    without_emergency,
     without_proofing,
 )
 
@@ -170,6 +171,17 @@ class MemorySessions:
                 self._announce(less.id, "changed")
                 count += 1
         return count
+
+    async def withdraw_emergency(self, session_id: str, emergency_id: str) -> bool:
+        """Take a break-glass out of a session."""
+        self._open()
+        entry = self._living(session_id, self._clock.now())
+        less = without_emergency(entry.session, emergency_id) if entry is not None else None
+        if entry is None or less is None:
+            return False
+        entry.session = less
+        self._announce(session_id, "changed")
+        return True
 
     async def list(self, now: float) -> builtins.list[Session]:
         """Return every live session, newest first."""

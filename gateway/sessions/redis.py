@@ -28,7 +28,15 @@ from gateway.ports import Missing, SessionChange
 from gateway.sessions.redis_link import WHERE, RedisLink
 from gateway.sessions.redis_scripts import ATTACH, CHANGE, CREATE, LESSEN, OF_SUBJECT, READ, RESOLVE, REVOKE, REVOKE_SUBJECT
 from gateway.sessions.round_trips import RoundTrips
-from gateway.sessions.rules import check_change, check_host, check_new, well_formed_id, well_formed_token, without_proofing
+from gateway.sessions.rules import (
+    check_change,
+    check_host,
+    check_new,
+    well_formed_id,
+    well_formed_token,
+    without_emergency,
+    without_proofing,
+)
 from gateway.sessions.seal import Seal, tampered
 
 logger = logging.getLogger(__name__)
@@ -163,16 +171,22 @@ class RedisSessions:
     async def withdraw_proofing(self, subject: str, which: Callable[[Proofing], bool]) -> int:
         """Take the identity proofing out of the sessions of a person that hold such a one; how many."""
         ids = await self._link.run(OF_SUBJECT, _milliseconds(self._clock.now()), hash_token(subject))
-        return sum([await self._withdraw(name.decode(), which) for name in ids])
+        return sum([await self._lessen(name.decode(), lambda one: without_proofing(one, which)) for name in ids])
 
-    async def _withdraw(self, session_id: str, which: Callable[[Proofing], bool]) -> bool:
+    async def withdraw_emergency(self, session_id: str, emergency_id: str) -> bool:
+        """Take a break-glass out of a session."""
+        if not well_formed_id(session_id):
+            return False
+        return await self._lessen(session_id, lambda session: without_emergency(session, emergency_id))
+
+    async def _lessen(self, session_id: str, lessen: Callable[[Session], Session | None]) -> bool:
         # In turn with our own changes of this session; those of other nodes make it try again.
         async with self._locks.setdefault(session_id, asyncio.Lock()):
             for _ in range(ATTEMPTS):
                 now = _milliseconds(self._clock.now())
                 row = await self._ask_session(session_id, now)
                 session = self._opened(session_id, row)
-                less = without_proofing(session, which) if session is not None else None
+                less = lessen(session) if session is not None else None
                 if less is None:
                     return False
                 body = self._seal.seal(session_id, _encode(less))

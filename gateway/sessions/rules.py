@@ -89,3 +89,10 @@ def without_proofing(session: Session, which: Callable[[Proofing], bool]) -> Ses
         return None
     identity = msgspec.structs.replace(session.identity, proofing=None, bound_kinds=())
     return msgspec.structs.replace(session, identity=identity)
+
+
+def without_emergency(session: Session, emergency_id: str) -> Session | None:
+    """Return the session without its break-glass; None when it holds none of this id."""
+    if session.emergency is None or session.emergency.id != emergency_id:
+        return None
+    return msgspec.structs.replace(session, emergency=None)

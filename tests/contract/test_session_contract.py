@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 import pytest
 
-from gateway.domain.identity import Identity, Session
+from gateway.domain.identity import Emergency, Identity, Session
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.ports import SessionChange, SessionStore
@@ -354,6 +354,41 @@ async def test_a_proofing_is_not_taken_out_of_sessions_that_are_over(store: Sess
     clock.advance(IDLE + 6)
     assert await store.withdraw_proofing("usr_sato", any_proofing) == 0
     assert [await dead(store, token, EHR, clock.now()) for token in tokens] == ["revoked", "idle"]
+
+
+def in_emergency(session: Session) -> Session:
+    generation, now = session.generation + 1, session.created_at
+    emergency = Emergency(id="brk_1", began_at=now, until=now + 3600, reason="critical", patient="P1001")
+    return msgspec.structs.replace(session, emergency=emergency, emergency_generation=generation, generation=generation)
+
+
+async def test_a_break_glass_is_taken_out_and_nothing_else(store: SessionStore, clock: ManualClock) -> None:
+    session = new_session(clock.now())
+    older = await store.create(session, EHR)
+    token = await store.change(session.id, in_emergency, PORTAL)
+    assert token is not None
+    handle = await alive(store, token, PORTAL, clock.now())
+    assert handle.emergency(clock.now()) is not None
+    assert (await alive(store, older, EHR, clock.now())).emergency(clock.now()) is None
+    assert not await store.withdraw_emergency(session.id, "brk_2")
+    assert not await store.withdraw_emergency("ses_unknown", "brk_1")
+    assert not await store.withdraw_emergency("no id /", "brk_1")
+    assert await store.withdraw_emergency(session.id, "brk_1")
+    assert not await store.withdraw_emergency(session.id, "brk_1")
+    after = await alive(store, token, PORTAL, clock.now())
+    assert after.session == msgspec.structs.replace(handle.session, emergency=None)
+    assert after.generation == handle.generation
+
+
+async def test_a_withdrawn_break_glass_is_announced(store: SessionStore, clock: ManualClock) -> None:
+    session = new_session(clock.now())
+    await store.create(session, EHR)
+    await store.change(session.id, in_emergency, EHR)
+    async with contextlib.aclosing(store.changes()) as feed:  # type: ignore[type-var]  # both stores give generators
+        assert await anext(feed) == EVERYTHING
+        await store.withdraw_emergency(session.id, "brk_1")
+        async with asyncio.timeout(5):
+            assert await anext(feed) == SessionChange(session_id=session.id, kind="changed")
 
 
 async def test_a_withdrawn_proofing_is_announced(store: SessionStore, clock: ManualClock) -> None:

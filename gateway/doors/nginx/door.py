@@ -171,7 +171,7 @@ class NginxDoor:
         until = self._lease(allow, since)
         if until:
             fields.append(("X-Accel-Expires", f"@{until - 1}"))
-        request, mark = allow.request, Mark(id=allow.id, until=until, allowed=True)
+        request, mark = allow.request, Mark(id=allow.id, until=until, allowed=True, break_glass=allow.break_glass)
         made = self._marks.make(mark, method=request.method, host=host, path=path, address=request.connection.peer_address)
         fields += [(USE, made), ("Cache-Control", "no-store")]
         return wire_of(Allowed(headers=fields), close=False)
