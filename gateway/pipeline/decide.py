@@ -175,18 +175,6 @@ class Pipeline:
         judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
         return None if judged.answer.allowed else self._remedy(judged, posture)
 
-    async def remedy_now(self, request: Request, handle: Handle) -> tuple[RemedyStep, ...] | None:
-        """Return what would let a person in who asks for `request` by this handle: just what its denial would say now; None when
-        it is allowed, and no step where it has no route. Nothing is recorded and nobody let in. StoreUnavailable when it can't be
-        known.
-        """
-        found = self._finder.find(request)
-        if isinstance(found, RefuseReason):
-            return ()
-        posture = await self._posture.observe(request.connection, handle)
-        judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
-        return None if judged.answer.allowed else self._remedy(judged, posture)
-
     @staticmethod
     async def _guarded(decision_id: str, deciding: Coroutine[Any, Any, _Draft]) -> _Draft:
         try:
