@@ -16,6 +16,7 @@ from bench.measure import (
     measure_decisions,
     measure_latency,
     measure_memory,
+    measure_policies,
     measure_profile,
     measure_rates,
     measure_sockets,
@@ -26,7 +27,7 @@ from bench.report import Run
 from bench.stand import open_stand
 from bench.targets import judge_limits, judge_ratios
 
-PARTS: Final = ("rates", "latency", "profile", "sockets", "memory", "decisions")
+PARTS: Final = ("rates", "latency", "profile", "sockets", "memory", "decisions", "policies")
 
 
 async def run(plan: Plan, parts: tuple[str, ...], folder: Path) -> Run:
@@ -53,6 +54,8 @@ async def run(plan: Plan, parts: tuple[str, ...], folder: Path) -> Run:
             await attempt(found, ("sessions_100k_mib",), measure_memory(kids, plan, found, say))
         if "decisions" in parts:
             await measure_decisions(plan, found, say)
+        if "policies" in parts:
+            await attempt(found, ("reload_p99", "reload_wrong"), measure_policies(kids, plan, found, say))
     found.ratios = judge_ratios(found.rates, found.absent)
     found.bounds = judge_limits(found.limits, found.absent)
     found.seconds = time.monotonic() - began

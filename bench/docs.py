@@ -33,6 +33,7 @@ def block(results: dict[str, Any]) -> str:
     )
     parts = [intro, _verdicts(raw), "![requests a second, and ratios](../bench/results/latest.svg)", _rates(raw)]
     parts += [table for table in (_latency(raw), _sockets(raw), _profile(raw), _decisions(raw)) if table]
+    parts += [_table(cells) for cells in raw.get("policies", {}).values()]
     return "\n\n".join(parts)
 
 

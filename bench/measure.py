@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import decisions
+from bench import decisions, reload
 from bench.children import BenchError, Children, free_port, run_tool
 from bench.load import press
 from bench.plan import Plan
@@ -191,6 +191,22 @@ async def _fresh(children: Children, name: str, *, tls: bool = False) -> Guarded
     process = children.python(f"{name}-upstream", "bench.ws_upstream", str(upstream))
     await children.ready(f"{name}-upstream", process, upstream)
     return await start_gateway(children, name, upstream=upstream, tls=tls)
+
+
+# ---------------------------------------------------------------- policies that change
+
+
+async def measure_policies(children: Children, plan: Plan, run: Run, say: Say) -> None:
+    """Exchange a thousand policies under load."""
+    say("1,000 policies exchanged under load")
+    guarded = await _fresh(children, "gateway-reload")
+    try:
+        found = await reload.measure_reload(guarded, 1 if plan.quick else 3)
+    finally:
+        children.stop_all()
+    run.policies["reload"] = reload.cells(found)
+    run.limits["reload_p99"] = [during / before for during, before in zip(found.p99_during, found.p99_before, strict=True)]
+    run.limits["reload_wrong"] = [float(found.refused + found.wrong)]
 
 
 # ---------------------------------------------------------------- decisions alone

@@ -40,6 +40,8 @@ class Run(msgspec.Struct, kw_only=True):
     sockets: dict[str, Any] = {}
     memory: dict[str, Any] = {}
     decisions: dict[str, Any] = {}
+    policies: dict[str, list[list[str]]] = {}
+    """Tables about policies that change, by name: reload, replay, remedies."""
     profile: dict[str, Any] = {}
     seconds: float = 0.0
     ratios: list[Verdict] = []
@@ -59,6 +61,7 @@ def tables(run: Run) -> str:
         parts.append(table(socket_cells(run.sockets), right=range(1, 5)))
     if run.decisions:
         parts += [table(cells, right=range(1, 9)) for cells in decision_cells(run.decisions)]
+    parts += [table(cells, right=range(1, len(cells[0]))) for cells in run.policies.values()]
     if run.profile:
         parts.append(profile_table(run))
     if reasons := notes(run):
@@ -212,6 +215,7 @@ def as_json(run: Run) -> dict[str, Any]:
             "websockets": run.sockets,
             "memory": run.memory,
             "decisions": run.decisions,
+            "policies": run.policies,
             "profile": run.profile,
         },
         "machine": describe_machine(),

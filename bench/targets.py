@@ -135,6 +135,20 @@ LIMITS: Final = (
         bound=1.3,
         kind="most",
     ),
+    Limit(
+        name="reload_p99",
+        what="p99 with 1,000 policies exchanged meanwhile / without",
+        unit="",
+        bound=2.0,
+        kind="most",
+    ),
+    Limit(
+        name="reload_wrong",
+        what="answers that were refused, or given by policies no longer in force, meanwhile",
+        unit="",
+        bound=0.0,
+        kind="most",
+    ),
 )
 
 _PYTHON: Final = (
