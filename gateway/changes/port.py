@@ -66,8 +66,11 @@ class ChangeDesk(Protocol):
         """Ask a second person. Refused unless the draft is good, up to date, and leaves two officers in."""
         ...
 
-    async def approve(self, who: Person, draft_id: str, *, content: str, note: str = "") -> Draft:
-        """Approve exactly this content. `own` for anybody who edited it, `changed` when it is not the present one."""
+    async def approve(self, who: Person, draft_id: str, *, content: str, note: str = "", revision: int = 0) -> Draft:
+        """Approve exactly this content. `own` for anybody who edited it, `changed` when it is not the present one.
+
+        With `revision`, title and reason must be those that were looked at, too.
+        """
         ...
 
     async def decline(self, who: Person, draft_id: str, *, content: str, note: str) -> Draft:
