@@ -76,7 +76,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 async def measure_reload(guarded: Guarded, rounds: int) -> Found:
     """Exchange the policies of a running gateway. BenchError when one is never taken over."""
     bundles = _bundles(guarded)
-    watch = _Watch(guarded)
+    watch = Watch(guarded)
     asking = asyncio.create_task(watch.ask())
     takes: list[float] = []
     before: list[float] = []
@@ -122,7 +122,7 @@ def _bundles(guarded: Guarded) -> dict[State, Path]:
     return made
 
 
-async def _exchange(guarded: Guarded, bundles: dict[State, Path], state: State, watch: "_Watch", takes: list[float]) -> None:
+async def _exchange(guarded: Guarded, bundles: dict[State, Path], state: State, watch: "Watch", takes: list[float]) -> None:
     """Put a bundle in the folder's place, and wait until the second client is told so."""
     folder = guarded.site.folder
     new = folder / "policies.new"
@@ -150,7 +150,7 @@ async def _paced(guarded: Guarded) -> dict[str, float]:
     return found
 
 
-class _Watch:
+class Watch:
     """The second client."""
 
     def __init__(self, guarded: Guarded) -> None:

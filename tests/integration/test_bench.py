@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import doors, nginx
+from bench import doors, nginx, reload
 from bench.children import BenchError, children, free_port
 from bench.guarded import LEASED
 from bench.measure import measure_rates
@@ -108,3 +108,28 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(") ")[2][0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+async def test_policies_exchanged_under_load_refuse_nobody_and_give_no_answer_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "ROUND_SECONDS", 2.0)
+    monkeypatch.setattr(reload, "EVERY_SECONDS", 0.2)
+    async with children(tmp_path) as kids:
+        upstream = free_port()
+        await kids.ready("upstream", kids.python("upstream", "bench.ws_upstream", str(upstream)), upstream)
+        guarded = await start_gateway(kids, "gateway", upstream=upstream)
+        found = await reload.measure_reload(guarded, 2)
+    assert found.exchanges >= 3
+    assert found.asked >= 50
+    assert (found.refused, found.wrong) == (0, 0)
+
+
+def test_an_answer_of_policies_that_are_gone_is_counted() -> None:
+    watch = reload.Watch.__new__(reload.Watch)
+    watch.turns = [(1.0, 403), (2.0, 200)]
+    watch.told = [
+        reload.Told(asked, asked + 0.01, status)
+        for asked, status in ((0.5, 200), (1.1, 200), (1.2, 403), (1.3, 200), (1.4, 403), (2.1, 403), (2.2, 200), (2.3, 200))
+    ]
+    assert watch.wrong() == 1
