@@ -16,6 +16,7 @@ from gateway.kernel.errors import BundleError
 from gateway.policy.evaluate import Bundle, Policy
 from gateway.policy.folder import Snapshot
 from gateway.policy.reads import Reads
+from gateway.policy.template import Template
 
 TIMEOUT_SECONDS: Final = 120
 MEMORY_BYTES: Final = 4 << 30
@@ -28,6 +29,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True, tag="made"):
     version: str
     policies: tuple[Policy, ...]
     reads: Reads
+    templates: tuple[Template, ...] = ()
 
 
 class Bad(msgspec.Struct, frozen=True, kw_only=True, tag="bad"):
@@ -66,7 +68,7 @@ def load_apart(snapshot: Snapshot) -> Bundle:
         raise _broken(snapshot, f"checking it ended with status {done.returncode} and no answer") from None
     if isinstance(found, Bad):
         raise BundleError(found.what, where=found.where, todo=found.todo)
-    return Bundle(version=found.version, policies=found.policies, reads=found.reads)
+    return Bundle(version=found.version, policies=found.policies, reads=found.reads, templates=found.templates)
 
 
 def _broken(snapshot: Snapshot, what: str) -> BundleError:
@@ -82,7 +84,8 @@ def answer(given: bytes) -> bytes:
         bundle = load_checked(_given.decode(given))
     except BundleError as error:
         return msgspec.msgpack.encode(Bad(what=error.what, where=error.where, todo=error.todo))
-    return msgspec.msgpack.encode(Made(version=bundle.version, policies=bundle.policies, reads=bundle.reads))
+    made = Made(version=bundle.version, policies=bundle.policies, reads=bundle.reads, templates=bundle.templates)
+    return msgspec.msgpack.encode(made)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import msgspec
 from gateway.policy.facts import Facts
 from gateway.policy.reads import Reads, reads_of
 from gateway.policy.schema import cedar_entities, cedar_request
+from gateway.policy.template import Template
 
 _POLICY_ERROR: Final = re.compile(r"error while evaluating policy `(policy\d+)`: (.*)", re.DOTALL)
 _QUOTED: Final = re.compile(r"`[^`]*`?", re.DOTALL)
@@ -43,6 +44,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """As written, for people."""
     cedar: str
     """The same tokens without comments, as Cedar got them."""
+    template: str = ""
+    """Of a filled-in template (`links.toml`): its id."""
+    values: tuple[tuple[str, str | int], ...] = ()
+    """What fills its places: `(("principal", "保守会社"), ("from", "2026-12-01"))`."""
 
 
 class ReportOnly(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,13 +147,17 @@ class Bundle:
     Made by `gateway.policy.compile.compile_bundle`, which does all checking: this class trusts its arguments.
     """
 
-    __slots__ = ("_all", "_enforced", "policies", "reads", "version")
+    __slots__ = ("_all", "_enforced", "policies", "reads", "templates", "version")
 
-    def __init__(self, *, version: str, policies: Sequence[Policy], reads: Reads | None = None) -> None:
+    def __init__(
+        self, *, version: str, policies: Sequence[Policy], reads: Reads | None = None, templates: Sequence[Template] = ()
+    ) -> None:
         """`reads`: what an earlier bundle of the very same policies found out; then nothing is looked at again."""
         self.version: Final = version
         """SHA-256 over the names and bytes of the schema and the policy files, hex."""
         self.policies: Final = tuple(policies)
+        self.templates: Final = tuple(templates)
+        """They decide nothing; what they were filled in to are policies."""
         enforced = [policy for policy in self.policies if not policy.report_only]
         self._all: Final = _Compiled(self.policies)
         self._enforced: Final = _Compiled(enforced) if len(enforced) < len(self.policies) else self._all

@@ -9,11 +9,13 @@ from typing import Final
 import msgspec
 
 from gateway.kernel.errors import BundleError
-from gateway.policy.compile import SCHEMA_FILE, version_of
+from gateway.policy.compile import MAX_TOTAL_BYTES, SCHEMA_FILE, version_of
+from gateway.policy.links import LINKS_FILE
+
+__all__ = ("MAX_FILES", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "Snapshot", "read_folder")
 
 MAX_FILES: Final = 200
 MAX_FILE_BYTES: Final = 256 * 1024
-MAX_TOTAL_BYTES: Final = 2 * 1024 * 1024
 _CASES: Final = "cases"
 _TRIES: Final = 3
 
@@ -26,7 +28,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     """As the caller wrote it, for errors."""
     policies: dict[str, bytes]
-    """`schema.cedarschema` and `*.cedar`, by name."""
+    """`schema.cedarschema`, `*.cedar` and `links.toml`, by name."""
     cases: dict[str, bytes]
     """`cases/*.toml`, by name without the folder."""
 
@@ -71,7 +73,7 @@ def _read_once(folder: Path) -> Snapshot:
                     )
                 cases[case] = _read_file(folder, f"{name}/{case}", left)
                 left -= len(cases[case])
-        elif name == SCHEMA_FILE or name.endswith(".cedar"):
+        elif name in {SCHEMA_FILE, LINKS_FILE} or name.endswith(".cedar"):
             policies[name] = _read_file(folder, name, left)
             left -= len(policies[name])
         else:

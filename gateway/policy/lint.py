@@ -37,7 +37,7 @@ def lint(template: pst.Template) -> Iterator[tuple[str, str, str]]:
     for node in _walk((*scopes, *template.clauses)):
         if isinstance(node, pst.StringLit | pst.EntityUid):
             text = node.value if isinstance(node, pst.StringLit) else node.id
-            yield from _look_alikes(text)
+            yield from look_alikes(text)
         elif isinstance(node, pst.HasAttr):
             yield from _never_has(node)
         elif isinstance(node, pst.BinaryOp) and node.op in _COMPARING:
@@ -65,7 +65,8 @@ def _walk(node: Any) -> Iterator[Any]:
             yield from _walk(getattr(node, field.name))
 
 
-def _look_alikes(text: str) -> Iterator[tuple[str, str, str]]:
+def look_alikes(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield, as `lint`, what keeps a name or text from being what it looks like."""
     if unicodedata.normalize("NFKC", text) != text:
         plain = unicodedata.normalize("NFKC", text)
         yield f'"{text}" is not in its plain form', f'Write "{plain}"', f'"{text}"'

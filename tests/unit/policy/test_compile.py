@@ -134,11 +134,11 @@ def test_a_permit_for_everything_is_refused() -> None:
     bundle(policy(scope="principal, action, resource", effect="forbid"))
 
 
-def test_templates_are_refused() -> None:
-    for scope in ("principal == ?principal, action, resource", "principal, action, resource in ?resource"):
-        assert errors(policy(scope=scope)) == [
-            "b/a.cedar:4: templates (?principal, ?resource) permit nothing here. Write the name instead"
-        ]
+def test_places_that_nothing_describes_are_refused() -> None:
+    for name in ("principal", "resource"):
+        scope = "principal, action, resource".replace(name, f"{name} in ?{name}")
+        error = errors(policy(scope=scope))[0]
+        assert error.startswith(f"b/a.cedar:4: nothing says what ?{name} takes. Add @value_{name}")
 
 
 def test_a_bundle_that_enforces_nothing_is_refused() -> None:
