@@ -233,4 +233,6 @@ def _outcomes(config: Config) -> Outcomes:
         # With officer approval the step still leads somewhere: to the page that says that an officer is asked.
         enrolment=Enrolment(),
         proofing=outcome_of(config),
+        grants=False,
+        break_glass=False,
     )

@@ -51,6 +51,8 @@ class Deny(_Base, frozen=True, kw_only=True):
     policies: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     remedy: tuple[RemedyStep, ...] = ()
+    grant: str = ""
+    """With the step `grant`: the name of the one that would help."""
     break_glass: str = ""
     """As in `Allow`."""
 

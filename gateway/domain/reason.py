@@ -97,3 +97,7 @@ class RemedyStep(StrEnum):
     REGISTER_DEVICE = "register_device"
     DEVICE_COMPLIANCE = "device_compliance"
     IDENTITY_PROOFING = "identity_proofing"
+    GRANT = "grant"
+    """An approved exception for a time, by its name."""
+    BREAK_GLASS = "break_glass"
+    """The last resort; only where policies offer it and nothing else helps."""

@@ -47,7 +47,7 @@ from gateway.pipeline.records import decision_record, source_of, timestamp
 from gateway.pipeline.streams import Streams, StreamWatch
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts
-from gateway.policy.remedy import Outcomes
+from gateway.policy.remedy import Outcomes, Remedy
 from gateway.ports import AuditLog, Exceptional, Missing, PostureSource, SessionStore
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ class Pipeline:
             return ()
         posture = await self._posture.observe(request.connection, handle)
         judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
-        return None if judged.answer.allowed else self._remedy(judged, posture)
+        return None if judged.answer.allowed else _words(self._remedy(judged, posture))
 
     @staticmethod
     async def _guarded(decision_id: str, deciding: Coroutine[Any, Any, _Draft]) -> _Draft:
@@ -244,6 +244,7 @@ class Pipeline:
             )
             return _Draft(allow, match, recorded, version)
         # 6. What would let the person in? An open stream is cut, with no page that could say it.
+        remedy = Remedy() if stream else self._remedy(judged, posture)
         deny = Deny(
             id=decision_id,
             reason=_deny_reason(errors=bool(answer.errors), forbidden=answer.forbidden),
@@ -253,17 +254,18 @@ class Pipeline:
             posture=posture,
             policies=answer.policies,
             errors=answer.errors,
-            remedy=() if stream else self._remedy(judged, posture),
+            remedy=_words(remedy),
+            grant=remedy.grant,
             break_glass=emergency.id if emergency is not None else "",
         )
         return _Draft(deny, match, recorded, version)
 
-    def _remedy(self, judged: Judged, posture: Posture) -> tuple[RemedyStep, ...]:
+    def _remedy(self, judged: Judged, posture: Posture) -> Remedy:
         outcomes = msgspec.structs.replace(self._outcomes, bound=judged.session.identity.bound_kinds)
         if posture.note in {"pending", "blocked"}:
             # A device that waits for an officer, or was blocked by one, is not helped by registering it again.
             outcomes = msgspec.structs.replace(outcomes, enrolment=None)
-        return tuple(RemedyStep(step) for step in self._judge.remedy(judged, outcomes))
+        return self._judge.remedy(judged, outcomes)
 
     # ------------------------------------------------------------------ recording
 
@@ -363,6 +365,10 @@ def _lease(answer: Answer, request: Request, facts: Facts, proofing: Proofing | 
     if proofing is None or proofing.expires_at is None or proofing.expires_at <= now:
         return answer.lease_seconds
     return min(answer.lease_seconds, int(proofing.expires_at - now))
+
+
+def _words(remedy: Remedy) -> tuple[RemedyStep, ...]:
+    return tuple(RemedyStep(step) for step in remedy.steps)
 
 
 def _deny_reason(*, errors: bool, forbidden: bool) -> DenyReason:

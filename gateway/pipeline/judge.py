@@ -21,7 +21,7 @@ from gateway.pipeline.records import recorded_facts
 from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts, TargetFacts
-from gateway.policy.remedy import Outcomes, Step, find_remedy
+from gateway.policy.remedy import Outcomes, Remedy, search
 from gateway.ports import Exceptional, HospitalSituation, NothingExceptional
 
 KEPT: Final = 1024
@@ -113,9 +113,9 @@ class Judge:
         self._kept.put(key, judged)
         return judged
 
-    def remedy(self, judged: Judged, outcomes: Outcomes) -> tuple[Step, ...]:
+    def remedy(self, judged: Judged, outcomes: Outcomes) -> Remedy:
         """Return what would let the person in."""
-        return find_remedy(self._of(judged.bundle), judged.facts, outcomes)
+        return search(self._of(judged.bundle), judged.facts, outcomes)
 
     def _of(self, bundle: Bundle) -> AnswerCache:
         if bundle is not self._answers.bundle:

@@ -15,7 +15,7 @@ import msgspec
 from gateway.kernel.recent import Recent
 from gateway.policy.evaluate import Answer, Bundle, about_one
 from gateway.policy.facts import Facts
-from gateway.policy.reads import place, whole_numbers
+from gateway.policy.reads import Reads, place, whole_numbers
 
 MAX_ANSWERS: Final = 4096
 """Answers that are kept: see `Recent`."""
@@ -43,6 +43,11 @@ class AnswerCache:
 
     def __len__(self) -> int:
         return len(self._answers) + len(self._allowed)
+
+    @property
+    def reads(self) -> Reads:
+        """What the bundle can tell of the facts."""
+        return self.bundle.reads
 
     def evaluate(self, facts: Facts, encoded: bytes | msgspec.Raw | None = None) -> Answer:
         """Return what `bundle.evaluate` returns for these facts. Never raises. `encoded`: these very facts as JSON, where the

@@ -175,6 +175,8 @@ _CASE_KEYS: Final = (
     "new_device_compliant",
     "proofing_service",
     "bound",
+    "can_ask_grant",
+    "break_glass",
     "expect",
 )
 
@@ -253,7 +255,7 @@ def _remove(merged: dict[str, Any], without: Any, place: _Place, line: int) -> N
 def _outcomes(table: Mapping[str, Any]) -> Outcomes:
     """What the remedy's steps yield in this case; by default everything is possible."""
     said = msgspec.convert({key: table[key] for key in _Possible.__struct_fields__ if key in table}, _Possible)
-    outcomes = Outcomes(key_touch=said.can_touch_key, bound=said.bound)
+    outcomes = Outcomes(key_touch=said.can_touch_key, bound=said.bound, grants=said.can_ask_grant, break_glass=said.break_glass)
     if not said.proofing_service:
         outcomes = msgspec.structs.replace(outcomes, proofing=None)
     if not said.can_register or outcomes.enrolment is None:
@@ -269,3 +271,5 @@ class _Possible(msgspec.Struct, frozen=True, kw_only=True):
     new_device_compliant: bool = True
     proofing_service: bool = True
     bound: tuple[AuthKind, ...] = ("fido2", "otp", "pwd")
+    can_ask_grant: bool = True
+    break_glass: bool = True

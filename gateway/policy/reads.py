@@ -13,6 +13,7 @@ import msgspec
 from cedarpy import pst
 
 from gateway.policy.facts import Facts
+from gateway.policy.granted import GrantUse, grant_uses
 from gateway.policy.schema import facts_paths
 
 _COMPARING: Final = frozenset({"eq", "not_eq", "less", "less_eq", "greater", "greater_eq"})
@@ -34,17 +35,20 @@ class Reads(msgspec.Struct, frozen=True, kw_only=True):
     """Attributes whose very value may matter."""
     thresholds: Mapping[str, tuple[int, ...]]
     """Whole numbers that are only asked whether they are known, and how they compare with these numbers (sorted)."""
+    grants: tuple[GrantUse, ...] = ()
+    """Where `context.grants` is asked for something."""
 
 
 def reads_of(policies: Iterable[pst.Template]) -> Reads:
     """Say what these policies read."""
-    found = _Found()
-    for policy in policies:
+    found, parsed = _Found(), list(policies)
+    for policy in parsed:
         for clause in policy.clauses:
             found.look(clause.expr)
     return Reads(
         exact=frozenset(found.exact),
         thresholds={name: tuple(sorted(numbers)) for name, numbers in found.numbers.items() if name not in found.exact},
+        grants=tuple(use for policy in parsed for use in grant_uses(policy)),
     )
 
 

@@ -40,7 +40,14 @@ _PROBLEM_STATUS: Final[Mapping[UpstreamProblem, int]] = {UpstreamProblem.TIMEOUT
 _LOOKING: Final = frozenset({"GET", "HEAD"})
 DONE_PATH: Final = "/.gateway/done"
 STARTABLE: Final = frozenset(
-    {RemedyStep.KEY_TOUCH, RemedyStep.SECOND_FACTOR, RemedyStep.REGISTER_DEVICE, RemedyStep.IDENTITY_PROOFING}
+    {
+        RemedyStep.KEY_TOUCH,
+        RemedyStep.SECOND_FACTOR,
+        RemedyStep.REGISTER_DEVICE,
+        RemedyStep.IDENTITY_PROOFING,
+        RemedyStep.GRANT,
+        RemedyStep.BREAK_GLASS,
+    }
 )
 """Steps that the gateway can start for the person; the others name whom to ask."""
 
@@ -124,10 +131,7 @@ class Presenter:
     def _deny(self, decision: Deny, language: Language, form: Sequence[tuple[str, str]] | None) -> Reply:
         request = decision.request
         back = _back(request, form)
-        steps = [
-            {"step": str(step), "link": f"/.gateway/remedy?step={step}&rd={back}" if step in STARTABLE else ""}
-            for step in decision.remedy
-        ]
+        steps = [{"step": str(step), "link": _link(step, decision, back)} for step in decision.remedy]
         why = _why(decision)
         if not is_navigation(request.headers):
             text = self._pages.text(language, f"deny.{why}.title")
@@ -206,6 +210,13 @@ def return_path(request: Request) -> str:
     if referer.hostname == request.host and referer.path.startswith("/"):
         return f"{referer.path}?{referer.query}" if referer.query else referer.path
     return "/"
+
+
+def _link(step: RemedyStep, decision: Deny, back: str) -> str:
+    if step not in STARTABLE:
+        return ""
+    named = f"&grant={quote(decision.grant, safe='')}" if step is RemedyStep.GRANT else ""
+    return f"/.gateway/remedy?step={step}{named}&rd={back}"
 
 
 def _back(request: Request, form: Sequence[tuple[str, str]] | None) -> str:

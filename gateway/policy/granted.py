@@ -1,0 +1,89 @@
+"""Which grants policies ask for: the names that they compare `context.grants` with, found in their parsed form (PST). Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
+
+import msgspec
+from cedarpy import pst
+
+from gateway.policy.facts import Facts
+
+ANY_GRANT: Final = "access"
+"""The name of a grant where a policy only asks whether there is one."""
+_NAMING: Final = frozenset({"contains", "contains_any", "contains_all", "eq"})
+
+
+class GrantUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One place where a policy asks for a grant, and for whom and what that policy is at most."""
+
+    name: str
+    """Empty: it only asks whether there is one."""
+    principal: tuple[str, str] | None = None
+    """(entity type, id) that the person is or is in; None: anybody."""
+    actions: tuple[str, ...] = ()
+    """Empty: any."""
+    resource: tuple[str, str] | None = None
+    """(entity type, id) that the route is or is in; None: any."""
+
+
+def grant_uses(policy: pst.Template) -> Iterator[GrantUse]:
+    """Yield where a policy asks for a grant, each name once."""
+    names = dict.fromkeys(name for clause in policy.clauses for name in _names(clause.expr))
+    if names:
+        principal, actions, resource = _entity(policy.principal), _actions(policy.action), _entity(policy.resource)
+        for name in names:
+            yield GrantUse(name=name, principal=principal, actions=actions, resource=resource)
+
+
+def names_for(uses: Iterable[GrantUse], facts: Facts) -> tuple[str, ...]:
+    """Return the names of grants that could matter to this person and target and are not in force: sorted, each once; last the
+    general one, where a policy asks whether there is any.
+    """
+    found = {use.name for use in uses if _concerns(use, facts)}
+    return tuple(name for name in (*sorted(found - {""}), *([ANY_GRANT] if "" in found else [])) if name not in facts.grants)
+
+
+def _concerns(use: GrantUse, facts: Facts) -> bool:
+    person, target = facts.principal, facts.target
+    parents = {("User", person.id), ("Organization", person.organization), *(("Role", role) for role in person.roles)}
+    return (
+        (use.principal is None or use.principal in parents)
+        and (not use.actions or target.action in use.actions)
+        and (use.resource is None or use.resource in {("Route", target.route), ("App", target.app)})
+    )
+
+
+def _names(node: Any) -> Iterator[str]:
+    if isinstance(node, pst.BinaryOp) and node.op in _NAMING:
+        sides = (node.left, node.right)
+        for grants, other in (sides, sides[::-1]):
+            if _is_grants(grants):
+                literals = other.elements if isinstance(other, pst.Set) else (other,)
+                yield from (literal.value for literal in literals if isinstance(literal, pst.StringLit) and literal.value)
+    if isinstance(node, pst.UnaryOp) and node.op == "is_empty" and _is_grants(node.arg):
+        yield ""
+    for child in _children(node):
+        yield from _names(child)
+
+
+def _is_grants(node: Any) -> bool:
+    return isinstance(node, pst.GetAttr) and node.attr == "grants" and node.base == pst.Var(name="context")
+
+
+def _children(node: Any) -> Iterable[Any]:
+    if isinstance(node, tuple):
+        return node
+    if isinstance(node, Mapping):
+        return node.values()
+    return [getattr(node, field.name) for field in fields(node)] if is_dataclass(node) else ()
+
+
+def _entity(scope: Any) -> tuple[str, str] | None:
+    entity = getattr(scope, "entity", None)
+    return (str(entity.type), entity.id) if isinstance(entity, pst.EntityUid) else None
+
+
+def _actions(scope: Any) -> tuple[str, ...]:
+    entities = scope.entities if isinstance(scope, pst.ActionIn) else (scope.entity,) if isinstance(scope, pst.ActionEq) else ()
+    return tuple(entity.id for entity in entities)
