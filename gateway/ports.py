@@ -217,6 +217,19 @@ class PostureSource(Protocol):
         ...
 
 
+class Notices(Protocol):
+    """Tells the security officers, by what the operator has configured."""
+
+    async def notify(self, kind: str, subject: str, text: str, detail: Mapping[str, str] | None = None) -> None:
+        """Keep a notice for sending; on disk when this returns, and nobody waits for more.
+
+        `kind` is for programs (`policy.rolled_back`); `subject` (one line) and `text` are for people; `detail` is for programs,
+        too, and `about` in it names what it is about. None of them may hold a secret, or the name of a patient. Raises
+        `StoreUnavailable`.
+        """
+        ...
+
+
 class Exceptional(Protocol):
     """What is in force beyond the usual, from memory: asked with every decision, so it never waits.
 
