@@ -2,4 +2,5 @@
 
 pytest_plugins = (
     "tests.support.redis", "tests.support.oidc", "tests.support.gate", "tests.support.idp_fixtures", "tests.support.fronts",
+    "tests.support.postgres",
 )  # fmt: skip

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to the servers and tools that the tests start themselves: Redis, Orthanc, nginx, Caddy, Chromium, fonts for Japanese pages,
+# Sees to the servers and tools that the tests start themselves: Redis, PostgreSQL, Orthanc, nginx, Caddy, Chromium, fonts for Japanese pages,
 # wrk (which also measures in `make bench`), systemd-analyze (of systemd, which looks at our unit). Envoy comes with the Python packages.
 set -eu
 
@@ -17,10 +17,13 @@ browser() {
     return 1
 }
 japanese_font() { [ -n "$(find /usr/share/fonts /usr/local/share/fonts -iname 'Noto*CJK*' 2>/dev/null | head -n 1)" ]; }
+# Debian keeps the server's programs out of the way, by version.
+postgres_there() { ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null 2>&1; }
 ubuntu() { grep -q '^ID=ubuntu$' /etc/os-release 2>/dev/null; }
 
 missing=
 command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+postgres_there || missing="$missing postgresql"
 command -v wrk >/dev/null 2>&1 || missing="$missing wrk"
 command -v Orthanc >/dev/null 2>&1 || missing="$missing orthanc"
 command -v nginx >/dev/null 2>&1 || missing="$missing nginx"
