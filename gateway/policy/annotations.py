@@ -34,13 +34,13 @@ def check_annotations(source: PolicySource, annotations: Mapping[str, str]) -> I
         if name not in annotations:
             yield problem(name, f"this policy has no @{name}", f'Add @{name}("...") before it')
     for name, value in annotations.items():
-        wrong = _wrong_value(name, value)
+        wrong = wrong_value(name, value)
         if wrong:
             yield problem(name, *wrong)
 
 
-def _wrong_value(name: str, value: str) -> tuple[str, str] | None:
-    """Return (what, what to do) for an annotation's value that can't stand."""
+def wrong_value(name: str, value: str) -> tuple[str, str] | None:
+    """Return (what is wrong, what to do) for an annotation's value that can't stand."""
     shown = ascii(value[:60])
     if name == "id" and (len(value) > 64 or not _ID.fullmatch(value)):  # noqa: PLR2004  said in the message
         return f"@id({shown}) is not an id", "Use up to 64 of a-z, 0-9 and single hyphens, beginning with a letter"
