@@ -16,6 +16,7 @@ class OutboxNotices:
         """`channels`: those that are configured; with none, nobody is told. `wake`: called when something is to be sent."""
         self._outbox: Final = outbox
         self._channels: Final = channels
+        self.tells: Final = bool(channels)
         self._clock: Final = clock
         self.wake: Final = wake
 

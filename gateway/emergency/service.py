@@ -62,6 +62,8 @@ class Emergencies:
         self.ledger: Final = ledger
         self.seconds: Final = seconds
         self.reasons: Final = tuple(reasons)
+        self.tells: Final = notices.tells
+        """Whether officers are told at once; else the console shows it."""
         self._sessions: Final = sessions
         self._log: Final = log
         self._clock: Final = clock

@@ -72,6 +72,15 @@ class PolicySource(Protocol):
         ...
 
 
+class Considered(msgspec.Struct, frozen=True, kw_only=True):
+    """What would be decided about a request, for pages that lead a person to it."""
+
+    match: Match
+    allowed: bool
+    remedy: tuple[RemedyStep, ...]
+    """What would let the person in; empty also when nothing is missing."""
+
+
 class _Draft:
     """A decision together with what it was made from, on its way to the log."""
 
@@ -163,17 +172,17 @@ class Pipeline:
             request_id=allow.id,
         )
 
-    async def remedy_now(self, request: Request, handle: Handle) -> tuple[RemedyStep, ...] | None:
+    async def consider(self, request: Request, handle: Handle) -> Considered | None:
         """Return what would let a person in who asks for `request` by this handle: just what its denial would say now; None when
-        it is allowed, and no step where it has no route. Nothing is recorded and nobody let in. StoreUnavailable when it can't be
-        known.
+        it has no route. Nothing is recorded and nobody let in. StoreUnavailable when it can't be known.
         """
         found = self._finder.find(request)
         if isinstance(found, RefuseReason):
-            return ()
+            return None
         posture = await self._posture.observe(request.connection, handle)
         judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
-        return None if judged.answer.allowed else _words(self._remedy(judged, posture))
+        allowed = judged.answer.allowed
+        return Considered(match=found.match, allowed=allowed, remedy=() if allowed else _words(self._remedy(judged, posture)))
 
     @staticmethod
     async def _guarded(decision_id: str, deciding: Coroutine[Any, Any, _Draft]) -> _Draft:

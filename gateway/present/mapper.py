@@ -216,7 +216,15 @@ def _link(step: RemedyStep, decision: Deny, back: str) -> str:
     if step not in STARTABLE:
         return ""
     named = f"&grant={quote(decision.grant, safe='')}" if step is RemedyStep.GRANT else ""
+    if step is RemedyStep.BREAK_GLASS:
+        named = _asked(decision.request, back)
     return f"/.gateway/remedy?step={step}{named}&rd={back}"
+
+
+def _asked(request: Request, back: str) -> str:
+    """Which request was refused, where that is another than the page to come back to: policies offer break-glass for this one."""
+    target = quote(request.target, safe="")
+    return "" if request.method in _LOOKING and target == back else f"&method={request.method}&target={target}"
 
 
 def _back(request: Request, form: Sequence[tuple[str, str]] | None) -> str:

@@ -42,7 +42,7 @@ def left_out(
     fresh = [event for event in events if event.at >= since]
     if purpose == "key_touch" and not any(event.kind == "fido2" and event.phishing_resistant for event in fresh):
         return "no fresh touch of a security key"
-    if purpose == "second_factor" and count_factors(event.kind for event in fresh) < _FACTORS:
+    if purpose in {"second_factor", "break_glass"} and count_factors(event.kind for event in fresh) < _FACTORS:
         return "no two fresh factors"
     if purpose == "identity_proofing" and (proofing is None or (proofing.expires_at is not None and proofing.expires_at <= now)):
         return "no identity proofing in force"

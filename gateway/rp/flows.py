@@ -18,7 +18,7 @@ from gateway.kernel.secret import hash_token, same
 from gateway.policy.remedy import CEREMONY_SECONDS
 from gateway.ports import OneTime
 
-Purpose = Literal["sign_in", "key_touch", "second_factor", "register_device", "identity_proofing"]
+Purpose = Literal["sign_in", "key_touch", "second_factor", "register_device", "identity_proofing", "break_glass"]
 FLOW_SECONDS: Final = 2400
 STATE_SECONDS: Final = 2400
 """Longer than the embedded provider keeps a sign-in open: who types into its page must be able to come back from it."""
@@ -48,6 +48,11 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     """The binding cookie was new then: another tab's may have taken its place in the browser."""
     attempt: int = 0
     """How often it was begun anew by itself."""
+    method: str = "GET"
+    target: str = ""
+    """Of the request that was refused, where that is another than `path`; for break-glass."""
+    filled: tuple[str, str] = ("", "")
+    """Reason and patient, where a form was sent too late to count; for break-glass."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +156,7 @@ def request_extras(
         # The proofing is bound to what the person signed in with: that must not be long ago.
         extras |= {"acr_values": f"{_PROOFED_ANEW} {_PROOFED}" if proofed else _PROOFED}
         extras.setdefault("max_age", str(CEREMONY_SECONDS))
-    elif purpose == "second_factor":
+    elif purpose in {"second_factor", "break_glass"}:
         extras |= {"acr_values": "urn:zt-gateway:acr:mfa", "max_age": "0"}
     else:
         extras["acr_values"] = "urn:zt-gateway:acr:mfa"

@@ -10,7 +10,7 @@ from gateway.domain.decision import Unavailable
 from gateway.domain.reason import UnavailableReason
 from gateway.domain.request import RawRequest, Request
 from gateway.doors.client import BrokenBodyError
-from gateway.doors.portal import arriving, device, home, signin, signout
+from gateway.doors.portal import arriving, device, emergency, home, signin, signout
 from gateway.doors.portal.parts import Exchange, Parts, Stop
 from gateway.kernel.errors import AuditError, ProtocolError, StoreUnavailable
 from gateway.kernel.ids import new_id
@@ -38,6 +38,9 @@ PORTAL_ONLY: Final[dict[tuple[str, str], Handler]] = {
     ("POST", "/.gateway/device"): device.register,
     ("GET", "/.gateway/device/prove"): device.show_prove,
     ("POST", "/.gateway/device/prove"): device.prove,
+    ("GET", "/.gateway/emergency"): emergency.show,
+    ("POST", "/.gateway/emergency"): emergency.begin,
+    ("POST", "/.gateway/emergency/end"): emergency.end,
     ("GET", "/.gateway/signed-out"): signout.signed_out,
     ("GET", "/.gateway/jwks.json"): home.jwks,
 }

@@ -10,7 +10,7 @@ from gateway.domain.identity import Handle, Session
 from gateway.domain.posture import Ownership
 from gateway.doors.portal.arriving import arrive
 from gateway.doors.portal.parts import Exchange, Stop
-from gateway.doors.portal.signin import ask_provider
+from gateway.doors.portal.signin import PAGES, ask_provider
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret
 from gateway.posture.enrol import EnrolmentError, Purpose, challenge_text, new_device, parse_public_jwk, verify_key_signature
@@ -173,8 +173,7 @@ def _with_device(device_id: str, evidence: str) -> Callable[[Session], Session]:
 
 def _onward(exchange: Exchange, flow: Flow, name: str) -> str:
     # Through the portal's crossing again: it sees that the session is there now and hands over.
-    step = "device" if flow.purpose == "register_device" else "go"
-    return f"{exchange.parts.portal}/.gateway/{step}?flow={name}"
+    return f"{exchange.parts.portal}{PAGES.get(flow.purpose, '/.gateway/go')}?flow={name}"
 
 
 async def _flow(exchange: Exchange, name: str | None) -> Flow:

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
@@ -17,11 +18,13 @@ from gateway.domain.refusal import Refusal
 from gateway.domain.request import Limits, Request
 from gateway.domain.route import App
 from gateway.domain.target import parse_target
+from gateway.emergency.service import Emergencies
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import LANGUAGE_COOKIE, Language
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret
 from gateway.kernel.web import page_headers
+from gateway.pipeline.decide import Considered
 from gateway.pipeline.records import actor_of, printable, source_of, timestamp
 from gateway.ports import AssertionSigner, AuditLog, DeviceRegistry, Missing, OneTime, PostureSource, SessionStore
 from gateway.present.mapper import DONE_PATH
@@ -80,6 +83,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     enrolment: Literal["self-service", "officer-approval"]
     zone: ZoneInfo
     """The hospital's time zone, of the times that are shown."""
+    emergencies: Emergencies | None = None
+    """Break-glass; None where there is none."""
+    consider: Callable[[Request, Handle], Awaitable[Considered | None]] | None = None
+    """What policies would say to a request (`Pipeline.consider`); there is no break-glass without it."""
 
     @property
     def portal(self) -> str:
@@ -99,6 +106,7 @@ class Exchange:
         self.cookies: Final[list[str]] = []
         """Set-Cookie values of the reply."""
         self._binding: str | None = None
+        self._seen: Handle | None = None
 
     # ---- reading
 
@@ -138,7 +146,8 @@ class Exchange:
     async def handle(self) -> Handle | None:
         """The live session behind this host's cookie."""
         found = await self._resolved()
-        return None if isinstance(found, Missing) else found
+        self._seen = None if isinstance(found, Missing) else found
+        return self._seen
 
     async def ended(self) -> bool:
         """True when this host's cookie stands for a session that was ended or ran out, as far as the store still knows."""
@@ -223,12 +232,21 @@ class Exchange:
 
     def page(self, template: str, status: int = 200, form_origins: Sequence[str] = (), **values: Any) -> web.Response:
         """Render one of our pages."""
-        body = self.parts.pages.render(template, self.language, **{"switch": "", **values})
+        body = self.parts.pages.render(template, self.language, **{"switch": "", "emergency": self.emergency(), **values})
         reply = web.Response(status=status, body=body, content_type="text/html", charset="utf-8")
         for name, value in page_headers(*form_origins):
             reply.headers[name] = value
         self.keep_language()
         return self.finish(reply)
+
+    def emergency(self) -> dict[str, str] | None:
+        """What our pages say of the break-glass of the session, where its handle was looked at; None without one."""
+        found = self._seen.emergency(self.parts.clock.now()) if self._seen is not None else None
+        if found is None:
+            return None
+        until = datetime.fromtimestamp(found.until, self.parts.zone).strftime("%H:%M")
+        here = self.request.host == self.parts.portal_host
+        return {"id": found.id, "until": until, "patient": found.patient, "end": "/.gateway/emergency/end" if here else ""}
 
     def redirect(self, location: str) -> web.Response:
         """Go elsewhere with a GET."""
@@ -288,6 +306,9 @@ class Exchange:
         )
         source: Source = source_of(self.request.connection, "portal")
         event_id = new_id("evt")
+        lifted = session.emergency if session is not None else None
+        if lifted is not None and lifted.until > parts.clock.now():
+            detail = {**(detail or {}), "break_glass": lifted.id}
         await parts.log.append(
             EventRecord(
                 id=event_id,

@@ -30,7 +30,10 @@ PURPOSES: Final[dict[str, Purpose]] = {
     "second_factor": "second_factor",
     "register_device": "register_device",
     "identity_proofing": "identity_proofing",
+    "break_glass": "break_glass",
 }
+PAGES: Final[dict[Purpose, str]] = {"register_device": "/.gateway/device", "break_glass": "/.gateway/emergency"}
+"""Purposes that go on with a page of the portal."""
 MAX_EVENTS: Final = 16
 MAX_ARRIVALS: Final = 3
 """A browser that came back so often, soon after one another, and did not keep its session, keeps none."""
@@ -72,6 +75,8 @@ async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.R
         generation=generation,
         anew=await exchange.ended(),
         minted=exchange.minted(),
+        method=exchange.one("method") or "GET",
+        target=exchange.one("target") or "",
     )
     name = await exchange.parts.flows.begin(flow)
     return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={name}&lang={exchange.language}")
@@ -89,8 +94,8 @@ async def go(exchange: Exchange) -> web.Response:
         # The session may already have what the app's older handle could not see: then a new handle is all that is needed.
         if _done_elsewhere(flow, handle):
             return await arrive(exchange, handle.session, flow)
-        if flow.purpose == "register_device":
-            return exchange.redirect(f"/.gateway/device?flow={await parts.flows.begin(flow)}")
+        if flow.purpose in PAGES:
+            return exchange.redirect(f"{PAGES[flow.purpose]}?flow={await parts.flows.begin(flow)}")
     return await ask_provider(exchange, flow, handle.session if handle is not None else None)
 
 
@@ -167,12 +172,10 @@ async def callback(exchange: Exchange) -> web.Response:
         device = await parts.devices.get(session.device_id or "")
         if device is not None and device.key_jwk:
             # What the flow was for has been done; only the way back is left of it.
-            back = (
-                state.flow if state.flow.purpose == "register_device" else msgspec.structs.replace(state.flow, purpose="sign_in")
-            )
+            back = state.flow if state.flow.purpose in PAGES else msgspec.structs.replace(state.flow, purpose="sign_in")
             return exchange.redirect(f"/.gateway/device/prove?flow={await parts.flows.begin(back)}")
-    if state.flow.purpose == "register_device":
-        return exchange.redirect(f"/.gateway/device?flow={await parts.flows.begin(state.flow)}")
+    if state.flow.purpose in PAGES:
+        return exchange.redirect(f"{PAGES[state.flow.purpose]}?flow={await parts.flows.begin(state.flow)}")
     return await arrive(exchange, session, state.flow)
 
 

@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from gateway.doors.portal.emergency import end_with_session
 from gateway.doors.portal.parts import Exchange, logger
 from gateway.kernel.errors import ProtocolError
 
@@ -18,6 +19,7 @@ async def sign_out(exchange: Exchange) -> web.Response:
         # First of all the end: a log that fails must not keep anybody signed in.
         await parts.sessions.revoke(handle.session.id)
         await exchange.event("signout", "success", session=handle.session)
+        await end_with_session(exchange, handle)
         if handle.session.id_token:
             try:
                 onward = await parts.provider.logout_url(id_token=handle.session.id_token, back=onward)
