@@ -244,6 +244,10 @@ class Exceptional(Protocol):
         """Return what is declared for the whole hospital at `now`."""
         ...
 
+    def waiting_of(self, subject: str) -> tuple[str, ...]:
+        """Return the names of the grants that a person's requests wait for, sorted, as far as known. Never raises."""
+        ...
+
 
 class NothingExceptional:
     """`Exceptional` where there is no database for grants: no grant, normal."""
@@ -255,3 +259,7 @@ class NothingExceptional:
     def situation(self, now: float) -> HospitalSituation:
         """Normal."""
         return "normal"
+
+    def waiting_of(self, subject: str) -> tuple[str, ...]:
+        """No request."""
+        return ()

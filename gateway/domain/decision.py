@@ -53,6 +53,8 @@ class Deny(_Base, frozen=True, kw_only=True):
     remedy: tuple[RemedyStep, ...] = ()
     grant: str = ""
     """With the step `grant`: the name of the one that would help."""
+    waiting: bool = False
+    """Whether the person has asked for it already, and nobody has decided yet."""
     break_glass: str = ""
     """As in `Allow`."""
 

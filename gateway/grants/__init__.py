@@ -1,1 +1,3 @@
-"""Grants: access for a person for a time, asked for by one and approved by another; and the emergency of the whole hospital."""
+"""Grants: access for a limited time that one person asks for and another, a security officer, approves. And the emergency that an
+officer declares for the whole hospital.
+"""

@@ -265,6 +265,7 @@ class Pipeline:
             errors=answer.errors,
             remedy=_words(remedy),
             grant=remedy.grant,
+            waiting=bool(remedy.grant) and remedy.grant in self._judge.waiting(handle.session.identity.subject),
             break_glass=emergency.id if emergency is not None else "",
         )
         return _Draft(deny, match, recorded, version)
@@ -369,7 +370,7 @@ def _lease(answer: Answer, request: Request, facts: Facts, proofing: Proofing | 
     beyond the end of the person's identity proofing.
     """
     plain = request.method in {"GET", "HEAD"} and not request.websocket and facts.target.action == "read"
-    if not plain or facts.situation != "normal" or answer.errors:
+    if not plain or facts.situation != "normal" or facts.grants or answer.errors:
         return 0
     if proofing is None or proofing.expires_at is None or proofing.expires_at <= now:
         return answer.lease_seconds

@@ -13,6 +13,7 @@ from gateway.domain.connection import Connection
 from gateway.domain.identity import Handle, Session
 from gateway.domain.network import Zones
 from gateway.domain.posture import Device, Evidence, Posture
+from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.recent import Recent
 from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.finder import Found
@@ -21,6 +22,7 @@ from gateway.pipeline.records import recorded_facts
 from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts, TargetFacts
+from gateway.policy.granted import possibilities
 from gateway.policy.remedy import Outcomes, Remedy, search
 from gateway.ports import Exceptional, HospitalSituation, NothingExceptional
 
@@ -46,6 +48,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     grants: tuple[str, ...]
     situation: HospitalSituation
     """Of the hospital."""
+    known: bool
+    """Whether grants and situation were known; if not, the answer is the same whatever they are."""
 
 
 class Judge:
@@ -61,10 +65,10 @@ class Judge:
     def judge(self, bundle: Bundle, handle: Handle, posture: Posture, found: Found, connection: Connection, now: float) -> Judged:
         """Gather the facts at `now` (epoch seconds) and answer by `bundle`. Never raises for what the facts hold.
 
-        StoreUnavailable when nobody knows which grants are in force.
+        StoreUnavailable when nobody knows which grants are in force, or what is declared, and it makes a difference.
         """
         session, target = handle.session, found.target
-        grants, situation = self._exceptional.grants_of(session.identity.subject, now), self._exceptional.situation(now)
+        grants, situation, unknown = self._in_force(session.identity.subject, now)
         key = (session.id, target.route, target.patient)
         kept = self._kept.get(key)
         if (
@@ -79,6 +83,7 @@ class Judge:
             and kept.second == int(now)
             and kept.bundle is bundle
             and kept.grants == grants
+            and kept.known is (unknown is None)
             and kept.situation == situation
         ):
             return kept
@@ -93,6 +98,8 @@ class Judge:
             situation=situation,
             grants=grants,
         )
+        if unknown is not None and not self._same_whatever(bundle, facts):
+            raise unknown
         recorded = recorded_facts(facts)
         judged = Judged(
             facts=facts,
@@ -109,6 +116,7 @@ class Judge:
             second=int(now),
             grants=grants,
             situation=situation,
+            known=unknown is None,
         )
         self._kept.put(key, judged)
         return judged
@@ -117,7 +125,29 @@ class Judge:
         """Return what would let the person in."""
         return search(self._of(judged.bundle), judged.facts, outcomes)
 
+    def waiting(self, subject: str) -> tuple[str, ...]:
+        """Return the names of the grants that somebody has asked for and nobody has decided."""
+        return self._exceptional.waiting_of(subject)
+
+    def _in_force(self, subject: str, now: float) -> tuple[tuple[str, ...], HospitalSituation, StoreUnavailable | None]:
+        try:
+            return self._exceptional.grants_of(subject, now), self._exceptional.situation(now), None
+        except StoreUnavailable as error:
+            return (), "normal", error
+
+    def _same_whatever(self, bundle: Bundle, facts: Facts) -> bool:
+        """Whether the answer is the same whatever is in force: then nobody has to wait for the database that says what is."""
+        possible = possibilities(bundle.reads.grants, facts)
+        if possible is None:
+            return False
+        answers = self._of(bundle)
+        return len({_gist(answers.evaluate(facts)) for facts in possible}) == 1
+
     def _of(self, bundle: Bundle) -> AnswerCache:
         if bundle is not self._answers.bundle:
             self._answers = AnswerCache(bundle)
         return self._answers
+
+
+def _gist(answer: Answer) -> tuple[bool, bool, bool]:
+    return answer.allowed, answer.forbidden, bool(answer.errors)

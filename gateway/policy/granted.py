@@ -2,23 +2,29 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from itertools import combinations
 from typing import Any, Final
 
 import msgspec
 from cedarpy import pst
 
-from gateway.policy.facts import Facts
+from gateway.policy.facts import Facts, Situation
 
+OTHERWISE: Final = "*"
 ANY_GRANT: Final = "access"
 """The name of a grant where a policy only asks whether there is one."""
 _NAMING: Final = frozenset({"contains", "contains_any", "contains_all", "eq"})
+
+
+MAX_UNKNOWN: Final = 4
+"""Names of which every combination is still tried."""
 
 
 class GrantUse(msgspec.Struct, frozen=True, kw_only=True):
     """One place where a policy asks for a grant, and for whom and what that policy is at most."""
 
     name: str
-    """Empty: it only asks whether there is one."""
+    """Empty: it only asks whether there is one; `*`: it asks in a way that is not understood here."""
     principal: tuple[str, str] | None = None
     """(entity type, id) that the person is or is in; None: anybody."""
     actions: tuple[str, ...] = ()
@@ -30,6 +36,8 @@ class GrantUse(msgspec.Struct, frozen=True, kw_only=True):
 def grant_uses(policy: pst.Template) -> Iterator[GrantUse]:
     """Yield where a policy asks for a grant, each name once."""
     names = dict.fromkeys(name for clause in policy.clauses for name in _names(clause.expr))
+    if sum(_reads(clause.expr) for clause in policy.clauses) > sum(_understood(clause.expr) for clause in policy.clauses):
+        names[OTHERWISE] = None
     if names:
         principal, actions, resource = _entity(policy.principal), _actions(policy.action), _entity(policy.resource)
         for name in names:
@@ -41,7 +49,28 @@ def names_for(uses: Iterable[GrantUse], facts: Facts) -> tuple[str, ...]:
     general one, where a policy asks whether there is any.
     """
     found = {use.name for use in uses if _concerns(use, facts)}
-    return tuple(name for name in (*sorted(found - {""}), *([ANY_GRANT] if "" in found else [])) if name not in facts.grants)
+    named = sorted(found - {"", OTHERWISE})
+    return tuple(name for name in (*named, *([ANY_GRANT] if "" in found else [])) if name not in facts.grants)
+
+
+def possibilities(uses: Iterable[GrantUse], facts: Facts) -> list[Facts] | None:
+    """Return the facts for all that could be in force where nobody knows what is, of grants and for the hospital, as far as
+    policies can tell it apart. None when that is more than can be tried, or a policy asks in a way that is not understood.
+
+    Break-glass in the session is known and stays.
+    """
+    concerned = [use for use in uses if _concerns(use, facts)]
+    bare = msgspec.structs.replace(facts, grants=())
+    names = names_for(concerned, bare)
+    if len(names) > MAX_UNKNOWN or any(use.name == OTHERWISE for use in concerned):
+        return None
+    situations: tuple[Situation, ...] = ("break_glass",) if facts.situation == "break_glass" else ("normal", "emergency")
+    return [
+        msgspec.structs.replace(bare, grants=tuple(sorted(chosen)), situation=situation)
+        for situation in situations
+        for size in range(len(names) + 1)
+        for chosen in combinations(names, size)
+    ]
 
 
 def _concerns(use: GrantUse, facts: Facts) -> bool:
@@ -65,6 +94,22 @@ def _names(node: Any) -> Iterator[str]:
         yield ""
     for child in _children(node):
         yield from _names(child)
+
+
+def _reads(node: Any) -> int:
+    """How often a clause reads the grants, whatever for: by name, or with the whole context."""
+    if isinstance(node, pst.GetAttr | pst.HasAttr) and node.base == pst.Var(name="context"):
+        return int(isinstance(node, pst.GetAttr) and node.attr == "grants")
+    return int(node == pst.Var(name="context")) + sum(_reads(child) for child in _children(node))
+
+
+def _understood(node: Any) -> int:
+    """How often it asks for certain names, or whether there is one: what others there are makes no difference."""
+    found = int(isinstance(node, pst.UnaryOp) and node.op == "is_empty" and _is_grants(node.arg))
+    if isinstance(node, pst.BinaryOp) and node.op in _NAMING - {"eq"} and _is_grants(node.left):
+        literals = node.right.elements if isinstance(node.right, pst.Set) else (node.right,)
+        found += all(isinstance(literal, pst.StringLit) and literal.value for literal in literals)
+    return found + sum(_understood(child) for child in _children(node))
 
 
 def _is_grants(node: Any) -> bool:
