@@ -28,6 +28,7 @@ _PATIENT: Final = re.compile(r"[a-z][a-z0-9_]*|query:[A-Za-z0-9_.-]+")
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _ORIGIN: Final = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
 _URL: Final = re.compile(r"(?P<origin>https?://[^/]+)(?:/[A-Za-z0-9._~/-]*)?")
+_MAIL: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _UNSAFE_IN_SEGMENT: Final = re.compile(r"[%;?#\\{}*\s\x00-\x1f\x7f]")
 
 
@@ -218,4 +219,5 @@ RouteId = Annotated[str, _of_form(_ROUTE_ID, "the app's id, a dot and a name", "
 Claim = Annotated[str, _of_form(_CLAIM, "the name of a claim", "roles")]
 Method = Annotated[str, _of_form(_METHOD, "a method in upper case or *", "GET")]
 PatientPlace = Annotated[str, _of_form(_PATIENT, "the name of a place in the path, or query:NAME", "patient")]
+MailAddress = Annotated[str, _of_form(_MAIL, "an e-mail address", "officers@hospital.example")]
 HeaderName = Annotated[str, _of_form(_HEADER, "a header name of letters, digits and hyphens", "X-Remote-User")]

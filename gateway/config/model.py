@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from gateway.config.emergency import BreakGlass, Notices
 from gateway.config.leaves import (
     Claim,
     Day,
@@ -204,9 +205,16 @@ class Devices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policies(msgspec.Struct, frozen=True, kw_only=True):
-    """The Cedar bundle."""
+    """The Cedar bundle, and where changes of it are made."""
 
     dir: ExistingFolder
+    """The policies in force; with a database only the first ones, until another bundle is published."""
+    database: StatePath | None = None
+    """SQLite, for all processes of one machine: drafts, publications, grants, break-glass. With neither this nor `postgres_url`
+    policies change by their folder alone.
+    """
+    postgres_url: Secret | None = None
+    """`postgresql://` URL of a database for several machines, in place of `database`; it may hold a password."""
     timezone: TimeZone = msgspec.field(default_factory=_tokyo)
     """What hours and weekdays in policies mean."""
     holidays: tuple[Day, ...] = ()
@@ -319,6 +327,8 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     network: Network = Network()
     doors: tuple[Door, ...] = ()
     console: Console | None = None
+    break_glass: BreakGlass = BreakGlass()
+    notices: Notices | None = None
     apps: tuple[AppConfig, ...]
 
 

@@ -15,6 +15,7 @@ from gateway.config.listeners import front_listeners
 from gateway.config.model import Config
 from gateway.config.rules import is_loopback
 from gateway.kernel.errors import ConfigError
+from gateway.lasting.postgres import crosses_unproved
 
 DEMO_MARK: Final = b"demo-only"
 """Stands in every key and secret that the demo makes (before the PEM block, as a member of JSON, within a secret), so that none
@@ -34,7 +35,7 @@ _LET_IT_READ: Final = "Let the gateway's user read it."
 
 def check_production(config: Config) -> list[ConfigError]:
     """Return every reason not to start in production, each with `file:line` and what to do, in the order of the file."""
-    checks = (_demo, _transport, _sessions, _identity, _secrets, _folders, _keys, _databases, _state_modes)
+    checks = (_demo, _transport, _sessions, _records, _identity, _secrets, _folders, _keys, _databases, _state_modes)
     problems = [problem for check in checks for problem in check(config)]
     return sorted(problems, key=lambda problem: int(problem.where.rpartition(":")[2]))
 
@@ -97,6 +98,16 @@ def _sessions(config: Config) -> Iterator[ConfigError]:
             "sessions would cross the network to Redis in clear",
             where=config.where(*config.secret_key("sessions", "redis_url")),
             todo="Use a rediss:// URL (TLS).",
+        )
+
+
+def _records(config: Config) -> Iterator[ConfigError]:
+    url = config.policies.postgres_url
+    if url is not None and crosses_unproved(url):
+        yield ConfigError(
+            "policies would cross the network to a PostgreSQL that has not proved who it is",
+            where=config.where(*config.secret_key("policies", "postgres_url")),
+            todo="Add sslmode=verify-full (and sslrootcert=FILE) to the URL.",
         )
 
 
@@ -163,6 +174,8 @@ def _key_files(config: Config) -> list[tuple[str, Path]]:
 
 def _data(config: Config) -> list[tuple[str, Path]]:
     named = [(config.where("devices", "database"), config.devices.database), (config.where("audit", "dir"), config.audit.dir)]
+    if config.policies.database is not None:
+        named.append((config.where("policies", "database"), config.policies.database))
     if config.idp is not None:
         named.append((config.where("idp", "data_dir"), config.idp.data_dir))
     return named
@@ -209,12 +222,14 @@ def _databases(config: Config) -> Iterator[ConfigError]:
             )
             continue
         if demo:
-            yield ConfigError(f"{file} holds the demo's people or devices", where=where, todo="Begin with an empty one.")
+            yield ConfigError(f"{file} holds what the demo made", where=where, todo="Begin with an empty one.")
 
 
 def _database_files(config: Config) -> Iterator[tuple[str, Path]]:
     """The databases that are opened, and whatever else in the provider's folder looks like one."""
     yield config.where("devices", "database"), config.devices.database
+    if config.policies.database is not None:
+        yield config.where("policies", "database"), config.policies.database
     if config.idp is not None:
         where, accounts = config.where("idp", "data_dir"), config.idp.data_dir / _ACCOUNTS
         yield where, accounts

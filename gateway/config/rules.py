@@ -1,11 +1,11 @@
 """Rules between the sections of a configuration: each section is right by itself, and here they have to agree. Pure."""
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
+from gateway.config.emergency import find_in_break_glass, find_in_notices, is_loopback
 from gateway.config.listeners import Found, find_in_listeners
 from gateway.config.locate import KeyPath
 from gateway.config.model import Config, EmbeddedProvider, RouteConfig
@@ -20,6 +20,7 @@ RESERVED_SEGMENT: Final = ".gateway"
 """The gateway's own pages on every app's host."""
 _JAPAN: Final = ("Asia/Tokyo", "Japan")
 _REDIS_URL: Final = re.compile(r"(?:redis|rediss)://\S+|unix:///\S+")
+_POSTGRES_URL: Final = re.compile(r"postgres(?:ql)?://\S+")
 _OF_HTTP: Final = frozenset(fold(name) for name in HOP_BY_HOP) | frozenset(
     {"accept", "authorization", "contentencoding", "contentlength", "contenttype", "cookie", "date", "expect", "host", "origin",
      "range", "referer", "server", "setcookie", "useragent"}
@@ -288,6 +289,18 @@ def _sessions(config: Config) -> Iterator[Found]:
         yield ("sessions", "absolute_seconds"), "a session would end before it could be idle", "Make it at least idle_seconds."
 
 
+def _records(config: Config) -> Iterator[Found]:
+    policies = config.policies
+    if policies.postgres_url is not None:
+        key = config.secret_key("policies", "postgres_url")
+        if policies.database is not None:
+            yield key, "policies would be kept in two databases", "Keep database (one machine) or the PostgreSQL URL (several)."
+        if not _POSTGRES_URL.fullmatch(policies.postgres_url.reveal()):
+            yield key, "the PostgreSQL URL has no form that is known", "It begins with postgresql://."
+    elif policies.database is not None and policies.database.resolve() == config.devices.database.resolve():
+        yield ("policies", "database"), "it is the database of the devices", "Name a file of its own."
+
+
 def _audit(config: Config) -> Iterator[Found]:
     for key, path in (("key_file", config.audit.key_file), ("anchor", config.audit.anchor)):
         if path is not None and path.resolve().is_relative_to(config.audit.dir.resolve()):
@@ -311,17 +324,15 @@ def _issuer_scheme(config: Config) -> Iterator[Found]:
         yield ("identity", "issuer"), "an identity provider is not asked without TLS", "Write an https issuer."
 
 
-def is_loopback(host: str) -> bool:
-    """True for names and addresses that never leave this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _emergency(config: Config) -> Iterator[Found]:
+    database = config.policies.database is not None or config.policies.postgres_url is not None
+    given = config.locations.has(("break_glass",))
+    yield from find_in_break_glass(config.break_glass, given=given, database=database)
+    if config.notices is not None:
+        yield from find_in_notices(config.notices, database=database)
 
 
 _RULES: Final[tuple[Callable[[Config], Iterator[Found]], ...]] = (
-    _hosts_once, _holidays, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions,
-    find_in_listeners, _audit, _zones,
+    _hosts_once, _holidays, _ids_once, _routes, _headers, _upstreams, _identity, _issuer_scheme, _sessions, _records,
+    find_in_listeners, _emergency, _audit, _zones,
 )  # fmt: skip

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -39,13 +40,7 @@ _THEIRS: Final = (errors.UndefinedTable, errors.InsufficientPrivilege, errors.Un
 
 def settings_of(url: Secret) -> dict[str, Any]:
     """Return what the URL says, with our limits. ConfigError, without the URL in it, when it is none."""
-    text = url.reveal()
-    try:
-        given = dict(conninfo_to_dict(text)) if text.startswith(_SCHEMES) else {}
-    except psycopg.Error:
-        given = {}
-    if not given or not str(given.get("port", "0")).isdecimal():
-        raise ConfigError("this is no PostgreSQL URL", todo='Write "postgresql://role:password@host:5432/database"')
+    given = _parts(url)
     milliseconds = WAIT_SECONDS * 1000
     limits = (
         f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds} "
@@ -60,6 +55,35 @@ def settings_of(url: Secret) -> dict[str, Any]:
         "options": f"{limits} {given.get('options') or ''}".strip(),
         "client_encoding": "utf8",
     }
+
+
+def _parts(url: Secret) -> dict[str, Any]:
+    text = url.reveal()
+    try:
+        given = dict(conninfo_to_dict(text)) if text.startswith(_SCHEMES) else {}
+    except psycopg.Error:
+        given = {}
+    if not given or not all(port == "" or port.isdecimal() for port in str(given.get("port") or "").split(",")):
+        raise ConfigError("this is no PostgreSQL URL", todo='Write "postgresql://role:password@host:5432/database"')
+    return given
+
+
+def crosses_unproved(url: Secret) -> bool:
+    """Whether a connection leaves this machine without that the server has to prove its name by TLS. No URL at all: False."""
+    try:
+        given = _parts(url)
+    except ConfigError:
+        return False
+    places = [*str(given.get("host") or "").split(","), *str(given.get("hostaddr") or "").split(",")]
+    remote = [place for place in places if place and not place.startswith(("/", "@")) and not _is_here(place)]
+    return bool(remote) and given.get("sslmode") != "verify-full"
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Connection(psycopg.Connection[Row]):

@@ -124,6 +124,33 @@ def test_redis_over_the_network_in_clear(tmp_path: Path, url: str, fine: bool) -
     assert "hunter2" not in "".join(told(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("url", "fine"),
+    [
+        ("postgresql://u:hunter2@db.example/x", False),
+        ("postgresql://u:hunter2@db.example/x?sslmode=require", False),
+        ("postgresql://u:hunter2@127.0.0.1,db.example/x?sslmode=verify-ca", False),
+        ("postgresql://u:hunter2@/x?host=db.example", False),
+        ("postgresql://u:hunter2@localhost/x?hostaddr=10.0.0.1", False),
+        ("postgresql://u:hunter2@db.example/x?sslmode=verify-full", True),
+        ("postgresql://u:hunter2@127.0.0.1/x", True),
+        ("postgresql://u:hunter2@[::1]:5433/x", True),
+        ("postgresql://u:hunter2@/x?host=/run/postgresql", True),
+        ("postgresql:///x", True),
+    ],
+)
+def test_postgres_over_the_network_unproved(tmp_path: Path, url: str, fine: bool) -> None:
+    private(tmp_path / "postgres-url", url)
+    text = MINIMAL.replace('dir = "policies"', 'dir = "policies"\npostgres_url_file = "postgres-url"')
+    if fine:
+        assert told(tmp_path, text) == []
+    else:
+        only(
+            tmp_path, text, "postgres_url_file", "policies would cross the network to a PostgreSQL that has not proved who it is"
+        )
+    assert "hunter2" not in "".join(told(tmp_path, text))
+
+
 def test_a_provider_without_tls(tmp_path: Path) -> None:
     text = MINIMAL.replace("https://id.other.example", "http://id.localhost:9000")
     only(tmp_path, text, "issuer", "the identity provider is reached without TLS")
@@ -198,9 +225,9 @@ def database(path: Path, *, demo: bool) -> None:
     path.chmod(0o600)
 
 
-@pytest.mark.parametrize("name", ["idp/idp.sqlite3", "devices.sqlite3"])
+@pytest.mark.parametrize("name", ["idp/idp.sqlite3", "devices.sqlite3", "policies.sqlite3"])
 def test_people_and_devices_of_the_demo(tmp_path: Path, name: str) -> None:
-    config = loaded(tmp_path, EMBEDDED)
+    config = loaded(tmp_path, EMBEDDED.replace('dir = "policies"', 'dir = "policies"\ndatabase = "policies.sqlite3"'))
     database(tmp_path / name, demo=False)
     assert check_production(config) == []
     mark_database(tmp_path / name)
@@ -208,7 +235,7 @@ def test_people_and_devices_of_the_demo(tmp_path: Path, name: str) -> None:
     (tmp_path / name).unlink()
     database(tmp_path / name, demo=True)
     [problem] = check_production(config)
-    assert problem.what == f"{tmp_path / name} holds the demo's people or devices"
+    assert problem.what == f"{tmp_path / name} holds what the demo made"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +302,7 @@ def test_the_mark_of_a_demo_that_was_killed(tmp_path: Path, name: str, index: bo
         path.with_name(f"{path.name}-shm").unlink()
     before = seen(tmp_path)
     [problem] = check_production(config)
-    assert problem.what == f"{path} holds the demo's people or devices"
+    assert problem.what == f"{path} holds what the demo made"
     if index:
         assert seen(tmp_path) == before
 
@@ -288,7 +315,7 @@ def test_the_mark_of_a_demo_that_runs(tmp_path: Path, name: str) -> None:
         running.execute("INSERT INTO people VALUES ('usr_1')")
         assert check_production(config) == []
         running.execute(f"PRAGMA application_id = {DEMO_APPLICATION_ID}")
-        assert [problem.what for problem in check_production(config)] == [f"{path} holds the demo's people or devices"]
+        assert [problem.what for problem in check_production(config)] == [f"{path} holds what the demo made"]
         running.execute("INSERT INTO people VALUES ('usr_2')")  # it is not in the way
 
 
@@ -302,7 +329,7 @@ def test_the_mark_goes_along_with_the_file_alone(tmp_path: Path) -> None:
         private(tmp_path / "devices.sqlite3", "")
         (tmp_path / "devices.sqlite3").write_bytes((tmp_path / "demo.sqlite3").read_bytes())
     [problem] = check_production(config)
-    assert problem.what == f"{tmp_path}/devices.sqlite3 holds the demo's people or devices"
+    assert problem.what == f"{tmp_path}/devices.sqlite3 holds what the demo made"
 
 
 def test_looking_leaves_nothing_beside_a_database(tmp_path: Path) -> None:
@@ -330,7 +357,7 @@ def test_another_database_in_the_providers_folder(tmp_path: Path) -> None:
     (tmp_path / "idp").chmod(0o700)
     database(tmp_path / "idp/before.sqlite3", demo=True)
     [problem] = check_production(config)
-    assert problem.what == f"{tmp_path}/idp/before.sqlite3 holds the demo's people or devices"
+    assert problem.what == f"{tmp_path}/idp/before.sqlite3 holds what the demo made"
 
 
 @pytest.mark.parametrize("key", ["key_file", "dir", "anchor", "data_dir", "database", "assertion_key_file", "ca_file", "socket"])

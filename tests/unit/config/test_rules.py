@@ -370,6 +370,34 @@ def test_sessions_in_redis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "more", "key", "what"),
+    [
+        (
+            "postgresql://u:hunter2@h/x",
+            'database = "policies.sqlite3"',
+            "postgres_url_file",
+            "policies would be kept in two databases",
+        ),
+        ("mysql://u:hunter2@h/x", "", "postgres_url_file", "the PostgreSQL URL has no form that is known"),
+        ("", 'database = "devices.sqlite3"', "database", "it is the database of the devices"),
+    ],
+)
+def test_where_policies_are_kept(tmp_path: Path, url: str, more: str, key: str, what: str) -> None:
+    if url:
+        private(tmp_path / "postgres-url", url)
+        more += '\npostgres_url_file = "postgres-url"'
+    text = MINIMAL.replace('dir = "policies"', f'dir = "policies"\n{more}')
+    check(tmp_path, text, key, what)
+    assert "hunter2" not in "".join(told(tmp_path, text))
+
+
+def test_policies_in_a_database(tmp_path: Path) -> None:
+    private(tmp_path / "postgres-url", "postgresql://u:hunter2@h/x")
+    accepted(tmp_path, MINIMAL.replace('dir = "policies"', 'dir = "policies"\ndatabase = "policies.sqlite3"'))
+    accepted(tmp_path, MINIMAL.replace('dir = "policies"', 'dir = "policies"\npostgres_url_file = "postgres-url"'))
+
+
+@pytest.mark.parametrize(
     ("zones", "key", "what"),
     [
         ('other = ["10.0.0.0/8"]', "other", '"other" means every address that is in no zone'),
