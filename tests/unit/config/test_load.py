@@ -213,8 +213,10 @@ def test_an_unknown_key_without_a_near_one_lists_them(tmp_path: Path) -> None:
     text = changed('dir = "policies"', 'dir = "policies"\nxyzzy = 1')
     assert one_problem(tmp_path, text) == (
         line_of(text, "xyzzy"),
-        "unknown key `xyzzy` in [policies]. Choose from: dir, database, timezone, holidays, national_holidays, shifts, "
-        "postgres_url_file, postgres_url_env.",
+        (
+            "unknown key `xyzzy` in [policies]. Choose from: dir, database, timezone, holidays, national_holidays, shifts, "
+            "postgres_url_file, postgres_url_env."
+        ),
     )
 
 
