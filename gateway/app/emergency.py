@@ -1,0 +1,123 @@
+"""Break-glass, and the notices to officers, as the configuration has them."""
+
+import asyncio
+import contextlib
+import ssl
+
+import msgspec
+
+from gateway.app.following import keep_running
+from gateway.config import Config
+from gateway.config.emergency import Notices
+from gateway.domain.route import App
+from gateway.emergency.keeper import Keeper
+from gateway.emergency.ledger import Ledger
+from gateway.emergency.mail import Mail, Mailbox
+from gateway.emergency.model import REASONS, Reason
+from gateway.emergency.notices import OutboxNotices
+from gateway.emergency.outbox import Channel, Outbox
+from gateway.emergency.sending import Carrier, Sender
+from gateway.emergency.service import Emergencies
+from gateway.emergency.webhook import Webhook
+from gateway.emergency.words import Manner
+from gateway.kernel.clock import Clock
+from gateway.kernel.errors import ConfigError
+from gateway.lasting.port import Lasting
+from gateway.ports import AuditLog, SessionStore
+
+
+class EmergencyParts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is there once it is opened; `start` it when the log and the sessions are."""
+
+    ledger: Ledger
+    notices: OutboxNotices
+    sender: Sender
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits to be sent."""
+        return self.ledger.outbox
+
+
+def open_notices(config: Config, lasting: Lasting, *, log: AuditLog, clock: Clock) -> EmergencyParts:
+    """Open ledger and outbox. Raises ConfigError when a file can't be used, StoreUnavailable when the database can't."""
+    ledger = Ledger(lasting)
+    carriers = _carriers(config, clock)
+    sender = Sender(ledger.outbox, carriers, log=log, clock=clock)
+    channels: tuple[Channel, ...] = tuple(carriers)
+    return EmergencyParts(
+        ledger=ledger, notices=OutboxNotices(ledger.outbox, channels, clock=clock, wake=sender.wake), sender=sender
+    )
+
+
+def open_emergencies(
+    config: Config,
+    parts: EmergencyParts,
+    *,
+    apps: list[App],
+    sessions: SessionStore,
+    log: AuditLog,
+    clock: Clock,
+    failed: "asyncio.Future[None]",
+    stack: contextlib.AsyncExitStack,
+) -> Emergencies:
+    """Return break-glass, looked after, and let notices be sent."""
+    settings = config.break_glass
+    given = tuple(Reason(id=one.id, title_ja=one.title_ja, title_en=one.title_en) for one in settings.reasons)
+    notices = config.notices or Notices()
+    console = config.origin(config.console.host) if config.console is not None else ""
+    manner = Manner(
+        language=notices.language,
+        zone=config.policies.timezone,
+        hospital=config.portal.host,
+        patient_id=notices.patient_id,
+        link=lambda break_id: f"{console}/emergencies/{break_id}" if console else "",
+        apps={app.id: (app.title_ja, app.title_en) for app in apps},
+    )
+    emergencies = Emergencies(
+        ledger=parts.ledger,
+        sessions=sessions,
+        log=log,
+        clock=clock,
+        seconds=settings.minutes * 60,
+        reasons=given or REASONS,
+        notices=parts.notices,
+        manner=manner,
+    )
+    keep_running(Keeper(emergencies, sessions, clock).run(), failed, stack)
+    keep_running(parts.sender.run(), failed, stack)
+    return emergencies
+
+
+def _carriers(config: Config, clock: Clock) -> dict[Channel, Carrier]:
+    settings = config.notices
+    carriers: dict[Channel, Carrier] = {}
+    if settings is None:
+        return carriers
+    trusted = _trusted(config, settings)
+    if settings.smtp_host is not None and settings.mail_from is not None:
+        carriers["mail"] = Mail(
+            Mailbox(
+                host=settings.smtp_host,
+                port=settings.smtp_port,
+                transport=settings.smtp_tls,
+                tls=trusted,
+                user=settings.smtp_user,
+                password=settings.smtp_password,
+                sender=settings.mail_from,
+                to=settings.mail_to,
+                language=settings.language,
+            )
+        )
+    if settings.webhook_url is not None and settings.webhook_secret is not None:
+        tls = trusted if settings.webhook_url.startswith("https:") else None
+        carriers["webhook"] = Webhook(settings.webhook_url, settings.webhook_secret, clock, tls)
+    return carriers
+
+
+def _trusted(config: Config, settings: Notices) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        where = config.where("notices", "ca_file")
+        raise ConfigError("the CA of the notices can't be used", where=where, todo="Name a PEM file of certificates.") from error
