@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from gateway.config.emergency import is_loopback
 from gateway.config.listeners import front_listeners
 from gateway.config.model import Config
-from gateway.config.rules import is_loopback
 from gateway.kernel.errors import ConfigError
 from gateway.lasting.postgres import crosses_unproved
 
