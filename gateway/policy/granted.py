@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from cedarpy import pst
 
-from gateway.policy.facts import Facts, Situation
+from gateway.policy.facts import Facts, PrincipalFacts, Situation
 
 OTHERWISE: Final = "*"
 ANY_GRANT: Final = "access"
@@ -53,6 +53,14 @@ def names_for(uses: Iterable[GrantUse], facts: Facts) -> tuple[str, ...]:
     return tuple(name for name in (*named, *([ANY_GRANT] if "" in found else [])) if name not in facts.grants)
 
 
+def names_of(uses: Iterable[GrantUse], person: PrincipalFacts | None = None) -> tuple[str, ...]:
+    """Return all names of grants that policies ask for, or those of policies that can concern a person: sorted, the general one
+    last.
+    """
+    found = {use.name for use in uses if person is None or use.principal is None or use.principal in _parents(person)}
+    return (*sorted(found - {"", OTHERWISE, ANY_GRANT}), *([ANY_GRANT] if found & {"", ANY_GRANT} else []))
+
+
 def possibilities(uses: Iterable[GrantUse], facts: Facts) -> list[Facts] | None:
     """Return the facts for all that could be in force where nobody knows what is, of grants and for the hospital, as far as
     policies can tell it apart. None when that is more than can be tried, or a policy asks in a way that is not understood.
@@ -74,13 +82,16 @@ def possibilities(uses: Iterable[GrantUse], facts: Facts) -> list[Facts] | None:
 
 
 def _concerns(use: GrantUse, facts: Facts) -> bool:
-    person, target = facts.principal, facts.target
-    parents = {("User", person.id), ("Organization", person.organization), *(("Role", role) for role in person.roles)}
+    target = facts.target
     return (
-        (use.principal is None or use.principal in parents)
+        (use.principal is None or use.principal in _parents(facts.principal))
         and (not use.actions or target.action in use.actions)
         and (use.resource is None or use.resource in {("Route", target.route), ("App", target.app)})
     )
+
+
+def _parents(person: PrincipalFacts) -> set[tuple[str, str]]:
+    return {("User", person.id), ("Organization", person.organization), *(("Role", role) for role in person.roles)}
 
 
 def _names(node: Any) -> Iterator[str]:

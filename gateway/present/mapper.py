@@ -7,7 +7,8 @@
 | Refuse | 400, 403, 404, 405, 408, 414, 421 or 431 page | same, JSON | same |
 | Unavailable | 503 page | 503 JSON, Retry-After | 503 |
 
-Policy text, group names and internal errors are never shown; the decision id is, so that the help desk can look it up.
+Policy text, group names and internal errors are never shown; the decision id is, so that the help desk can look it up. Whoever is
+told only to ask the help desk (`HelpDesk`) gets nothing else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from gateway.domain.request import Headers, RawRequest, Request
 from gateway.domain.route import App
 from gateway.kernel.i18n import Language
 from gateway.kernel.web import page_headers
+from gateway.present.help_desk import HelpDesk
 from gateway.present.pages import Pages, language_of
 
 _REFUSE_STATUS: Final[Mapping[RefuseReason, int]] = {
@@ -63,7 +65,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class Presenter:
     """Maps decisions and upstream problems to replies."""
 
-    def __init__(self, pages: Pages, apps: Sequence[App]) -> None:
+    def __init__(self, pages: Pages, apps: Sequence[App], help_desk: HelpDesk | None = None) -> None:
+        """`help_desk`: who is told only to ask it; None: nobody."""
+        self._help_desk = help_desk or HelpDesk()
         self._pages = pages
         self._apps = {app.host: app for app in apps}
 
@@ -131,14 +135,19 @@ class Presenter:
     def _deny(self, decision: Deny, language: Language, form: Sequence[tuple[str, str]] | None) -> Reply:
         request = decision.request
         back = _back(request, form)
-        steps = [{"step": str(step), "link": _link(step, decision, back)} for step in decision.remedy]
-        why = _why(decision)
+        only = self._help_desk.only(decision.handle.session.identity)
+        # For the log alone, where the person is told only to ask the help desk.
+        remedy = () if only else decision.remedy
+        steps = [{"step": str(step), "link": _link(step, decision, back)} for step in remedy]
+        why = "help_desk" if only else _why(decision)
         if not is_navigation(request.headers):
             text = self._pages.text(language, f"deny.{why}.title")
             answer = {"error": "denied", "reason": why, "message": text, "remedy": steps, "decision": decision.id}
             return _json(403, answer, [])
         values: dict[str, object] = {
             # In a page's words: somebody who sent something was not opening one.
+            "contact": self._help_desk.text(language) if only else "",
+            "waiting": why == "grant_waiting",
             "why": "no_policy_permits_action" if why == DenyReason.NO_POLICY_PERMITS and request.method not in _LOOKING else why,
             "steps": steps,
             "decision": decision.id,
@@ -243,9 +252,10 @@ def _why(decision: Deny) -> str:
         return "policy_error"
     if decision.posture.note in {"pending", "blocked"}:
         return f"device_{decision.posture.note}"
-    if decision.remedy:
-        return str(decision.remedy[0])
-    return str(decision.reason)
+    if not decision.remedy:
+        return str(decision.reason)
+    first = str(decision.remedy[0])
+    return "grant_waiting" if first == RemedyStep.GRANT and decision.waiting else first
 
 
 def _json(status: int, value: Mapping[str, object], more: list[tuple[str, str]]) -> Reply:

@@ -18,7 +18,7 @@ from gateway.kernel.secret import hash_token, same
 from gateway.policy.remedy import CEREMONY_SECONDS
 from gateway.ports import OneTime
 
-Purpose = Literal["sign_in", "key_touch", "second_factor", "register_device", "identity_proofing", "break_glass"]
+Purpose = Literal["sign_in", "key_touch", "second_factor", "register_device", "identity_proofing", "break_glass", "grant"]
 FLOW_SECONDS: Final = 2400
 STATE_SECONDS: Final = 2400
 """Longer than the embedded provider keeps a sign-in open: who types into its page must be able to come back from it."""
@@ -51,6 +51,8 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     target: str = ""
     """Of the request that was refused, where that is another than `path`; for break-glass."""
+    grant: str = ""
+    """The name of the grant that would help."""
     filled: tuple[str, str] = ("", "")
     """Reason and patient, where a form was sent too late to count; for break-glass."""
 

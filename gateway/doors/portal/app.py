@@ -10,7 +10,7 @@ from gateway.domain.decision import Unavailable
 from gateway.domain.reason import UnavailableReason
 from gateway.domain.request import RawRequest, Request
 from gateway.doors.client import BrokenBodyError
-from gateway.doors.portal import arriving, device, emergency, home, signin, signout
+from gateway.doors.portal import arriving, device, emergency, grants, home, signin, signout
 from gateway.doors.portal.parts import Exchange, Parts, Stop
 from gateway.kernel.errors import AuditError, ProtocolError, StoreUnavailable
 from gateway.kernel.ids import new_id
@@ -41,6 +41,9 @@ PORTAL_ONLY: Final[dict[tuple[str, str], Handler]] = {
     ("GET", "/.gateway/emergency"): emergency.show,
     ("POST", "/.gateway/emergency"): emergency.begin,
     ("POST", "/.gateway/emergency/end"): emergency.end,
+    ("GET", "/.gateway/grants"): grants.show,
+    ("POST", "/.gateway/grants"): grants.ask,
+    ("POST", "/.gateway/grants/back"): grants.give_back,
     ("GET", "/.gateway/signed-out"): signout.signed_out,
     ("GET", "/.gateway/jwks.json"): home.jwks,
 }

@@ -49,6 +49,7 @@ async def home(exchange: Exchange) -> web.Response:
         posture=posture,
         apps=apps,
         account_url=parts.account_url,
+        grants=parts.grants is not None and not parts.help_desk.only(handle.session.identity),
     )
 
 

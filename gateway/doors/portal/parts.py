@@ -19,6 +19,7 @@ from gateway.domain.request import Limits, Request
 from gateway.domain.route import App
 from gateway.domain.target import parse_target
 from gateway.emergency.service import Emergencies
+from gateway.grants.office import GrantOffice
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import LANGUAGE_COOKIE, Language
 from gateway.kernel.ids import new_id, new_token
@@ -27,6 +28,7 @@ from gateway.kernel.web import page_headers
 from gateway.pipeline.decide import Considered
 from gateway.pipeline.records import actor_of, printable, source_of, timestamp
 from gateway.ports import AssertionSigner, AuditLog, DeviceRegistry, Missing, OneTime, PostureSource, SessionStore
+from gateway.present.help_desk import HelpDesk
 from gateway.present.mapper import DONE_PATH
 from gateway.present.pages import Pages, language_of
 from gateway.rp.client import OidcClient
@@ -85,6 +87,10 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     """The hospital's time zone, of the times that are shown."""
     emergencies: Emergencies | None = None
     """Break-glass; None where there is none."""
+    grants: GrantOffice | None = None
+    """Where grants are asked for; None where there is no database for them."""
+    help_desk: HelpDesk = HelpDesk()
+    """Who is told only to ask it."""
     consider: Callable[[Request, Handle], Awaitable[Considered | None]] | None = None
     """What policies would say to a request (`Pipeline.consider`); there is no break-glass without it."""
 

@@ -31,10 +31,14 @@ PURPOSES: Final[dict[str, Purpose]] = {
     "register_device": "register_device",
     "identity_proofing": "identity_proofing",
     "break_glass": "break_glass",
+    "grant": "grant",
 }
-PAGES: Final[dict[Purpose, str]] = {"register_device": "/.gateway/device", "break_glass": "/.gateway/emergency"}
+PAGES: Final[dict[Purpose, str]] = {
+    "register_device": "/.gateway/device", "break_glass": "/.gateway/emergency", "grant": "/.gateway/grants",
+}  # fmt: skip
 """Purposes that go on with a page of the portal."""
 MAX_EVENTS: Final = 16
+MAX_GRANT: Final = 64
 MAX_ARRIVALS: Final = 3
 """A browser that came back so often, soon after one another, and did not keep its session, keeps none."""
 _AGAIN: Final = frozenset({"interaction_required", "login_required"})
@@ -77,6 +81,7 @@ async def _begin(exchange: Exchange, purpose: Purpose, generation: int) -> web.R
         minted=exchange.minted(),
         method=exchange.one("method") or "GET",
         target=exchange.one("target") or "",
+        grant=(exchange.one("grant") or "")[:MAX_GRANT],
     )
     name = await exchange.parts.flows.begin(flow)
     return exchange.redirect(f"{exchange.parts.portal}/.gateway/go?flow={name}&lang={exchange.language}")
