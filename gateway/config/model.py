@@ -36,6 +36,7 @@ from gateway.config.leaves import (
 )
 from gateway.config.locate import KeyPath, Locations
 from gateway.config.proofing import Backend, DigitalAgency, InPerson, Jpki, PlatformOperator
+from gateway.config.remedies import Grants, Remedies
 from gateway.domain.route import Action, App, HealthCheck, Route, Sensitivity
 from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
@@ -329,6 +330,8 @@ class Sections(msgspec.Struct, frozen=True, kw_only=True):
     console: Console | None = None
     break_glass: BreakGlass = BreakGlass()
     notices: Notices | None = None
+    grants: Grants = Grants()
+    remedies: Remedies = Remedies()
     apps: tuple[AppConfig, ...]
 
 

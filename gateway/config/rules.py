@@ -9,6 +9,7 @@ from gateway.config.emergency import find_in_break_glass, find_in_notices, is_lo
 from gateway.config.listeners import Found, find_in_listeners
 from gateway.config.locate import KeyPath
 from gateway.config.model import Config, EmbeddedProvider, RouteConfig
+from gateway.config.remedies import find_in_grants, find_in_remedies
 from gateway.domain.headers import HOP_BY_HOP, fold
 from gateway.domain.refusal import Refusal
 from gateway.domain.target import parse_target
@@ -330,6 +331,8 @@ def _emergency(config: Config) -> Iterator[Found]:
     yield from find_in_break_glass(config.break_glass, given=given, database=database)
     if config.notices is not None:
         yield from find_in_notices(config.notices, database=database)
+    yield from find_in_grants(given=config.locations.has(("grants",)), database=database)
+    yield from find_in_remedies(config.remedies)
 
 
 _RULES: Final[tuple[Callable[[Config], Iterator[Found]], ...]] = (
