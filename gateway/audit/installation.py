@@ -53,10 +53,20 @@ class Installation:
         """Files that are no part of a log."""
         return [slot_file(slot, name) for slot, log in self.logs.items() for name in log.strangers]
 
+    @property
+    def length(self) -> int:
+        """Bytes in all segments of all logs."""
+        return sum(log.length for log in self.logs.values())
+
+    @property
+    def anchored(self) -> frozenset[int]:
+        """Slots of which there is an anchor."""
+        return frozenset(self._anchors)
+
     def verify(self, *, on_record: OnRecord | None = None, progress: Callable[[int, int], None] | None = None) -> Overall:
         """Verify every log, and that none is missing; `progress(bytes done, bytes in all)` is called now and then."""
         roll, reports, done = Roll(), dict[int, Report](), 0
-        total = sum(log.length for log in self.logs.values())
+        total = self.length
         for slot, log in self.logs.items():
 
             def seen(index: int, record: dict[str, Any], slot: int = slot) -> None:

@@ -94,6 +94,11 @@ class LogFolder:
         return path.read_bytes() if path.exists() else None
 
     @property
+    def segments(self) -> tuple["_Files", ...]:
+        """The segments' files and their lengths at that moment, in order."""
+        return tuple(self._segments)
+
+    @property
     def length(self) -> int:
         """Bytes in all segments."""
         return sum((segment.records_length or 0) + (segment.checkpoints_length or 0) for segment in self._segments)
@@ -125,7 +130,7 @@ class LogFolder:
         """Yield (index, hash, record) of every readable record, in the order of the files. Not verified."""
         with _readable(self._folder):
             for segment in self._segments:
-                for data in _lines(segment.records, segment.records_length or 0):
+                for data in lines_of(segment.records, segment.records_length or 0):
                     line = read_record(data.removesuffix(b"\n")) if data.endswith(b"\n") else None
                     if line is not None:
                         yield line.unverified_index, line.unverified_hash, line.record
@@ -157,10 +162,10 @@ def _length(path: Path) -> int | None:
 
 
 def _opener(path: Path, length: int | None) -> Callable[[], Iterator[bytes]] | None:
-    return partial(_lines, path, length) if length is not None else None
+    return partial(lines_of, path, length) if length is not None else None
 
 
-def _lines(path: Path, length: int) -> Iterator[bytes]:
+def lines_of(path: Path, length: int) -> Iterator[bytes]:
     """Yield the lines of the first `length` bytes; one that is over the limit is cut, and its rest skipped."""
     with path.open("rb") as file:
         left = length

@@ -15,7 +15,8 @@ LONGEST: Final = 1 << 20
 """Bytes of the longest line that the format allows."""
 
 _RECORD = re.compile(rb'\{"hash":"([0-9a-f]{64})",("index":(0|[1-9]\d{0,17}),"previous":"([0-9a-f]{64})","record":(\{.*\})\})')
-_CHECKPOINT = re.compile(rb'\{"body":(\{.*\}),"signature":"([0-9a-f]{128})"\}')
+CHECKPOINT: Final = re.compile(rb'\{"body":(\{.*\}),"signature":"([0-9a-f]{128})"\}')
+"""Body and signature of a checkpoint's line, unverified."""
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z")
 _LOG = re.compile(r"log_[0-9a-f]{32}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
@@ -85,7 +86,7 @@ def read_record(line: bytes) -> RecordLine | None:
 
 def read_checkpoint(line: bytes, key: Ed25519PublicKey) -> CheckpointLine | None:
     """Return a checkpoint (line without line feed) that `key` signed, or None."""
-    match = _CHECKPOINT.fullmatch(line)
+    match = CHECKPOINT.fullmatch(line)
     if match is None:
         return None
     try:

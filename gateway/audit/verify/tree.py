@@ -1,6 +1,8 @@
 """RFC 6962 tree hash, the verifier's own: a list of (height, hash), merged when two have the same height."""
 
+from collections.abc import Sequence
 from hashlib import sha256
+from typing import Self
 
 
 class Hashes:
@@ -8,6 +10,14 @@ class Hashes:
 
     def __init__(self) -> None:
         self._subtrees: list[tuple[int, bytes]] = []
+
+    @classmethod
+    def of(cls, size: int, subtrees: Sequence[bytes]) -> Self:
+        """Go on from a tree of `size` leaves with these complete subtrees, largest first. ValueError when they don't fit."""
+        heights = [height for height in range(size.bit_length() - 1, -1, -1) if size >> height & 1] if size > 0 else []
+        tree = cls()
+        tree._subtrees = list(zip(heights, subtrees, strict=True))
+        return tree
 
     def push(self, leaf: bytes) -> None:
         """Take the next leaf hash."""

@@ -64,7 +64,7 @@ def verify(
     return walk.finish(len(segments))
 
 
-def _identify(evidence: Evidence, book: Book) -> tuple[str, Ed25519PublicKey | None]:
+def identify(evidence: Evidence, book: Book) -> tuple[str, Ed25519PublicKey | None]:
     """Return log id and the key to verify with: the given one, else the folder's."""
     manifest = lines.read_manifest(evidence.manifest) if evidence.manifest is not None else None
     key = evidence.given_key or (lines.read_key(evidence.folder_key) if evidence.folder_key is not None else None)
@@ -91,7 +91,7 @@ class _Walk:
         self._on_record = on_record
         self._progress = progress
         self._book = Book(writer_running=evidence.writer_running)
-        self._log, self._key = _identify(evidence, self._book)
+        self._log, self._key = identify(evidence, self._book)
         self._chain = Chain(self._log, self._key, evidence.anchor, self._book)
         self._traces = Traces(evidence.torn, self._key, self._book)
         self._size = 0
