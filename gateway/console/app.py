@@ -6,11 +6,12 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from gateway.console.changes import Changes
+from gateway.console.changes import POSTURE, Changes
 from gateway.console.export import Export
 from gateway.console.live import ROWS, LiveDecisions
 from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
+from gateway.console.policy_app import add_policies
 from gateway.console.proofing_acts import ProofingActs
 from gateway.console.proofing_list import counts
 from gateway.console.proofing_views import ProofingViews
@@ -49,9 +50,9 @@ def create_console(parts: ConsoleParts) -> web.Application:
     app.router.add_post("/sessions/{session}/revoke", changes.revoke)
     app.router.add_get("/devices", console.devices)
     app.router.add_post("/devices/{device}/{change}", changes.device)
-    app.router.add_get("/policies", console.policies)
     app.router.add_get("/export", Export(site, parts, recorder).serve)
     _add_proofing(app, site, parts, recorder, pages)
+    add_policies(app, site, parts, recorder, pages)
     return app
 
 
@@ -133,11 +134,15 @@ class _Console:
             session.identity.subject: session.identity for session in await self._parts.sessions.list(self._parts.clock.now())
         }
         waiting_first = sorted(devices, key=lambda device: device.status != "pending")
-        return self._pages.show(request, "devices.html", devices=waiting_first, people=people, evidence=_evidence)
-
-    async def policies(self, request: web.Request) -> web.Response:
-        await self._recorder.viewed(request)
-        return self._pages.show(request, "policies.html", in_force=self._parts.policies())
+        return self._pages.show(
+            request,
+            "devices.html",
+            devices=waiting_first,
+            people=people,
+            evidence=_evidence,
+            attributes=POSTURE,
+            days_since=lambda at: max(0, int(self._parts.clock.now()) - at) // 86_400,
+        )
 
 
 def _evidence(device: Device) -> list[str]:

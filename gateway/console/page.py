@@ -20,6 +20,7 @@ DONE: Final = {
     "block": "ok",
     "unblock": "ok",
     "compliance": "ok",
+    "posture": "ok",
     "gone": "warn",
     "changed": "warn",
     "case_approved": "ok",
@@ -44,6 +45,20 @@ DONE: Final = {
     "not_keys_unknown": "error",
     "not_person_of_other_account": "error",
     "not_new_card": "error",
+    "draft_begun": "ok",
+    "draft_saved": "ok",
+    "draft_changed": "warn",
+    "draft_submitted": "ok",
+    "draft_approved": "ok",
+    "draft_declined": "ok",
+    "draft_published": "ok",
+    "draft_withdrawn": "ok",
+    "draft_trial": "ok",
+    "draft_trial_ended": "ok",
+    "draft_updated": "ok",
+    "file_removed": "ok",
+    "file_name": "error",
+    "rolled_back": "ok",
 }
 """What `?done=` may say, and how it looks. `not_...`: why an officer's word in a case had no effect."""
 

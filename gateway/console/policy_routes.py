@@ -1,7 +1,8 @@
 """The routes of the pages about changes of the policies, and about people, as the gateway knows them.
 
-Looking is `read`, also for what is only checked while it is typed (a POST, because a file does not fit into an address). Drafting is
-`write`: nothing of it counts for anybody. What puts something in force, or says a word on the way to it, is `administer`.
+Looking is `read`, also for what is only checked while it is typed (a POST, because a file does not fit into an address).
+Drafting is `write`: nothing of it counts for anybody. What puts something in force, or says a word on the way to it, is
+`administer`.
 """
 
 from typing import Final, Literal

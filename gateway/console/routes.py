@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from gateway.console import policy_routes
 from gateway.domain.route import App, Route
 
 APP_ID: Final = "console"
@@ -47,6 +48,7 @@ ROUTES: Final = (
     _read("proofing-batch", "proofing", "batches", "{batch}"),
     _read("proofing-rechecks", "proofing", "rechecks"),
     _administer("proofing-recheck", "proofing", "rechecks"),
+    *policy_routes.routes(),
     _read("static", "static", "**"),
 )
 

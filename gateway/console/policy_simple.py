@@ -1,0 +1,92 @@
+"""One policy of a draft, changed by buttons instead of text: report-only or enforced, another number, taken out."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from aiohttp import web
+
+from gateway.changes.model import ChangeRefused, Draft
+from gateway.console.policy_desk import PolicyDesk, who
+from gateway.console.policy_text import places, set_mode, set_number, take_out
+from gateway.console.policy_views import PolicyViews
+from gateway.kernel.web.site import PageError, read_form
+
+_DIGITS: Final = 10
+
+
+class PolicySimple:
+    """Serves the page of one policy of a draft."""
+
+    def __init__(self, shared: PolicyDesk, views: PolicyViews) -> None:
+        self._shared = shared
+        self._views = views
+        self._pages = shared.pages
+        self._recorder = shared.recorder
+
+    async def policy(self, request: web.Request) -> web.Response:
+        """Show it."""
+        await self._recorder.viewed(request)
+        return await self._page(request, await self._shared.draft(request))
+
+    async def change(self, request: web.Request) -> web.Response:
+        """Change it."""
+        await self._pages.require_officer(request)
+        form = await read_form(request)
+        draft = await self._shared.draft(request)
+        policy_id, act = request.match_info["policy"], form.get("do", "")
+        if policy_id not in await asyncio.to_thread(places, draft.files):
+            raise PageError(404, "draft_policy")
+        files = _changed(draft.files, policy_id, act, form)
+        if files is None:
+            return await self._page(request, draft, 422, wrong="number", values=form)
+        back = f"/policies/drafts/{draft.id}"
+        if files == dict(draft.files):
+            raise web.HTTPSeeOther(f"{back}?done=draft_saved")
+        detail = {"policy": policy_id, "act": act} | ({"value": form["value"].strip()} if act == "number" else {})
+        await self._recorder.announced(request, "policy.saved", draft.id, detail)
+        try:
+            saving = self._shared.desk.save(who(request), draft.id, revision=draft.revision, files=files)
+            await self._pages.attempt(request, "policy.saved", draft.id, saving)
+        except ChangeRefused as error:
+            await self._recorder.failed(request, "policy.saved", draft.id, error.why)
+            return await self._page(request, await self._shared.draft(request), 409, refused=error, values=form)
+        raise web.HTTPSeeOther(f"{back}?done=draft_saved")
+
+    async def _page(
+        self,
+        request: web.Request,
+        draft: Draft,
+        status: int = 200,
+        *,
+        wrong: str = "",
+        refused: ChangeRefused | None = None,
+        values: Mapping[str, str] | None = None,
+    ) -> web.Response:
+        policy_id = request.match_info["policy"]
+        place = (await asyncio.to_thread(places, draft.files)).get(policy_id)
+        if place is None:
+            raise PageError(404, "draft_policy")
+        titles = await asyncio.to_thread(self._views.titles, draft.files)
+        editable = self._pages.is_officer(request) and draft.state not in {"published", "withdrawn"}
+        return self._pages.show(
+            request, "draft_policy.html", status, tab="drafts", changing=True, draft=draft, id=policy_id, place=place,
+            policy=titles.get(policy_id), editable=editable, wrong=wrong, refused=refused, values=values or {},
+        )  # fmt: skip
+
+
+def _changed(files: Mapping[str, bytes], policy_id: str, act: str, form: Mapping[str, str]) -> dict[str, bytes] | None:
+    """Return the files after the change; None for a number that is none. PageError 400 for what no form of ours asks."""
+    if act in {"report_only", "enforce"}:
+        return set_mode(files, policy_id, report_only=act == "report_only")
+    if act == "take_out":
+        return take_out(files, policy_id)
+    index, value = form.get("index", ""), form.get("value", "").strip()
+    if act != "number" or not (index.isascii() and index.isdecimal() and len(index) < _DIGITS):
+        raise PageError(400, "form")
+    if not (value.isascii() and value.isdecimal() and len(value) < _DIGITS):
+        return None
+    try:
+        return set_number(files, policy_id, int(index), int(value))
+    except LookupError as error:
+        raise PageError(400, "form") from error
