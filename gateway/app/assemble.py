@@ -14,11 +14,13 @@ from gateway.app.console import open_console
 from gateway.app.doors import Doors, Farewell, fronts_of, listen_proxy, open_doors, says_of
 from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
 from gateway.app.nginx import Nginx
+from gateway.app.policies import Officers, open_desk, open_holder, open_lasting, report_state
 from gateway.app.provider import accepted_claims, oidc_client, open_embedded
 from gateway.app.sockets import Sockets
 from gateway.app.verifiers import outcome_of
 from gateway.audit.slots import log_ids, logs_detail, prepare_slot, slot_anchor, slot_folder
 from gateway.audit.writer import DiskAuditLog
+from gateway.changes.desk import Desk
 from gateway.config import Config
 from gateway.domain.network import Zones
 from gateway.domain.route import RouteTable
@@ -28,7 +30,6 @@ from gateway.doors.proxy import create_proxy
 from gateway.kernel.clock import Clock, SystemClock
 from gateway.pipeline import Pipeline
 from gateway.pipeline.outgoing import Outgoing
-from gateway.policy.holder import PolicyHolder
 from gateway.policy.remedy import Enrolment, Outcomes
 from gateway.ports import AuditLog, OneTime, SessionStore
 from gateway.posture.observe import RegistryPosture
@@ -116,12 +117,19 @@ async def _assemble(
     devices = SqliteDevices(config.devices.database)
     stack.push_async_callback(devices.close)
     posture = RegistryPosture(devices, clock=clock)
-    holder = PolicyHolder.open(config.policies.dir)
-    await policy_event(log, clock, "policy.loaded", holder.current.version)
+    lasting = open_lasting(config)
+    officers = Officers(sessions, clock)
+    desk: Desk | None = None
+    if lasting is not None:
+        stack.callback(lasting.close)
+        desk = open_desk(config, lasting, clock, officers)
+    holder = await open_holder(config, desk, lasting)
+    await policy_event(log, clock, "policy.loaded", holder.current.version, **holder.detail)
     signer = FileSigner.load(config.portal.assertion_key_file)
     portal = config.origin(config.portal.host)
 
     provider = await open_embedded(config, clock, log, sessions, stack)
+    officers.provider = provider
     takeover = Takeover()
     apps = list(config.to_apps())
     if config.console is not None:
@@ -134,6 +142,7 @@ async def _assemble(
             sessions=sessions,
             devices=devices,
             holder=holder,
+            desk=desk,
             signer=signer,
             provider=provider,
             loaded_at=lambda: takeover.at,
@@ -159,6 +168,8 @@ async def _assemble(
     keep_running(devices.follow(), failed, stack)
     keep_running(end_with_the_log(log), failed, stack)
     keep_running(follow_policies(holder, log, clock, pipeline, takeover), failed, stack)
+    if lasting is not None:
+        keep_running(report_state(holder, lasting, slot, clock), failed, stack)
 
     pages = Pages(portal=portal, simulated=config.demo)
     presenter = Presenter(pages, apps)

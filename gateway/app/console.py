@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from aiohttp import web
 
@@ -11,9 +11,11 @@ from gateway.audit.export import export_csv, export_jsonl
 from gateway.audit.others import OtherLogs
 from gateway.audit.query import Filters
 from gateway.audit.writer import DiskAuditLog
+from gateway.changes.port import ChangeDesk
 from gateway.config import Config
 from gateway.console.app import create_console
 from gateway.console.parts import ConsoleParts, Format, InForce
+from gateway.console.people_port import Account
 from gateway.console.routes import APP_ID, console_app
 from gateway.domain.route import App
 from gateway.kernel.assertion import Verifier
@@ -37,6 +39,7 @@ async def open_console(
     sessions: SessionStore,
     devices: DeviceRegistry,
     holder: PolicyHolder,
+    desk: ChangeDesk | None,
     signer: AssertionSigner,
     provider: IdentityProvider | None,
     loaded_at: Callable[[], float],
@@ -77,6 +80,8 @@ async def open_console(
         others=OtherLogs(config.audit.dir, slot),
         policies=in_force,
         export=export,
+        desk=desk,
+        accounts=_accounts(provider),
         end_at_provider=provider.store.sessions.revoke if provider is not None else None,
         proofing=_office(config, provider, clock),
         simulated=config.demo,
@@ -87,6 +92,27 @@ async def open_console(
     bound = socket.create_server((LOOPBACK, 0))
     await web.SockSite(runner, bound).start()
     return console_app(host, f"http://{LOOPBACK}:{bound.getsockname()[1]}")
+
+
+def _accounts(provider: IdentityProvider | None) -> Callable[[], Awaitable[Sequence[Account]]] | None:
+    if provider is None:
+        return None
+
+    async def accounts() -> Sequence[Account]:
+        return [
+            Account(
+                subject=user.id,
+                login=user.login,
+                name=user.name,
+                roles=user.roles,
+                organization=user.organization,
+                department=user.department,
+                active=user.active,
+            )
+            for user in await provider.list_users()
+        ]
+
+    return accounts
 
 
 def _office(config: Config, provider: IdentityProvider | None, clock: Clock) -> ConsoleOffice | None:

@@ -44,13 +44,13 @@ async def follow_policies(
                 listener()
         # First what is open already: it is the new policies' affair also when the log fails.
         pipeline.streams.look_again()
-        await policy_event(log, clock, "policy.loaded", outcome.bundle.version, replaced=outcome.replaced)
+        await policy_event(log, clock, "policy.loaded", outcome.bundle.version, replaced=outcome.replaced, **outcome.detail)
 
     async def rejected(error: BundleError) -> None:
         logger.error("the changed policies are not taken over: %s", error)
         await policy_event(log, clock, "policy.rejected", holder.current.version, why=str(error))
 
-    await holder.watch(loaded, rejected)
+    await holder.watch(loaded, rejected, every=LOOK_SECONDS)
 
 
 async def end_with_the_log(log: DiskAuditLog) -> None:

@@ -49,10 +49,10 @@ class Desk:
         clock: Clock,
         officers: Officers,
         routes: Sequence[Route],
-        reach: Reach = Reach(),  # noqa: B008  frozen
+        reach: Callable[[], Reach] = Reach,
     ) -> None:
-        """`officers` are those who are active now; `routes` those of all applications, the console's included. Makes the tables:
-        blocking.
+        """`officers` are those who are active now; `routes` those of all applications, the console's included; `reach` is what
+        officers can reach in these days. Makes the tables: blocking.
         """
         self._lasting: Final = lasting
         self._clock: Final = clock
@@ -340,7 +340,7 @@ class Desk:
 
         def work() -> tuple[Checked, Locked | None]:
             checked, bundle = check_files(files, self._routes)
-            locked = locked_out(bundle, officers, self._routes, self._reach) if bundle is not None else None
+            locked = locked_out(bundle, officers, self._routes, self._reach()) if bundle is not None else None
             if locked is not None:
                 problem = Problem(file="", line=0, what=locked.what, todo=TODO)
                 checked = msgspec.structs.replace(checked, problems=(problem, *checked.problems))

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.domain.posture import STRENGTH
 from gateway.domain.route import Route
+from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Bundle
 from gateway.policy.facts import (
     Action,
@@ -89,13 +90,17 @@ TODO: Final = (
 def locked_out(bundle: Bundle, officers: Sequence[Officer], routes: Sequence[Route], reach: Reach = Reach()) -> Locked | None:  # noqa: B008  frozen
     """Return who would be out when fewer than two officers could do everything at the console; None when two could.
 
-    Of officers that are not known, ones of the role alone stand in: a bundle is judged on a fresh installation, too.
+    Of officers that are not known, ones of the role alone stand in: a bundle is judged on a fresh installation, too. Where the
+    routes know no console, nobody can be kept out of it.
     """
+    if all(route.app != CONSOLE for route in routes):
+        return None
     wanted = list(_wanted(routes))
+    answers = AnswerCache(bundle)
     left = 0
     out: list[str] = []
     for officer in _at_least(officers):
-        missing = _missing(bundle, officer, wanted, reach)
+        missing = _missing(answers, officer, wanted, reach)
         if missing is None:
             left += 1
             if left == NEEDED:
@@ -122,14 +127,14 @@ def _wanted(routes: Sequence[Route]) -> Iterator[TargetFacts]:
             yield TargetFacts(app=CONSOLE, route="console.policies", action=action, sensitivity=sensitivity, patient="")
 
 
-def _missing(bundle: Bundle, officer: Officer, wanted: Sequence[TargetFacts], reach: Reach) -> str | None:
+def _missing(policies: AnswerCache, officer: Officer, wanted: Sequence[TargetFacts], reach: Reach) -> str | None:
     """The first route that the officer can reach from nowhere, or never together with the others; None: they can do everything.
 
     One place and time must do for all of it: nobody walks to another ward between editing and submitting.
     """
     places = [(zone, time) for zone in dict.fromkeys((*reach.zones, OTHER_ZONE)) for time in reach.times]
     for target in wanted:
-        answers = bundle.allowed([_facts(officer, target, zone, time, reach) for zone, time in places])
+        answers = policies.allowed([_facts(officer, target, zone, time, reach) for zone, time in places])
         places = [place for place, allowed in zip(places, answers, strict=True) if allowed]
         if not places:
             return target.route

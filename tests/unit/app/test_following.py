@@ -56,7 +56,7 @@ class Holder:
     def __init__(self, world: World) -> None:
         self.current = world.policies.current
 
-    async def watch(self, loaded: Callable[[Loaded], Any], rejected: Callable[[BundleError], Any]) -> None:
+    async def watch(self, loaded: Callable[[Loaded], Any], rejected: Callable[[BundleError], Any], **_: float) -> None:
         await rejected(BundleError("x" * 600, where="a.cedar:1"))
         await loaded(Loaded(self.current, "before"))
 
@@ -82,7 +82,7 @@ async def test_streams_are_looked_at_even_when_the_change_cannot_be_recorded() -
     world.pipeline.streams.look_again = lambda session_id="*": looked.append(session_id)  # type: ignore[method-assign]
 
     class OnlyLoaded(Holder):
-        async def watch(self, loaded: Callable[[Loaded], Any], rejected: Callable[[BundleError], Any]) -> None:
+        async def watch(self, loaded: Callable[[Loaded], Any], rejected: Callable[[BundleError], Any], **_: float) -> None:
             await loaded(Loaded(self.current, "before"))
 
     async def broken(record: object) -> int:
