@@ -34,11 +34,11 @@ def check_embedded(config: Config) -> EmbeddedProvider:
             where=config.where("identity"),
             todo="Manage people there.",
         )
-    _check_owner(config.idp.data_dir)
+    check_owner(config.idp.data_dir)
     return config.idp
 
 
-def _check_owner(folder: Path) -> None:
+def check_owner(folder: Path) -> None:
     """Refuse to make files that the gateway's user could not open afterwards (root may write everywhere)."""
     nearest = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
     owner = nearest.stat().st_uid

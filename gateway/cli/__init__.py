@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "front-config": ("gateway.cli.front", "print the configuration of nginx, Envoy or Caddy in front of the gateway"),
     "policy": ("gateway.cli.policy", "check policies and run their cases"),
     "people": ("gateway.cli.people", "manage the accounts of the embedded identity provider"),
+    "devices": ("gateway.cli.devices", "the ledger of devices, and what an inventory tool says of them"),
     "proofing": ("gateway.cli.proofing", "identity proofings: status, invitations, review, rechecks"),
     "audit": ("gateway.cli.audit", "verify and export the log"),
     "version": ("gateway.cli.version", "say which version this is"),

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 Act = Callable[["People", argparse.Namespace], Awaitable[None]]
 
 LONGEST_INPUT: Final = 4096
-KNOWN_ROLES: Final = ("physician", "nurse", "pharmacist", "clerk", "vendor", "security_officer", "auditor")
+KNOWN_ROLES: Final = (
+    "physician", "resident", "nurse", "pharmacist", "technologist", "clerk", "external_reader", "vendor", "security_officer",
+    "auditor",
+)  # fmt: skip
 """What the starter policies know; others may be known to a hospital's own."""
 
 _DESCRIPTION: Final = """\

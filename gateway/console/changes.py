@@ -1,19 +1,22 @@
 """What a security officer changes here: ends a session, lets a device in or out. Recorded and on disk before it happens."""
 
-from collections.abc import Callable
-from typing import Final, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn, get_args
 
 from aiohttp import web
 
+from gateway.audit.encoding import rfc3339
 from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
 from gateway.console.recording import Recorder
-from gateway.domain.posture import Compliance, Device
+from gateway.domain.posture import Attribute, Compliance, Device, PostureName
 from gateway.domain.record import EventName
 from gateway.kernel.web.site import CLAIMS, PageError, read_form
-from gateway.posture.ledger import approve, block, set_compliance, unblock
+from gateway.posture.ledger import approve, block, set_attributes, set_compliance, unblock
 
 Change = Callable[[Device], Device]
+POSTURE: Final[tuple[PostureName, ...]] = get_args(PostureName)
+_SAID: Final = {"true": True, "false": False}
 _WORDS: Final[dict[str, Compliance]] = {"compliant": "compliant", "non_compliant": "non_compliant"}
 
 
@@ -45,7 +48,7 @@ class Changes:
         raise web.HTTPSeeOther("/sessions?done=revoked")
 
     async def device(self, request: web.Request) -> NoReturn:
-        """Approve, block or unblock a device, or set its compliance."""
+        """Approve, block or unblock a device, set its compliance, or say what state it is in."""
         await self._pages.require_officer(request)
         name = request.match_info["change"]
         event, change, detail = await self._device_change(request, name)
@@ -80,6 +83,10 @@ class Changes:
             return "device.blocked", block, {}
         if name == "unblock":
             return "device.unblocked", lambda device: unblock(device, now=now), {}
+        if name == "posture":
+            said = _said(await read_form(request), source=f"officer:{login}", now=now)
+            detail = {one.name: f"{str(one.value).lower()} at {rfc3339(one.at)}" for one in said}
+            return "device.posture", lambda device: set_attributes(device, said), {**detail, "source": said[0].source}
         if name != "compliance":
             raise PageError(404, "not_found")
         word = _WORDS.get((await read_form(request)).get("state", ""))
@@ -87,3 +94,11 @@ class Changes:
             raise PageError(400, "form")
         source = f"officer:{login}"
         return "device.compliance", lambda device: set_compliance(device, compliance=word, source=source, now=now), {}
+
+
+def _said(form: Mapping[str, str], *, source: str, now: float) -> tuple[Attribute, ...]:
+    """What an officer has just seen of a device; an empty choice says nothing. PageError 400: none, or an unknown one."""
+    chosen = {name: form[name] for name in POSTURE if form.get(name)}
+    if not chosen or not set(form) <= set(POSTURE) or not set(chosen.values()) <= set(_SAID):
+        raise PageError(400, "form")
+    return tuple(Attribute(name=name, value=_SAID[word], at=int(now), source=source) for name, word in chosen.items())

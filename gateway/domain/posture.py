@@ -20,6 +20,7 @@ PostureName = Literal["disk_encrypted", "screen_lock", "antivirus", "os_supporte
 class Attribute(msgspec.Struct, frozen=True, kw_only=True):
     """The last word on one attribute of a device's state."""
 
+    name: PostureName
     value: bool
     at: int
     """Epoch seconds of when it was seen to be so."""
@@ -47,8 +48,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     """Public EC P-256 key as canonical JWK JSON, where the browser made one."""
     certificate_sha256: str = ""
     last_seen_at: int = 0
-    attributes: dict[PostureName, Attribute] = {}
-    """The last word on each; nothing is known of one that is missing."""
+    attributes: tuple[Attribute, ...] = ()
+    """The last word on each, by name; nothing is known of one that is missing."""
     version: int = 1
     """Rises with each change."""
 

@@ -1,6 +1,5 @@
 """From what is known to the facts that policies can read. Pure: the time comes in."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -9,7 +8,7 @@ import msgspec
 from gateway.domain.connection import Connection
 from gateway.domain.identity import AuthEvent, AuthKind, Handle, Proofing
 from gateway.domain.network import Zones
-from gateway.domain.posture import STRENGTH, Attribute, Posture, PostureName
+from gateway.domain.posture import STRENGTH, Attribute, Posture
 from gateway.domain.route import Match
 from gateway.pipeline.calendar import Calendar
 from gateway.policy.facts import (
@@ -156,13 +155,13 @@ def device_facts(posture: Posture, now: float) -> DeviceFacts:
     )
 
 
-def _attributes(said: Mapping[PostureName, Attribute], now: float) -> dict[str, Any]:
+def _attributes(said: tuple[Attribute, ...], now: float) -> dict[str, Any]:
     """What was said of the device's state, and how long ago. A word from the future (beyond clock skew) is none."""
     facts: dict[str, Any] = {}
-    for name, attribute in said.items():
+    for attribute in said:
         if attribute.at <= now + MAX_SKEW_SECONDS:
-            facts[name] = attribute.value
-            facts[f"{name}_age_seconds"] = _age(attribute.at, now)
+            facts[attribute.name] = attribute.value
+            facts[f"{attribute.name}_age_seconds"] = _age(attribute.at, now)
     return facts
 
 

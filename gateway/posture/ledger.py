@@ -2,9 +2,11 @@
 no sense in the device's present state.
 """
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
-from gateway.domain.posture import Compliance, Device
+from gateway.domain.posture import Attribute, Compliance, Device
 
 
 def approve(device: Device, *, login: str, now: float) -> Device:
@@ -33,3 +35,17 @@ def set_compliance(device: Device, *, compliance: Compliance, source: str, now: 
     if int(now) < device.compliance_at:
         raise ValueError(f"device {device.id}: this word on compliance is older than the one that it would replace")
     return replace(device, compliance=compliance, compliance_at=int(now), compliance_source=source)
+
+
+def set_attributes(device: Device, said: Iterable[Attribute]) -> Device:
+    """Take in what was said of a device's state. Of each attribute the newest word stays; of two of the same second, the later
+    one to come.
+
+    A blocked or pending device keeps what is said of it, too: it counts once the device is let in.
+    """
+    known = {attribute.name: attribute for attribute in device.attributes}
+    for attribute in said:
+        if attribute.name not in known or known[attribute.name].at <= attribute.at:
+            known[attribute.name] = attribute
+    after = tuple(known[name] for name in sorted(known))
+    return device if after == device.attributes else replace(device, attributes=after)

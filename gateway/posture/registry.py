@@ -15,7 +15,7 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
@@ -30,7 +30,8 @@ from gateway.kernel.errors import StoreUnavailable
 logger = logging.getLogger(__name__)
 
 WHERE: Final = "device_registry"
-SCHEMA_VERSION: Final = 1
+SCHEMAS: Final = ("schema.sql", "schema_0002.sql")
+SCHEMA_VERSION: Final = len(SCHEMAS)
 SEEN_SECONDS: Final = 3600
 """How old a device's `last_seen_at` may become before it is written again."""
 TRUST_SECONDS: Final = 0.005
@@ -44,6 +45,7 @@ _NEXT: Final = "(SELECT coalesce(max(sequence), 0) + 1 FROM device)"
 _INSERT: Final = f"INSERT INTO device (id, cookie_hash, certificate_sha256, sequence, body) VALUES (?, ?, ?, {_NEXT}, ?)"  # noqa: S608  of constants
 _UPDATE: Final = f"UPDATE device SET cookie_hash=?, certificate_sha256=?, sequence={_NEXT}, body=? WHERE id=?"  # noqa: S608  of constants
 _decode = msgspec.json.Decoder(Device).decode
+Change = Callable[[Device], Device]
 _T = TypeVar("_T")
 
 
@@ -130,6 +132,22 @@ class SqliteDevices:
             return None
         return await self._finished(self._submit(lambda: self._change(device_id, change)))
 
+    async def update_all(self, changes: Mapping[str, Change], news: Sequence[str] = ()) -> None:
+        """Apply changes to several devices as one: all of them, or none. `news` is kept for whoever tells the log (`untold`).
+
+        A change that gives the device back as it was leaves it alone. LookupError, with its id, when a device is unknown; else as
+        `update`.
+        """
+        await self._finished(self._submit(lambda: self._change_all(changes, news)))
+
+    async def untold(self) -> builtins.list[tuple[int, str]]:
+        """Return news that was not told yet, oldest first, at most a hundred."""
+        return await self._finished(self._submit(self._untold))
+
+    async def told(self, numbers: Sequence[int]) -> None:
+        """Forget news that was told."""
+        await self._finished(self._submit(lambda: self._forget(numbers)))
+
     def seen(self, device_id: str, now: float) -> None:
         """Note that a device was seen; written soon, at most once an hour, without a new version and unannounced.
 
@@ -178,10 +196,10 @@ class SqliteDevices:
         self._writer.execute("PRAGMA synchronous=FULL")
         with self._transaction():
             version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._writer.execute(files("gateway.posture").joinpath("schema.sql").read_text("utf-8"))
+            for schema in SCHEMAS[version:] if 0 <= version < SCHEMA_VERSION else ():
+                self._writer.execute(files("gateway.posture").joinpath(schema).read_text("utf-8"))
                 self._writer.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
+            if not 0 <= version <= SCHEMA_VERSION:
                 todo = "Start the version of the gateway that wrote it"
                 raise StoreUnavailable(f"{self._path} has schema {version}, not {SCHEMA_VERSION}", where=WHERE, todo=todo)
 
@@ -214,6 +232,28 @@ class SqliteDevices:
             self._check_means(new)
             self._store(new)
             return new
+
+    def _change_all(self, changes: Mapping[str, Change], news: Sequence[str]) -> None:
+        with self._transaction():
+            for device_id, change in changes.items():
+                old = self._stored(device_id)
+                if old is None:
+                    raise LookupError(device_id)
+                new = change(old)
+                if new.id != device_id:
+                    raise ValueError(f"device {device_id}: a change can't rename it")
+                if new is not old:
+                    self._check_means(new)
+                    self._store(msgspec.structs.replace(new, version=old.version + 1))
+            self._writer.executemany("INSERT INTO news (body) VALUES (?)", [(body,) for body in news])
+
+    def _untold(self) -> builtins.list[tuple[int, str]]:
+        with self._errors():
+            return self._writer.execute("SELECT number, body FROM news ORDER BY number LIMIT 100").fetchall()
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        with self._transaction():
+            self._writer.executemany("DELETE FROM news WHERE number=?", [(number,) for number in numbers])
 
     def _touch(self, device_id: str, now: int) -> None:
         with self._transaction():

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from gateway.domain.posture import Device
+from gateway.domain.posture import Attribute, Device
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import StoreUnavailable
 from gateway.posture.registry import SqliteDevices
@@ -123,6 +123,42 @@ def assert_harmless(page: str) -> None:
 
 
 # ------------------------------------------------------------------ devices
+
+
+async def test_an_officer_says_what_they_saw_of_a_device(officer: Client, auditor: Client, world: World) -> None:
+    older = Attribute(name="antivirus", value=False, at=int(world.clock.now()) - 86_400 * 3, source="inventory:mdm")
+    device = await world.device(attributes=(older,))
+    form = {"disk_encrypted": "true", "screen_lock": "false", "antivirus": "", "os_supported": ""}
+    reply = await officer.post(f"/devices/{device.id}/posture", data=form, allow_redirects=False)
+    assert (reply.status, reply.headers["Location"]) == (303, "/devices?done=posture")
+    now = await device_of(world, device.id)
+    seen = {"at": int(world.clock.now()), "source": "officer:sec.yamamoto"}
+    assert now.attributes == (
+        older, Attribute(name="disk_encrypted", value=True, **seen), Attribute(name="screen_lock", value=False, **seen),
+    )  # fmt: skip
+    assert now.compliance == device.compliance
+    [record] = world.events("device.posture")
+    assert record.detail["disk_encrypted"].startswith("true at 2027-01-15T08:00:00")
+    assert record.detail["screen_lock"].startswith("false at ")
+    assert (record.target, record.detail["source"], record.actor.login) == (device.id, "officer:sec.yamamoto", "sec.yamamoto")
+    page = await (await officer.get("/devices")).text()
+    assert "ディスク暗号化あり" in page
+    assert "3日前" in page
+    assert page.count("24時間以内") == 2
+    looked_at = await (await auditor.get("/devices")).text()
+    assert "マルウェア対策なし" in looked_at
+    assert "<select" not in looked_at
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"antivirus": ""}, {"antivirus": "yes"}, {"antivirus": "true", "firewall": "true"}, {"antivirus": "true", "at": "1"}],
+)
+async def test_a_form_that_says_nothing_known_changes_nothing(officer: Client, world: World, form: dict[str, str]) -> None:
+    device = await world.device()
+    assert (await officer.post(f"/devices/{device.id}/posture", data=form)).status == 400
+    assert await device_of(world, device.id) == device
+    assert world.events("device.posture") == []
 
 
 @pytest.mark.parametrize(

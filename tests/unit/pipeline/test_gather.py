@@ -1,3 +1,4 @@
+from typing import get_args
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -6,7 +7,7 @@ import pytest
 from gateway.domain.connection import Connection
 from gateway.domain.identity import AuthEvent, Handle, Identity, Proofing, Session
 from gateway.domain.network import Zones
-from gateway.domain.posture import Device, Posture
+from gateway.domain.posture import Attribute, Device, Posture, PostureName
 from gateway.domain.route import App, Match, Route
 from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.gather import authentication_facts, device_facts, gather, proofing_facts, target_facts
@@ -174,3 +175,38 @@ def test_a_session_that_was_stored_before_there_were_bindings_is_read() -> None:
     read = msgspec.json.decode(msgspec.json.encode(old), type=Session)
     assert not Handle(session=read, host="a", generation=1).authenticator_bound(NOW)
     assert read == session(event("pwd", NOW), proofing=PROOFED)
+
+
+SAID = (
+    Attribute(name="antivirus", value=False, at=NOW - 30, source="officer:sec.abe"),
+    Attribute(name="disk_encrypted", value=True, at=NOW - 86_400, source="inventory:mdm"),
+    Attribute(name="os_supported", value=True, at=NOW + 60, source="inventory:mdm"),
+    Attribute(name="screen_lock", value=True, at=NOW + 61, source="inventory:mdm"),
+)
+
+
+def test_what_was_said_of_a_device_has_its_age_and_a_word_from_the_future_is_none() -> None:
+    facts = device_facts(Posture(device=msgspec.structs.replace(device(), attributes=SAID), evidence="key"), NOW)
+    assert (facts.antivirus, facts.antivirus_age_seconds) == (False, 30)
+    assert (facts.disk_encrypted, facts.disk_encrypted_age_seconds) == (True, 86_400)
+    assert (facts.os_supported, facts.os_supported_age_seconds) == (True, 0), "within the skew of clocks"
+    assert (facts.screen_lock, facts.screen_lock_age_seconds) == (None, None)
+
+
+@pytest.mark.parametrize("status", ["pending", "blocked"])
+def test_what_was_said_of_a_device_that_is_not_active_does_not_count(status: str) -> None:
+    shut = msgspec.structs.replace(device(status=status), attributes=SAID)
+    facts = device_facts(Posture(device=shut, evidence="certificate"), NOW)
+    assert {getattr(facts, name) for name in get_args(PostureName)} == {None}
+    assert facts.disk_encrypted_age_seconds is None
+
+
+def test_of_a_device_of_which_nobody_said_anything_nothing_is_known() -> None:
+    facts = device_facts(Posture(device=device(), evidence="key"), NOW)
+    assert {value for name, value in msgspec.structs.asdict(facts).items() if name.startswith(get_args(PostureName))} == {None}
+
+
+def test_a_device_that_was_stored_before_there_were_attributes_is_read() -> None:
+    old = msgspec.json.decode(msgspec.json.encode(device()))
+    del old["attributes"]
+    assert msgspec.json.decode(msgspec.json.encode(old), type=Device).attributes == ()

@@ -79,6 +79,13 @@ def test_steps_are_the_domains_in_its_order() -> None:
     assert tuple(step.value for step in reason.RemedyStep) == STEPS
 
 
+def test_attributes_of_a_device_are_the_domains_each_with_its_age() -> None:
+    names = [
+        name for name in words.DeviceFacts.__struct_fields__ if name.removesuffix("_age_seconds") in get_args(posture.PostureName)
+    ]
+    assert names == [f"{name}{age}" for name in get_args(posture.PostureName) for age in ("", "_age_seconds")]
+
+
 def test_strengths_are_the_domains() -> None:
     assert EVIDENCE_STRENGTH == posture.STRENGTH
 
