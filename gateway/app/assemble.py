@@ -13,6 +13,7 @@ from typing import Final
 from gateway.app.console import open_console
 from gateway.app.doors import Doors, Farewell, fronts_of, listen_proxy, open_doors, says_of
 from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
+from gateway.app.inventory import tell_news
 from gateway.app.nginx import Nginx
 from gateway.app.policies import Officers, open_desk, open_holder, open_lasting, report_state
 from gateway.app.provider import accepted_claims, oidc_client, open_embedded
@@ -166,6 +167,8 @@ async def _assemble(
     stack.push_async_callback(pipeline.streams.stop)
     devices.on_change(pipeline.streams.device_changed)
     keep_running(devices.follow(), failed, stack)
+    if slot == 1:
+        keep_running(tell_news(devices, log, clock), failed, stack)
     keep_running(end_with_the_log(log), failed, stack)
     keep_running(follow_policies(holder, log, clock, pipeline, takeover), failed, stack)
     if lasting is not None:
