@@ -19,6 +19,7 @@ from bench.children import LOOPBACK, BenchError, run_tool
 from bench.guarded import APP, CHART, SYNCED
 from bench.rate import quantile
 from bench.stand import Guarded
+from gateway.policy.bundle import load_bundle
 
 POLICIES: Final = 1000
 RATE: Final = 200
@@ -110,8 +111,8 @@ async def measure_reload(guarded: Guarded, rounds: int) -> Found:
 def _bundles(guarded: Guarded) -> dict[State, Path]:
     """Make both bundles beside the gateway's folder."""
     folder = guarded.site.folder
-    have = sum(file.read_text("utf-8").count("@id(") for file in (folder / "policies").glob("*.cedar"))
-    texts = [_FILLER.format(number=number) for number in range(POLICIES - have - 1)]
+    starter = load_bundle(folder / "policies")
+    texts = [_FILLER.format(number=number) for number in range(POLICIES - len(starter.policies) - len(starter.templates) - 1)]
     made: dict[State, Path] = {"open": folder / "bundle-open", "closed": folder / "bundle-closed"}
     for state, place in made.items():
         shutil.copytree(folder / "policies", place)
