@@ -108,7 +108,7 @@ async def _run(options: Options, ready: Callable[[Shown], None], clock: Clock, f
                 password=Secret(people[person.login].password),
                 totp_secret=Secret(people[person.login].totp_secret),
             )
-        for database in (folder / "devices.sqlite3", folder / "idp" / "idp.sqlite3"):
+        for database in (folder / "devices.sqlite3", folder / "policies.sqlite3", folder / "idp" / "idp.sqlite3"):
             mark_database(database)
         shown = _shown(folder, config_file, origins, people, files)
         if options.ready_file is not None:
