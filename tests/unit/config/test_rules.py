@@ -80,6 +80,27 @@ def test_a_host_of_the_console_and_the_identity_provider(tmp_path: Path) -> None
     )
 
 
+def test_a_holiday_twice(tmp_path: Path) -> None:
+    days = 'holidays = ["2026-12-29", "2026-12-30", "2026-12-29"]'
+    check(tmp_path, MINIMAL.replace('dir = "policies"', f'dir = "policies"\n{days}'), days, '"2026-12-29" stands twice')
+
+
+def test_national_holidays_are_japans(tmp_path: Path) -> None:
+    abroad = MINIMAL.replace('dir = "policies"', 'dir = "policies"\ntimezone = "Europe/Berlin"')
+    check(tmp_path, abroad, 'timezone = "Europe/Berlin"', "Japan's national holidays would be holidays in Europe/Berlin")
+    accepted(tmp_path / "other", abroad.replace('dir = "policies"', 'dir = "policies"\nnational_holidays = false'))
+    accepted(tmp_path / "same", abroad.replace("Europe/Berlin", "Japan"))
+
+
+def test_the_calendar_is_what_the_section_says(tmp_path: Path) -> None:
+    given = 'dir = "policies"\nholidays = ["2026-12-29"]\nshifts = { night = "16:30-09:00", day = "08:30-17:15" }'
+    text = MINIMAL.replace('dir = "policies"', given)
+    calendar = load_config(write_config(tmp_path, text), {}).policies.calendar()
+    morning = calendar.at(1_798_502_340)  # 2026-12-29 08:59 in Tokyo
+    assert (morning.day, morning.holiday, morning.shifts) == (20261229, True, ("day", "night"))
+    assert not calendar.at(1_798_502_340 - 86_400).holiday
+
+
 def test_an_app_id_twice(tmp_path: Path) -> None:
     text = MINIMAL + APP.replace('"imaging"', '"ehr"') + route("ehr.x")
     check(tmp_path, text, "id", 'the app id "ehr" is already taken')
