@@ -86,6 +86,7 @@ class PolicyDesk:
         values = {
             "draft": draft, "facts": look, "checked": look.checked, "changes": changes, "steps": steps(look),
             "next": next_of(look), "publication": publication,
+            "before": before,
         }  # fmt: skip
         return look, values
 

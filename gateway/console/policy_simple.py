@@ -70,7 +70,7 @@ class PolicySimple:
         titles = await asyncio.to_thread(self._views.titles, draft.files)
         editable = self._pages.is_officer(request) and draft.state not in {"published", "withdrawn"}
         return self._pages.show(
-            request, "draft_policy.html", status, tab="drafts", changing=True, draft=draft, id=policy_id, place=place,
+            request, "draft_policy.html", status, tab="drafts", changing=True, draft=draft, id=policy_id, spot=place,
             policy=titles.get(policy_id), editable=editable, wrong=wrong, refused=refused, values=values or {},
         )  # fmt: skip
 

@@ -12,7 +12,9 @@ from gateway.console.policy_lines import changed_files
 from gateway.console.policy_text import places
 from gateway.kernel.errors import BundleError, StoreUnavailable
 from gateway.kernel.web.site import CLAIMS, PageError
+from gateway.policy.case_files import parse_cases
 from gateway.policy.compile import compile_bundle
+from gateway.policy.difference import Difference, difference
 from gateway.policy.evaluate import Bundle, Policy
 
 SILENT_SECONDS: Final = 90
@@ -108,7 +110,7 @@ class PolicyViews:
             groups.setdefault(place.file, []).append((policy_id, place, titles.get(policy_id)))
         return self._page(
             request, "draft.html", status, tab="drafts", refused=refused, values=values or {}, groups=groups,
-            own=look.edited, **shown,
+            own=look.edited, words=await self.words(shown["before"], draft.files) if shown["changes"] else None, **shown,
         )  # fmt: skip
 
     def titles(self, files: Mapping[str, bytes]) -> dict[str, Policy]:
@@ -173,9 +175,9 @@ class PolicyViews:
             changes=changed_files(in_force, files), words=await self.words(in_force, files),
         )  # fmt: skip
 
-    async def words(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Any:
-        """Return what differs in plain words; None where one side can't be read."""
-        return None
+    async def words(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference | None:
+        """Return what differs in plain words; None where a side has problems: then the lines say it."""
+        return await asyncio.to_thread(in_words, old, new)
 
     def _page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
         return self._pages.show(
@@ -186,6 +188,18 @@ class PolicyViews:
 def bundle_of(files: Mapping[str, bytes]) -> Bundle:
     """Compile the files of a draft or a publication, without running their cases. Raises BundleError. Call it in a thread."""
     return compile_bundle({name: data for name, data in files.items() if not name.startswith(CASES)}, "policies")
+
+
+def in_words(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference | None:
+    """Return what differs between two bundles in plain words; None where one can't be compiled. Call it in a thread."""
+    try:
+        cases = tuple(
+            parse_cases({name.removeprefix(CASES): data for name, data in files.items() if name.startswith(CASES)}, "policies")
+            for files in (old, new)
+        )
+        return difference(bundle_of(old), bundle_of(new), (cases[0], cases[1]))
+    except BundleError:
+        return None
 
 
 def grouped(policies: list[Policy]) -> dict[str, list[Policy]]:
