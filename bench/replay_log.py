@@ -22,7 +22,8 @@ from gateway.domain.record import Actor, CompletionRecord, DecisionRecord, Recor
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import AuditError
 from gateway.policy.evaluate import Bundle
-from gateway.policy.facts import Facts
+from gateway.replay.recorded import decode, filled
+from gateway.replay.telling import Telling
 
 START: Final = 1_796_050_800.0
 """2026-11-30T15:00:00Z: midnight in Japan."""
@@ -55,7 +56,7 @@ class Hospital:
         self._bundle = bundle
         self._random = Random(seed)  # noqa: S311  a workload, no secret
         self._people = [self._person(number) for number in range(people)]
-        self._answers: dict[object, tuple[bool, tuple[str, ...]]] = {}
+        self._telling = Telling(bundle, bundle)
 
     def _person(self, number: int) -> dict[str, Any]:
         random = self._random
@@ -72,7 +73,7 @@ class Hospital:
             "compliance_age_seconds": random.randrange(_DAY * 30) if registered else None,
         }
         for name in ("disk_encrypted", "screen_lock", "antivirus", "os_supported"):
-            device |= {name: True, f"{name}_age_seconds": random.randrange(_DAY * 20)} if registered else {}
+            device |= {name: registered or None, f"{name}_age_seconds": random.randrange(_DAY * 20) if registered else None}
         return {
             "actor": Actor(
                 subject=f"usr_{number:032x}",
@@ -176,16 +177,14 @@ class Hospital:
                 )
 
     def _answer(self, raw: bytes) -> tuple[bool, tuple[str, ...]]:
-        """By the policies, remembered by what the starter policies can tell apart, and a little more."""
-        facts = msgspec.json.decode(raw, type=Facts)
-        key = (
-            facts.principal, facts.device, facts.target.route, facts.authentication.age_seconds // 300, facts.time.hour,
-            facts.time.weekday,
-        )  # fmt: skip
-        found = self._answers.get(key)
+        """By the policies; what they can't tell apart is asked once."""
+        recorded = decode(raw)
+        subject = self._telling.subject(recorded)
+        key = subject.key(recorded)
+        found: tuple[bool, tuple[str, ...]] | None = subject.pairs.get(key)
         if found is None:
-            answer = self._bundle.evaluate(facts)
-            found = self._answers[key] = (answer.allowed, answer.policies)
+            answer = subject.before.evaluate(filled(recorded))
+            found = subject.pairs[key] = (answer.allowed, answer.policies)
         return found
 
 

@@ -1,11 +1,11 @@
 """A log verified in parts, side by side. Each is a segment, and begins with what the one before was signed to end with.
 
 A part either *holds* or it does not; it never says what is wrong. Whoever finds a part that does not hold lets the walk over the
-whole log (`walk.verify`) say whether the log is whole, and where it is not. So this may give up for any reason, and must never
-hold where the walk finds something. Two things make it quicker, and neither believes more:
+whole log (`walk.verify`) say whether it is whole, and where it is not. So this may give up for any reason, and must never hold
+where the walk finds something. Two things make it quicker, and neither believes more:
 
 - of a part's checkpoints only the last is verified by its signature. The others are what that one vouches for: each checkpoint
-  names the one before by the hash of its whole line, signature included, so a line that the signer did not write breaks the chain.
+  names the one before by the hash of its whole line, signature included: a line that the signer did not write breaks the chain.
 - a line must be, byte for byte, the one line that can stand there; it is never searched for what it might be instead.
 
 A part begins with claims (`Joint`): of the size, the hashes and the checkpoint before. They count only when the part before ends
