@@ -1,4 +1,7 @@
-"""The demo's staff: synthetic people, one of each role. Passwords and TOTP secrets are made for each installation."""
+"""The demo's staff: synthetic people, one of each role, and two security officers, so that a change can be approved.
+
+Passwords and TOTP secrets are made for each installation.
+"""
 
 import secrets
 from pathlib import Path
@@ -37,6 +40,10 @@ clerk.tanaka   | 田中 誠 | タナカ マコト | 1979-11-30 | clerk          
 vendor.ito     | 伊藤 健 | イトウ ケン   | 1986-07-08 | vendor           | 保守業者
 sec.yamamoto   | 山本 凛 | ヤマモト リン | 1982-03-19 | security_officer | 情報システム室
 audit.nakamura | 中村 律 | ナカムラ リツ | 1975-12-01 | auditor          | 監査室
+sec.inoue      | 井上 蓮 | イノウエ レン | 1985-08-21 | security_officer | 情報システム室
+res.kobayashi  | 小林 海 | コバヤシ カイ | 1998-02-14 | resident         | 内科
+tech.kato      | 加藤 遥 | カトウ ハルカ | 1990-06-06 | technologist     | 放射線部
+reader.yoshida | 吉田 湊 | ヨシダ ミナト | 1980-10-10 | external_reader  | 遠隔読影センター
 """
 
 

@@ -33,7 +33,10 @@ async def home(exchange: Exchange) -> web.Response:
         }
         for app in parts.apps
     ]
-    known_roles = {"physician", "nurse", "pharmacist", "clerk", "vendor", "security_officer", "auditor"}
+    known_roles = {
+        "physician", "resident", "nurse", "pharmacist", "technologist", "clerk", "external_reader", "vendor", "security_officer",
+        "auditor",
+    }  # fmt: skip
     return exchange.page(
         "home.html",
         switch="/?lang=",

@@ -275,7 +275,7 @@ def test_control_characters_in_a_key_do_not_reach_the_terminal(tmp_path: Path) -
         ('dir = "policies"', 'dir = "policies"\nholidays = ["2026-02-29"]', "should be a day"),
         ('dir = "policies"', 'dir = "policies"\nholidays = [2026-12-29]', "should be a text in quotes, not a date or time"),
         ('dir = "policies"', 'dir = "policies"\nnational_holidays = "JP"', "should be true or false"),
-        ('dir = "policies"', 'dir = "policies"\nshifts.day = "8:30-17:15"', '`policies.shifts.day` is no span of a day'),
+        ('dir = "policies"', 'dir = "policies"\nshifts.day = "8:30-17:15"', "`policies.shifts.day` is no span of a day"),
         ('dir = "policies"', 'dir = "policies"\nshifts.day = "08:30-17:75"', 'has a time that no clock shows: "08:30-17:75"'),
         ('dir = "policies"', 'dir = "policies"\nshifts.day = "08:30-08:30"', "`policies.shifts.day` begins when it ends"),
         ('dir = "policies"', 'dir = "policies"\nshifts.Day = "08:30-17:15"', "should be a short name in lower case"),
