@@ -8,6 +8,7 @@ from aiohttp.typedefs import Handler
 
 from gateway.console.changes import POSTURE, Changes
 from gateway.console.export import Export
+from gateway.console.grants_acts import add_grants
 from gateway.console.live import ROWS, LiveDecisions
 from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
@@ -53,6 +54,7 @@ def create_console(parts: ConsoleParts) -> web.Application:
     app.router.add_get("/export", Export(site, parts, recorder).serve)
     _add_proofing(app, site, parts, recorder, pages)
     add_policies(app, site, parts, recorder, pages)
+    add_grants(app, parts, recorder, pages)
     return app
 
 
@@ -107,6 +109,7 @@ class _Console:
             request,
             "home.html",
             proofing=counts(await office.standings()) if office is not None else None,
+            grants=await _grants(self._parts),
             sessions=len(sessions),
             people=len({session.identity.subject for session in sessions}),
             devices=len(devices),
@@ -143,6 +146,15 @@ class _Console:
             attributes=POSTURE,
             days_since=lambda at: max(0, int(self._parts.clock.now()) - at) // 86_400,
         )
+
+
+async def _grants(parts: ConsoleParts) -> tuple[int, int] | None:
+    """How many grants wait for an officer, and how many are in force; None where there are none at all."""
+    if parts.grants is None:
+        return None
+    now = parts.clock.now()
+    found = [one for one in await parts.grants.ledger.open() if one.until > now]
+    return sum(one.state == "waiting" for one in found), sum(one.in_force(now) for one in found)
 
 
 def _evidence(device: Device) -> list[str]:

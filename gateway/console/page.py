@@ -59,6 +59,21 @@ DONE: Final = {
     "file_removed": "ok",
     "file_name": "error",
     "rolled_back": "ok",
+    "grant_asked": "ok",
+    "grant_approved": "ok",
+    "grant_declined": "ok",
+    "grant_ended": "ok",
+    "emergency_declared": "ok",
+    "emergency_ended": "ok",
+    "not_gone": "warn",
+    "not_state": "warn",
+    "not_own": "error",
+    "not_form": "error",
+    "not_name": "error",
+    "not_times": "error",
+    "not_many": "error",
+    "not_running": "warn",
+    "not_taken": "error",
 }
 """What `?done=` may say, and how it looks. `not_...`: why an officer's word in a case had no effect."""
 
@@ -82,10 +97,15 @@ class Pages:
             done=done if done in DONE else "",
             done_look=DONE.get(done, ""),
             officer=self.is_officer(request),
+            emergency_until=self._emergency(),
             moment=lambda at: datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S"),
             day=lambda at: datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d"),
             **values,
         )
+
+    def _emergency(self) -> float:
+        """Until when an emergency of the hospital is declared; 0 where none is, as far as known."""
+        return self._parts.grants.book.emergency_until(self._parts.clock.now()) if self._parts.grants is not None else 0
 
     def is_officer(self, request: web.Request) -> bool:
         """Whether whoever asks may change anything."""

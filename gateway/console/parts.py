@@ -11,6 +11,7 @@ from gateway.changes.port import ChangeDesk
 from gateway.console.people_port import Account
 from gateway.console.proofing_port import ProofingOffice
 from gateway.domain.record import Record
+from gateway.grants.office import GrantOffice
 from gateway.kernel.assertion import Claims
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
@@ -100,6 +101,8 @@ class ConsoleParts:
     """
     proofing: ProofingOffice | None = None
     """The embedded provider's office; None where another provider proofs people."""
+    grants: GrantOffice | None = None
+    """Where grants are decided; None where there is no database for them."""
     desk: ChangeDesk | None = None
     """Where changes of the policies are made; None where they come from a folder only."""
     accounts: Callable[[], Awaitable[Sequence[Account]]] | None = None

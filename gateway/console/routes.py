@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.console import policy_routes
+from gateway.console.grants_routes import GRANT_ROUTES
 from gateway.domain.route import App, Route
 
 APP_ID: Final = "console"
@@ -49,6 +50,7 @@ ROUTES: Final = (
     _read("proofing-rechecks", "proofing", "rechecks"),
     _administer("proofing-recheck", "proofing", "rechecks"),
     *policy_routes.routes(),
+    *GRANT_ROUTES,
     _read("static", "static", "**"),
 )
 

@@ -77,6 +77,10 @@ class GrantBook:
         """Return what is declared for the whole hospital at `now`. StoreUnavailable when nobody knows."""
         return "emergency" if any(one.in_force(now) for one in self._known().emergencies) else "normal"
 
+    def emergency_until(self, now: float) -> int:
+        """Return until when an emergency is declared, as far as known; 0 for none."""
+        return max((one.until for one in self._picture.emergencies if one.in_force(now)), default=0)
+
     def _known(self) -> _Picture:
         looked = self._looked_at
         if looked is None or self._clock.monotonic() - looked > STALE_SECONDS:

@@ -6,18 +6,18 @@ from typing import Final
 import msgspec
 
 from gateway.grants.model import (
-    MAX_EMERGENCY_SECONDS,
     MAX_WAITING,
     MAX_WAITING_ALL,
-    MIN_SECONDS,
     Emergency,
     Grant,
     NotPossible,
     Person,
+    check_emergency,
     check_name,
     check_times,
     is_id,
     plain_text,
+    within,
 )
 from gateway.lasting.port import Cursor, Lasting
 
@@ -89,8 +89,7 @@ class Ledger:
 
         def work(cursor: Cursor) -> Grant:
             old = _waiting(cursor, grant_id, by)
-            if not old.asked_from <= begins < until <= old.asked_until:
-                raise NotPossible("times")
+            within(old, begins, until)
             check_times(begins, until, now, self.longest)
             return _store(
                 cursor,
@@ -158,8 +157,7 @@ class Ledger:
     async def declare(self, new: Emergency) -> Emergency:
         """Declare an emergency."""
         declared = msgspec.structs.replace(new, why=plain_text(new.why), ended_at=None, ended_by=None)
-        if not MIN_SECONDS <= declared.until - declared.declared_at <= MAX_EMERGENCY_SECONDS:
-            raise NotPossible("times")
+        check_emergency(declared)
 
         def work(cursor: Cursor) -> Emergency:
             if any(one.in_force(declared.declared_at) for one in _emergencies(cursor)):

@@ -134,6 +134,19 @@ def check_name(name: str) -> str:
     return name
 
 
+def within(grant: Grant, begins: int | None, until: int | None) -> tuple[int, int]:
+    """Return the span that an officer allows. NotPossible("times") unless it lies within what was asked for."""
+    if begins is None or until is None or not grant.asked_from <= begins < until <= grant.asked_until:
+        raise NotPossible("times")
+    return begins, until
+
+
+def check_emergency(new: Emergency) -> None:
+    """Check how long an emergency lasts. NotPossible("times")."""
+    if not MIN_SECONDS <= new.until - new.declared_at <= MAX_EMERGENCY_SECONDS:
+        raise NotPossible("times")
+
+
 def check_times(begins: int, until: int, now: float, longest: int) -> None:
     """Check that the span lies ahead of `now`, begins soon enough and lasts a minute to `longest` seconds. NotPossible("times"),
     or "over" when it has passed.

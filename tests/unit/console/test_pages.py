@@ -147,6 +147,6 @@ def test_no_text_is_unused_or_missing() -> None:
     assert used <= KEYS
     computed = (
         "reason.", "remedy.", "event.", "outcome.", "action.", "kind.", "evidence.", "status.", "compliance.", "ownership.",
-        "done.", "error.", "effect.", "lang.", "nav.", "devices.", "export.", "proofing.", "drafts.",
+        "done.", "error.", "effect.", "lang.", "nav.", "devices.", "export.", "proofing.", "drafts.", "grants.state.", "grants.wrong.",
     )  # fmt: skip
     assert {key for key in KEYS - used if not key.startswith(computed)} == set()
