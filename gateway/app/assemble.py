@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.app.console import open_console
 from gateway.app.doors import Doors, Farewell, fronts_of, listen_proxy, open_doors, says_of
+from gateway.app.emergency import open_emergencies
 from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
 from gateway.app.inventory import tell_news
 from gateway.app.nginx import Nginx
@@ -131,6 +132,11 @@ async def _assemble(
 
     provider = await open_embedded(config, clock, log, sessions, stack)
     officers.provider = provider
+    emergencies = (
+        open_emergencies(config, lasting, sessions=sessions, log=log, clock=clock, failed=failed, stack=stack)
+        if lasting is not None
+        else None
+    )
     takeover = Takeover()
     apps = list(config.to_apps())
     if config.console is not None:
@@ -161,7 +167,7 @@ async def _assemble(
         zones=Zones(config.network.zones),
         calendar=config.policies.calendar(),
         clock=clock,
-        outcomes=_outcomes(config),
+        outcomes=_outcomes(config, break_glass=emergencies is not None),
     )
     pipeline.streams.start()
     stack.push_async_callback(pipeline.streams.stop)
@@ -174,8 +180,7 @@ async def _assemble(
     if lasting is not None:
         keep_running(report_state(holder, lasting, slot, clock), failed, stack)
 
-    pages = Pages(portal=portal, simulated=config.demo)
-    presenter = Presenter(pages, apps)
+    presenter = Presenter(pages := Pages(portal=portal, simulated=config.demo), apps)
     portal_parts = Parts(
         sessions=sessions,
         one_time=one_time,
@@ -197,6 +202,8 @@ async def _assemble(
         absolute_seconds=config.sessions.absolute_seconds,
         enrolment=config.devices.enrolment,
         zone=config.policies.timezone,
+        emergencies=emergencies,
+        consider=pipeline.consider,
     )
     idp_host, front = config.idp_host(), config.server.front
     proxy = create_proxy(
@@ -242,11 +249,11 @@ async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncE
     return sessions, RedisOneTime(link)
 
 
-def _outcomes(config: Config) -> Outcomes:
+def _outcomes(config: Config, *, break_glass: bool) -> Outcomes:
     return Outcomes(
         # With officer approval the step still leads somewhere: to the page that says that an officer is asked.
         enrolment=Enrolment(),
         proofing=outcome_of(config),
         grants=False,
-        break_glass=False,
+        break_glass=break_glass,
     )

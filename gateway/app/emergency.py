@@ -4,18 +4,15 @@ import asyncio
 import contextlib
 import ssl
 
-import msgspec
-
 from gateway.app.following import keep_running
 from gateway.config import Config
 from gateway.config.emergency import Notices
-from gateway.domain.route import App
 from gateway.emergency.keeper import Keeper
 from gateway.emergency.ledger import Ledger
 from gateway.emergency.mail import Mail, Mailbox
 from gateway.emergency.model import REASONS, Reason
 from gateway.emergency.notices import OutboxNotices
-from gateway.emergency.outbox import Channel, Outbox
+from gateway.emergency.outbox import Channel
 from gateway.emergency.sending import Carrier, Sender
 from gateway.emergency.service import Emergencies
 from gateway.emergency.webhook import Webhook
@@ -26,67 +23,51 @@ from gateway.lasting.port import Lasting
 from gateway.ports import AuditLog, SessionStore
 
 
-class EmergencyParts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is there once it is opened; `start` it when the log and the sessions are."""
-
-    ledger: Ledger
-    notices: OutboxNotices
-    sender: Sender
-
-    @property
-    def outbox(self) -> Outbox:
-        """What waits to be sent."""
-        return self.ledger.outbox
-
-
-def open_notices(config: Config, lasting: Lasting, *, log: AuditLog, clock: Clock) -> EmergencyParts:
-    """Open ledger and outbox. Raises ConfigError when a file can't be used, StoreUnavailable when the database can't."""
-    ledger = Ledger(lasting)
-    carriers = _carriers(config, clock)
-    sender = Sender(ledger.outbox, carriers, log=log, clock=clock)
-    channels: tuple[Channel, ...] = tuple(carriers)
-    return EmergencyParts(
-        ledger=ledger, notices=OutboxNotices(ledger.outbox, channels, clock=clock, wake=sender.wake), sender=sender
-    )
-
-
 def open_emergencies(
     config: Config,
-    parts: EmergencyParts,
+    lasting: Lasting,
     *,
-    apps: list[App],
     sessions: SessionStore,
     log: AuditLog,
     clock: Clock,
     failed: "asyncio.Future[None]",
     stack: contextlib.AsyncExitStack,
 ) -> Emergencies:
-    """Return break-glass, looked after, and let notices be sent."""
+    """Return break-glass, looked after, with the notices to officers being sent.
+
+    Raises ConfigError when a file can't be used, StoreUnavailable when the database can't.
+    """
+    ledger = Ledger(lasting)
+    carriers = _carriers(config, clock)
+    sender = Sender(ledger.outbox, carriers, log=log, clock=clock)
     settings = config.break_glass
     given = tuple(Reason(id=one.id, title_ja=one.title_ja, title_en=one.title_en) for one in settings.reasons)
-    notices = config.notices or Notices()
-    console = config.origin(config.console.host) if config.console is not None else ""
-    manner = Manner(
-        language=notices.language,
-        zone=config.policies.timezone,
-        hospital=config.portal.host,
-        patient_id=notices.patient_id,
-        link=lambda break_id: f"{console}/emergencies/{break_id}" if console else "",
-        apps={app.id: (app.title_ja, app.title_en) for app in apps},
-    )
     emergencies = Emergencies(
-        ledger=parts.ledger,
+        ledger=ledger,
         sessions=sessions,
         log=log,
         clock=clock,
         seconds=settings.minutes * 60,
         reasons=given or REASONS,
-        notices=parts.notices,
-        manner=manner,
+        notices=OutboxNotices(ledger.outbox, tuple(carriers), clock=clock, wake=sender.wake),
+        manner=_manner(config),
     )
     keep_running(Keeper(emergencies, sessions, clock).run(), failed, stack)
-    keep_running(parts.sender.run(), failed, stack)
+    keep_running(sender.run(), failed, stack)
     return emergencies
+
+
+def _manner(config: Config) -> Manner:
+    notices = config.notices or Notices()
+    console = config.origin(config.console.host) if config.console is not None else ""
+    return Manner(
+        language=notices.language,
+        zone=config.policies.timezone,
+        hospital=config.portal.host,
+        patient_id=notices.patient_id,
+        link=lambda break_id: f"{console}/emergencies/{break_id}" if console else "",
+        apps={app.id: (app.title_ja, app.title_en) for app in config.apps},
+    )
 
 
 def _carriers(config: Config, clock: Clock) -> dict[Channel, Carrier]:

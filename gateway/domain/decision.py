@@ -55,6 +55,8 @@ class Deny(_Base, frozen=True, kw_only=True):
     """With the step `grant`: the name of the one that would help."""
     waiting: bool = False
     """Whether the person has asked for it already, and nobody has decided yet."""
+    last_resort: bool = False
+    """Whether break-glass would let the person in at once, where `remedy` takes an officer or a card."""
     break_glass: str = ""
     """As in `Allow`."""
 

@@ -67,7 +67,8 @@ class Emergencies:
         self._sessions: Final = sessions
         self._log: Final = log
         self._clock: Final = clock
-        self._notices: Final = notices
+        self.notices: Final = notices
+        """For whoever else has something to tell officers."""
         self._manner: Final = manner
         self.on_change: Callable[[], None] = lambda: None
         """Called when one began or ended here."""
@@ -117,7 +118,7 @@ class Emergencies:
             await self._event("breakglass.ended", asked.actor, asked.source, new.id, why, outcome="failure")
             raise NotPossible("unknown")
         await self.ledger.in_force(new.id, now)
-        self._notices.wake()
+        self.notices.wake()
         self.on_change()
         return new, token
 
@@ -155,7 +156,7 @@ class Emergencies:
 
     def _messages(self, new: BreakGlass) -> list[Message]:
         subject, text = began(new, self._manner)
-        return self._notices.compose("break_glass.began", subject, text, detail(new, self._manner))
+        return self.notices.compose("break_glass.began", subject, text, detail(new, self._manner))
 
     async def _event(
         self,

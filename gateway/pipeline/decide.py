@@ -79,6 +79,8 @@ class Considered(msgspec.Struct, frozen=True, kw_only=True):
     allowed: bool
     remedy: tuple[RemedyStep, ...]
     """What would let the person in; empty also when nothing is missing."""
+    break_glass: bool
+    """Whether break-glass would, next and by itself: it is the remedy, or offered beside it."""
 
 
 class _Draft:
@@ -181,8 +183,12 @@ class Pipeline:
             return None
         posture = await self._posture.observe(request.connection, handle)
         judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
-        allowed = judged.answer.allowed
-        return Considered(match=found.match, allowed=allowed, remedy=() if allowed else _words(self._remedy(judged, posture)))
+        if judged.answer.allowed:
+            return Considered(match=found.match, allowed=True, remedy=(), break_glass=False)
+        remedy = self._remedy(judged, posture)
+        beside = self._judge.last_resort(judged, self._yields(judged, posture), remedy)
+        break_glass = beside or remedy.steps == ("break_glass",)
+        return Considered(match=found.match, allowed=False, remedy=_words(remedy), break_glass=break_glass)
 
     @staticmethod
     async def _guarded(decision_id: str, deciding: Coroutine[Any, Any, _Draft]) -> _Draft:
@@ -265,17 +271,21 @@ class Pipeline:
             errors=answer.errors,
             remedy=_words(remedy),
             grant=remedy.grant,
+            last_resort=self._judge.last_resort(judged, self._yields(judged, posture), remedy),
             waiting=bool(remedy.grant) and remedy.grant in self._judge.waiting(handle.session.identity.subject),
             break_glass=emergency.id if emergency is not None else "",
         )
         return _Draft(deny, match, recorded, version)
 
     def _remedy(self, judged: Judged, posture: Posture) -> Remedy:
+        return self._judge.remedy(judged, self._yields(judged, posture))
+
+    def _yields(self, judged: Judged, posture: Posture) -> Outcomes:
         outcomes = msgspec.structs.replace(self._outcomes, bound=judged.session.identity.bound_kinds)
         if posture.note in {"pending", "blocked"}:
             # A device that waits for an officer, or was blocked by one, is not helped by registering it again.
             outcomes = msgspec.structs.replace(outcomes, enrolment=None)
-        return self._judge.remedy(judged, outcomes)
+        return outcomes
 
     # ------------------------------------------------------------------ recording
 

@@ -23,7 +23,7 @@ from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts, TargetFacts
 from gateway.policy.granted import possibilities
-from gateway.policy.remedy import Outcomes, Remedy, search
+from gateway.policy.remedy import Outcomes, Remedy, last_resort, search
 from gateway.ports import Exceptional, HospitalSituation, NothingExceptional
 
 KEPT: Final = 1024
@@ -124,6 +124,10 @@ class Judge:
     def remedy(self, judged: Judged, outcomes: Outcomes) -> Remedy:
         """Return what would let the person in."""
         return search(self._of(judged.bundle), judged.facts, outcomes)
+
+    def last_resort(self, judged: Judged, outcomes: Outcomes, remedy: Remedy) -> bool:
+        """Whether break-glass would help at once, beside that remedy."""
+        return last_resort(self._of(judged.bundle), judged.facts, outcomes, remedy)
 
     def waiting(self, subject: str) -> tuple[str, ...]:
         """Return the names of the grants that somebody has asked for and nobody has decided."""

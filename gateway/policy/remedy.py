@@ -31,6 +31,7 @@ __all__ = [
     "Step",
     "apply_steps",
     "find_remedy",
+    "last_resort",
     "search",
 ]
 
@@ -39,6 +40,7 @@ MAX_NAMES: Final = 4
 _ALONE: Final = STEPS[:5]
 _AT_ONCE: Final[tuple[Step, ...]] = ("key_touch", "second_factor", "register_device")
 """What somebody in a hurry can do before break-glass: nothing that takes an officer or a card."""
+_SLOW: Final[frozenset[Step]] = frozenset({"device_compliance", "identity_proofing", "grant"})
 MAX_EVALUATIONS: Final = 1 + (2 ** len(_ALONE) - 1) + 2 ** len(_ALONE) * MAX_NAMES + 2 ** len(_AT_ONCE)
 """How often the policies are asked at most for one remedy."""
 
@@ -91,6 +93,16 @@ def search(policies: Policies, facts: Facts, outcomes: Outcomes) -> Remedy:
                 if allowed:
                     return plan
     return Remedy()
+
+
+def last_resort(policies: Policies, facts: Facts, outcomes: Outcomes, remedy: Remedy) -> bool:
+    """Whether break-glass would let a person in at once whose remedy takes an officer or a card: both are offered then. A patient
+    in danger can't wait for either.
+    """
+    if _SLOW.isdisjoint(remedy.steps) or "break_glass" in remedy.steps:
+        return False
+    after = apply_steps(facts, ("break_glass",), outcomes)
+    return after is not None and policies.allowed([after])[0]
 
 
 def _after(facts: Facts, plan: Remedy, outcomes: Outcomes) -> Facts | None:

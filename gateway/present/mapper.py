@@ -140,9 +140,14 @@ class Presenter:
         remedy = () if only else decision.remedy
         steps = [{"step": str(step), "link": _link(step, decision, back)} for step in remedy]
         why = "help_desk" if only else _why(decision)
+        last_resort = "" if only or not decision.last_resort else _link(RemedyStep.BREAK_GLASS, decision, back)
         if not is_navigation(request.headers):
             text = self._pages.text(language, f"deny.{why}.title")
-            answer = {"error": "denied", "reason": why, "message": text, "remedy": steps, "decision": decision.id}
+            answer: dict[str, object] = {
+                "error": "denied", "reason": why, "message": text, "remedy": steps, "decision": decision.id,
+            }  # fmt: skip
+            if last_resort:
+                answer["break_glass"] = last_resort
             return _json(403, answer, [])
         values: dict[str, object] = {
             # In a page's words: somebody who sent something was not opening one.
@@ -150,6 +155,7 @@ class Presenter:
             "waiting": why == "grant_waiting",
             "why": "no_policy_permits_action" if why == DenyReason.NO_POLICY_PERMITS and request.method not in _LOOKING else why,
             "steps": steps,
+            "last_resort": last_resort,
             "decision": decision.id,
             "person": decision.handle.session.identity.name,
             "action": request.target,

@@ -161,13 +161,13 @@ async def _wish(exchange: Exchange, name: str | None) -> _Wish | web.Response:
     considered = await consider(request, handle) if request is not None else None
     if considered is not None and considered.allowed:
         return await arrive(exchange, handle.session, flow)
-    if request is None or considered is None or RemedyStep.BREAK_GLASS not in considered.remedy:
+    if considered is not None and not considered.break_glass and RemedyStep.BREAK_GLASS in considered.remedy:
+        # Something else comes first: the denial page says what.
+        return await arrive(exchange, handle.session, flow)
+    if request is None or considered is None or not considered.break_glass:
         target = f"{flow.method} {flow.host}{printable((flow.target or flow.path).partition('?')[0], 256)}"
         reference = await _refused(exchange, emergencies, handle, "policies do not offer it", target)
         return exchange.stop("emergency.not_offered", 403, f"{parts.portal}/", reference)
-    if considered.remedy[0] is not RemedyStep.BREAK_GLASS:
-        # Something else comes first: the denial page says what.
-        return await arrive(exchange, handle.session, flow)
     return _Wish(emergencies=emergencies, flow=flow, handle=handle, request=request, considered=considered)
 
 
