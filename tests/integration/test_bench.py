@@ -113,6 +113,7 @@ def _runs(pid: int) -> bool:
 async def test_policies_exchanged_under_load_refuse_nobody_and_give_no_answer_of_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reload, "POLICIES", 100)
     monkeypatch.setattr(reload, "ROUND_SECONDS", 2.0)
     monkeypatch.setattr(reload, "EVERY_SECONDS", 0.2)
     async with children(tmp_path) as kids:
@@ -120,7 +121,7 @@ async def test_policies_exchanged_under_load_refuse_nobody_and_give_no_answer_of
         await kids.ready("upstream", kids.python("upstream", "bench.ws_upstream", str(upstream)), upstream)
         guarded = await start_gateway(kids, "gateway", upstream=upstream)
         found = await reload.measure_reload(guarded, 2)
-    assert found.exchanges >= 3
+    assert found.exchanges >= 2  # of each bundle one
     assert found.asked >= 50
     assert (found.refused, found.wrong) == (0, 0)
 
