@@ -218,6 +218,7 @@ class _World:
 class _Fixed:
     def __init__(self, bundle: Bundle) -> None:
         self.current = bundle
+        self.trial: Bundle | None = None
 
 
 def _app(routes: tuple[Route, ...]) -> App:

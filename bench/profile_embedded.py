@@ -112,6 +112,7 @@ class Fixed:
 
     def __init__(self, bundle: Bundle) -> None:
         self.current = bundle
+        self.trial: Bundle | None = None
 
 
 async def _portal(request: Request, http: web.BaseRequest) -> web.StreamResponse:

@@ -71,6 +71,11 @@ class PolicySource(Protocol):
         """The bundle in force; a decision keeps the one that it began with."""
         ...
 
+    @property
+    def trial(self) -> Bundle | None:
+        """The bundle that is tried out: asked, recorded, never obeyed."""
+        ...
+
 
 class Considered(msgspec.Struct, frozen=True, kw_only=True):
     """What would be decided about a request, for pages that lead a person to it."""
@@ -86,19 +91,12 @@ class Considered(msgspec.Struct, frozen=True, kw_only=True):
 class _Draft:
     """A decision together with what it was made from, on its way to the log."""
 
-    __slots__ = ("bundle", "decision", "facts", "match")
+    __slots__ = ("decision", "judged", "match")
 
-    def __init__(
-        self,
-        decision: Decision,
-        match: Match | None = None,
-        facts: msgspec.Raw | dict[str, Any] | None = None,
-        bundle: str = "",
-    ) -> None:
+    def __init__(self, decision: Decision, match: Match | None = None, judged: Judged | None = None) -> None:
         self.decision = decision
         self.match = match
-        self.facts = facts
-        self.bundle = bundle
+        self.judged = judged
 
 
 class Pipeline:
@@ -182,7 +180,7 @@ class Pipeline:
         if isinstance(found, RefuseReason):
             return None
         posture = await self._posture.observe(request.connection, handle)
-        judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, self._clock.now())
+        judged = self._judged(found, handle, posture, request, self._clock.now())
         if judged.answer.allowed:
             return Considered(match=found.match, allowed=True, remedy=(), break_glass=False)
         remedy = self._remedy(judged, posture)
@@ -243,9 +241,9 @@ class Pipeline:
         posture = await self._posture.observe(request.connection, handle)
         # 4. The closed set of facts. 5. The policy set in force answers.
         now = self._clock.now()
-        judged = self._judge.judge(self._policies.current, handle, posture, found, request.connection, now)
+        judged = self._judged(found, handle, posture, request, now)
         emergency = handle.emergency(now)
-        answer, recorded, version = judged.answer, judged.recorded, judged.bundle.version
+        answer = judged.answer
         if answer.allowed:
             allow = Allow(
                 id=decision_id,
@@ -257,7 +255,7 @@ class Pipeline:
                 lease_seconds=_lease(answer, request, judged.facts, handle.proofing(), now),
                 break_glass=emergency.id if emergency is not None else "",
             )
-            return _Draft(allow, match, recorded, version)
+            return _Draft(allow, match, judged)
         # 6. What would let the person in? An open stream is cut, with no page that could say it.
         remedy = Remedy() if stream else self._remedy(judged, posture)
         deny = Deny(
@@ -275,7 +273,11 @@ class Pipeline:
             waiting=bool(remedy.grant) and remedy.grant in self._judge.waiting(handle.session.identity.subject),
             break_glass=emergency.id if emergency is not None else "",
         )
-        return _Draft(deny, match, recorded, version)
+        return _Draft(deny, match, judged)
+
+    def _judged(self, found: Found, handle: Handle, posture: Posture, request: Request, now: float) -> Judged:
+        policies = self._policies
+        return self._judge.judge(policies.current, handle, posture, found, request.connection, now, policies.trial)
 
     def _remedy(self, judged: Judged, posture: Posture) -> Remedy:
         return self._judge.remedy(judged, self._yields(judged, posture))
@@ -302,7 +304,7 @@ class Pipeline:
         request_id: str = "",
     ) -> Decision:
         # 7. Written before anybody acts on it; synced where the action asks for it.
-        decision = draft.decision
+        decision, judged = draft.decision, draft.judged
         try:
             index = self._log.write(
                 decision_record(
@@ -313,8 +315,10 @@ class Pipeline:
                     method=method,
                     target=target,
                     match=draft.match,
-                    facts=draft.facts,
-                    bundle=draft.bundle,
+                    facts=judged.recorded if judged is not None else None,
+                    bundle=judged.bundle.version if judged is not None else "",
+                    report_only=judged.report_only if judged is not None else msgspec.UNSET,
+                    trial=judged.trial if judged is not None else msgspec.UNSET,
                     phase=phase,
                     request_id=request_id,
                 )

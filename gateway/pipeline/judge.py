@@ -13,8 +13,10 @@ from gateway.domain.connection import Connection
 from gateway.domain.identity import Handle, Session
 from gateway.domain.network import Zones
 from gateway.domain.posture import Device, Evidence, Posture
+from gateway.domain.record import Beside
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.recent import Recent
+from gateway.pipeline.beside import Trial, marked
 from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.finder import Found
 from gateway.pipeline.gather import gather
@@ -50,6 +52,11 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """Of the hospital."""
     known: bool
     """Whether grants and situation were known; if not, the answer is the same whatever they are."""
+    report_only: Beside | msgspec.UnsetType = msgspec.UNSET
+    """What the report-only policies would have changed."""
+    tried: Bundle | None = None
+    trial: Beside | msgspec.UnsetType = msgspec.UNSET
+    """What `tried`, the bundle on trial, would have answered."""
 
 
 class Judge:
@@ -60,10 +67,21 @@ class Judge:
         self._zones = zones
         self._calendar = calendar
         self._answers = AnswerCache(bundle)
+        self._trial = Trial()
         self._kept: Recent[tuple[str, str, str], Judged] = Recent(KEPT)
 
-    def judge(self, bundle: Bundle, handle: Handle, posture: Posture, found: Found, connection: Connection, now: float) -> Judged:
-        """Gather the facts at `now` (epoch seconds) and answer by `bundle`. Never raises for what the facts hold.
+    def judge(
+        self,
+        bundle: Bundle,
+        handle: Handle,
+        posture: Posture,
+        found: Found,
+        connection: Connection,
+        now: float,
+        trial: Bundle | None = None,
+    ) -> Judged:
+        """Gather the facts at `now` (epoch seconds) and answer by `bundle`. Never raises for what the facts hold. `trial` changes
+        nothing.
 
         StoreUnavailable when nobody knows which grants are in force, or what is declared, and it makes a difference.
         """
@@ -82,6 +100,7 @@ class Judge:
             and kept.target is target
             and kept.second == int(now)
             and kept.bundle is bundle
+            and kept.tried is trial
             and kept.grants == grants
             and kept.known is (unknown is None)
             and kept.situation == situation
@@ -101,10 +120,12 @@ class Judge:
         if unknown is not None and not self._same_whatever(bundle, facts):
             raise unknown
         recorded = recorded_facts(facts)
+        encoded = recorded if isinstance(recorded, msgspec.Raw) else None
+        answer = self._of(bundle).evaluate(facts, encoded)
         judged = Judged(
             facts=facts,
             recorded=recorded,
-            answer=self._of(bundle).evaluate(facts, recorded if isinstance(recorded, msgspec.Raw) else None),
+            answer=answer,
             bundle=bundle,
             session=session,
             generation=handle.generation,
@@ -117,6 +138,9 @@ class Judge:
             grants=grants,
             situation=situation,
             known=unknown is None,
+            report_only=marked(answer),
+            tried=trial,
+            trial=self._trial.ask(trial, facts, encoded) if trial is not None else msgspec.UNSET,
         )
         self._kept.put(key, judged)
         return judged

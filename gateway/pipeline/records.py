@@ -11,7 +11,7 @@ import msgspec
 from gateway.domain.connection import Connection
 from gateway.domain.decision import Allow, Challenge, Decision, Deny, Refuse, Unavailable
 from gateway.domain.identity import Handle
-from gateway.domain.record import Actor, DecisionRecord, Source
+from gateway.domain.record import Actor, Beside, DecisionRecord, Source
 from gateway.domain.route import Match
 from gateway.kernel.ids import new_id
 from gateway.policy.facts import Facts
@@ -96,6 +96,8 @@ def decision_record(
     match: Match | None = None,
     facts: msgspec.Raw | dict[str, Any] | None = None,
     bundle: str = "",
+    report_only: Beside | msgspec.UnsetType = msgspec.UNSET,
+    trial: Beside | msgspec.UnsetType = msgspec.UNSET,
     phase: Literal["request", "stream"] = "request",
     request_id: str = "",
 ) -> DecisionRecord:
@@ -132,6 +134,8 @@ def decision_record(
         request_id=request_id or decision.id,
         phase=phase,
         lease_seconds=allow.lease_seconds if allow is not None else 0,
+        report_only=report_only,
+        trial=trial,
         break_glass=(known.break_glass or msgspec.UNSET) if known is not None else msgspec.UNSET,
     )
 

@@ -102,6 +102,7 @@ class BreakableSessions:
 class Policies:
     def __init__(self, bundle: Bundle) -> None:
         self.current = bundle
+        self.trial: Bundle | None = None
 
 
 class World:
