@@ -14,6 +14,7 @@ from gateway.app.console import open_console
 from gateway.app.doors import Doors, Farewell, fronts_of, listen_proxy, open_doors, says_of
 from gateway.app.emergency import open_emergencies
 from gateway.app.following import Takeover, end_with_the_log, follow_policies, keep_running, lifecycle, policy_event
+from gateway.app.grants import follow_grants, help_desk_of, open_grants
 from gateway.app.inventory import tell_news
 from gateway.app.nginx import Nginx
 from gateway.app.policies import Officers, open_desk, open_holder, open_lasting, report_state
@@ -29,6 +30,7 @@ from gateway.domain.route import RouteTable
 from gateway.doors.portal import Parts, Portal
 from gateway.doors.portal.parts import Origins
 from gateway.doors.proxy import create_proxy
+from gateway.grants.office import GrantOffice
 from gateway.kernel.clock import Clock, SystemClock
 from gateway.pipeline import Pipeline
 from gateway.pipeline.outgoing import Outgoing
@@ -137,6 +139,7 @@ async def _assemble(
         if lasting is not None
         else None
     )
+    grants = await open_grants(config, lasting, policies=holder, log=log, clock=clock) if lasting is not None else None
     takeover = Takeover()
     apps = list(config.to_apps())
     if config.console is not None:
@@ -150,6 +153,7 @@ async def _assemble(
             devices=devices,
             holder=holder,
             desk=desk,
+            grants=grants,
             signer=signer,
             provider=provider,
             loaded_at=lambda: takeover.at,
@@ -167,7 +171,8 @@ async def _assemble(
         zones=Zones(config.network.zones),
         calendar=config.policies.calendar(),
         clock=clock,
-        outcomes=_outcomes(config, break_glass=emergencies is not None),
+        outcomes=_outcomes(config, grants=grants is not None, break_glass=emergencies is not None),
+        exceptional=grants.book if grants is not None else None,
     )
     pipeline.streams.start()
     stack.push_async_callback(pipeline.streams.stop)
@@ -179,8 +184,10 @@ async def _assemble(
     keep_running(follow_policies(holder, log, clock, pipeline, takeover), failed, stack)
     if lasting is not None:
         keep_running(report_state(holder, lasting, slot, clock), failed, stack)
+    if grants is not None:
+        follow_grants(grants, pipeline.streams.look_again, failed, stack)
 
-    presenter = Presenter(pages := Pages(portal=portal, simulated=config.demo), apps)
+    presenter = Presenter(pages := Pages(portal=portal, simulated=config.demo), apps, help_desk_of(config))
     portal_parts = Parts(
         sessions=sessions,
         one_time=one_time,
@@ -203,6 +210,8 @@ async def _assemble(
         enrolment=config.devices.enrolment,
         zone=config.policies.timezone,
         emergencies=emergencies,
+        grants=grants,
+        help_desk=help_desk_of(config),
         consider=pipeline.consider,
     )
     idp_host, front = config.idp_host(), config.server.front
@@ -227,12 +236,20 @@ async def _assemble(
     stack.push_async_callback(doors.close)
     nginx = Nginx(config, clock)
     nginx.start(sessions, log, failed, stack)
-    if nginx.leases is not None:
-        devices.on_change(nginx.leases.device_changed)
-        takeover.listeners.append(nginx.leases.everything_changed)
+    _take_leases_back(nginx, devices, takeover, grants)
     await listen_proxy(config, proxy, sockets)
     await open_doors(config, pipeline, presenter, sockets, doors, nginx)
     return Gateway(pipeline=pipeline, log=log, sessions=sessions, provider=provider, failed=failed, farewell=doors.farewell)
+
+
+def _take_leases_back(nginx: Nginx, devices: SqliteDevices, takeover: Takeover, grants: GrantOffice | None) -> None:
+    """Have what nginx may reuse forgotten when something changes that it was decided by."""
+    if nginx.leases is None:
+        return
+    devices.on_change(nginx.leases.device_changed)
+    takeover.listeners.append(nginx.leases.everything_changed)
+    if grants is not None:
+        grants.book.on_change(nginx.leases.everything_changed)
 
 
 async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> tuple[SessionStore, OneTime]:
@@ -249,11 +266,11 @@ async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncE
     return sessions, RedisOneTime(link)
 
 
-def _outcomes(config: Config, *, break_glass: bool) -> Outcomes:
+def _outcomes(config: Config, *, grants: bool, break_glass: bool) -> Outcomes:
     return Outcomes(
         # With officer approval the step still leads somewhere: to the page that says that an officer is asked.
         enrolment=Enrolment(),
         proofing=outcome_of(config),
-        grants=False,
+        grants=grants,
         break_glass=break_glass,
     )

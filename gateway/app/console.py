@@ -18,6 +18,7 @@ from gateway.console.parts import ConsoleParts, Format, InForce
 from gateway.console.people_port import Account
 from gateway.console.routes import APP_ID, console_app
 from gateway.domain.route import App
+from gateway.grants.office import GrantOffice
 from gateway.kernel.assertion import Verifier
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
@@ -40,6 +41,7 @@ async def open_console(
     devices: DeviceRegistry,
     holder: PolicyHolder,
     desk: ChangeDesk | None,
+    grants: GrantOffice | None,
     signer: AssertionSigner,
     provider: IdentityProvider | None,
     loaded_at: Callable[[], float],
@@ -81,6 +83,7 @@ async def open_console(
         policies=in_force,
         export=export,
         desk=desk,
+        grants=grants,
         accounts=_accounts(provider),
         end_at_provider=provider.store.sessions.revoke if provider is not None else None,
         proofing=_office(config, provider, clock),
