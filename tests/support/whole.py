@@ -82,8 +82,10 @@ async def _stream(request: web.Request) -> web.StreamResponse:
 
 
 @contextlib.asynccontextmanager
-async def open_whole(folder: Path, *, policies: Path | None = None) -> AsyncIterator[Whole]:
-    """Run the demo's configuration over an upstream that only counts, with two people. `policies`: others than the starter's."""
+async def open_whole(folder: Path, *, policies: Path | None = None, **changes: object) -> AsyncIterator[Whole]:
+    """Run the demo's configuration over an upstream that only counts, with two people. `policies`: others than the starter's;
+    `changes`: other sections of the configuration.
+    """
     clock = ManualClock()
     hits: list[str] = []
 
@@ -108,6 +110,7 @@ async def open_whole(folder: Path, *, policies: Path | None = None) -> AsyncIter
         demo._write_config(folder, port, "http", None, issuer=f"http://id.localhost:{port}", ehr=behind, imaging=behind),
         os.environ,
     )
+    config = msgspec.structs.replace(config, **changes)
     if policies is not None:
         config = msgspec.structs.replace(config, policies=msgspec.structs.replace(config.policies, dir=policies))
     try:
