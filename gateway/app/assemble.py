@@ -184,8 +184,7 @@ async def _assemble(
     keep_running(follow_policies(holder, log, clock, pipeline, takeover), failed, stack)
     if lasting is not None:
         keep_running(report_state(holder, lasting, slot, clock), failed, stack)
-    if grants is not None:
-        follow_grants(grants, pipeline.streams.look_again, failed, stack)
+    follow_grants(grants, pipeline.streams.look_again, failed, stack)
 
     presenter = Presenter(pages := Pages(portal=portal, simulated=config.demo), apps, help_desk_of(config))
     portal_parts = Parts(

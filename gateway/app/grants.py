@@ -25,11 +25,12 @@ async def open_grants(config: Config, lasting: Lasting, *, policies: PolicySourc
 
 
 def follow_grants(
-    office: GrantOffice, listener: Callable[[], None], failed: "asyncio.Future[None]", stack: contextlib.AsyncExitStack
+    office: GrantOffice | None, listener: Callable[[], None], failed: "asyncio.Future[None]", stack: contextlib.AsyncExitStack
 ) -> None:
     """Follow what changes, on whichever node, and what begins or ends by itself: `listener` is called then."""
-    office.book.on_change(listener)
-    keep_running(office.book.follow(), failed, stack)
+    if office is not None:
+        office.book.on_change(listener)
+        keep_running(office.book.follow(), failed, stack)
 
 
 def help_desk_of(config: Config) -> HelpDesk:
