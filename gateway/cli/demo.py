@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _ready(shown: "Shown", folder: Path) -> None:
     print(f"\nReady. Open {shown.urls['portal']}\n", file=sys.stderr)
-    for name in ("ehr", "imaging", "console", "id"):
+    for name in ("ehr", "imaging", "orders", "console", "id"):
         print(f"  {name:8} {shown.urls[name]}", file=sys.stderr)
     print("\nSynthetic staff (password; then a one-time code, or a passkey once one is registered):", file=sys.stderr)
     for person in shown.people:

@@ -27,6 +27,7 @@ from gateway.config.production import DEMO_MARK
 from gateway.demo.assertion import AssertionVerifier, fetch_jwks
 from gateway.demo.ehr.app import create_ehr
 from gateway.demo.imaging.app import create_imaging
+from gateway.demo.orders.app import create_orders
 from gateway.demo.people import ORGANIZATION, PEOPLE, Secrets, load_secrets
 from gateway.demo.tls import P12_PASSWORD, TlsFiles, prepare
 from gateway.kernel.clock import Clock, SystemClock
@@ -34,7 +35,9 @@ from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
 from gateway.kernel.web.site import Front
 
-HOSTS: Final = ("portal", "ehr", "imaging", "id", "console")
+HOSTS: Final = ("portal", "ehr", "imaging", "orders", "id", "console")
+BEHIND: Final = ("ehr", "imaging", "orders")
+"""The sample apps."""
 POLICIES: Final = Path(__file__).parents[2] / "policies"
 TEMPLATE: Final = Path(__file__).parent / "gateway.toml.in"
 
@@ -92,7 +95,11 @@ async def _run(options: Options, ready: Callable[[Shown], None], clock: Clock, f
     async with contextlib.AsyncExitStack() as stack:
         ehr = await stack.enter_async_context(_listening(create_ehr(folder / "ehr", verifier("ehr"), clock, front=front("ehr"))))
         imaging = await stack.enter_async_context(_listening(create_imaging(verifier("imaging"), front=front("imaging"))))
-        config_file = _write_config(folder, options.port, scheme, files, issuer=origins["id"], ehr=ehr, imaging=imaging)
+        orders = await stack.enter_async_context(
+            _listening(create_orders(folder / "orders", verifier("orders"), clock, front=front("orders")))
+        )
+        upstreams = {"ehr": ehr, "imaging": imaging, "orders": orders}
+        config_file = _write_config(folder, options.port, scheme, files, issuer=origins["id"], upstreams=upstreams)
         gateway = await stack.enter_async_context(open_gateway(load_config(config_file, os.environ), clock))
         if gateway.provider is None:
             raise AssertionError("the demo's provider is embedded")
@@ -184,7 +191,9 @@ def _write_private(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _write_config(folder: Path, port: int, scheme: str, files: TlsFiles | None, *, issuer: str, ehr: int, imaging: int) -> Path:
+def _write_config(
+    folder: Path, port: int, scheme: str, files: TlsFiles | None, *, issuer: str, upstreams: dict[str, int]
+) -> Path:
     tls = (
         f'\n[server.tls]\ncertificate_file = "{files.certificate}"\nkey_file = "{files.key}"\nclient_ca_file = "{files.ca}"\n'
         if files
@@ -192,7 +201,7 @@ def _write_config(folder: Path, port: int, scheme: str, files: TlsFiles | None, 
     )
     ca = f'ca_file = "{files.ca}"\n' if files else ""
     text = TEMPLATE.read_text("utf-8").format(
-        port=port, scheme=scheme, issuer=issuer, tls=tls, ca=ca, policies=POLICIES, ehr=ehr, imaging=imaging
+        port=port, scheme=scheme, issuer=issuer, tls=tls, ca=ca, policies=POLICIES, **upstreams
     )
     path = folder / "gateway.toml"
     _write_private(path, text.encode())

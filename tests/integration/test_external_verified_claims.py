@@ -110,7 +110,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     folder = tmp_path / "data"
     demo._make_folder(folder)
     demo._make_keys(folder / "keys")
-    file = demo._write_config(folder, port, "http", None, issuer=partner.issuer, ehr=behind, imaging=behind)
+    file = demo._write_config(folder, port, "http", None, issuer=partner.issuer, upstreams=dict.fromkeys(demo.BEHIND, behind))
     text = file.read_text("utf-8").replace("embedded = true", "embedded = false")
     file.write_text(re.sub(r"(?ms)^\[idp\].*?(?=^\[)", SECTION + "\n", text), "utf-8")
     config = load_config(file, os.environ)
