@@ -13,6 +13,7 @@ from gateway.console.live import ROWS, LiveDecisions
 from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
 from gateway.console.policy_app import add_policies
+from gateway.console.policy_desk import waiting_drafts
 from gateway.console.proofing_acts import ProofingActs
 from gateway.console.proofing_list import counts
 from gateway.console.proofing_views import ProofingViews
@@ -115,6 +116,7 @@ class _Console:
             devices=len(devices),
             pending=sum(device.status == "pending" for device in devices),
             in_force=in_force,
+            drafts=await waiting_drafts(self._parts.desk),
             outcomes=OUTCOMES,
             apps=apps,
             rows=ROWS,

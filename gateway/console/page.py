@@ -59,6 +59,7 @@ DONE: Final = {
     "file_removed": "ok",
     "file_name": "error",
     "rolled_back": "ok",
+    "case_by_hand": "warn",
     "grant_asked": "ok",
     "grant_approved": "ok",
     "grant_declined": "ok",

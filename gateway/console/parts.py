@@ -17,6 +17,7 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
 from gateway.kernel.web.site import Front
 from gateway.policy.evaluate import Policy
+from gateway.policy.known import NOTHING, Known
 from gateway.ports import AuditLog, DeviceRegistry, SessionStore
 
 JAPAN: Final = timezone(timedelta(hours=9), "JST")
@@ -105,6 +106,8 @@ class ConsoleParts:
     """Where grants are decided; None where there is no database for them."""
     desk: ChangeDesk | None = None
     """Where changes of the policies are made; None where they come from a folder only."""
+    known: Known = NOTHING
+    """Names that the configuration knows: choices in the forms of templates."""
     accounts: Callable[[], Awaitable[Sequence[Account]]] | None = None
     """The embedded provider's accounts; None where another provider knows the people."""
     others: Others | None = None

@@ -8,6 +8,7 @@ from gateway.console.people import People
 from gateway.console.policy_acts import ACTS, PolicyActs
 from gateway.console.policy_desk import PolicyDesk
 from gateway.console.policy_editor import PolicyEditor
+from gateway.console.policy_forms import PolicyForms
 from gateway.console.policy_simple import PolicySimple
 from gateway.console.policy_views import PolicyViews
 from gateway.console.policy_watch import PolicyWatch
@@ -20,6 +21,7 @@ def add_policies(app: web.Application, site: Site, parts: ConsoleParts, recorder
     shared = PolicyDesk(pages, parts, recorder)
     views, editor = PolicyViews(shared), PolicyEditor(shared)
     acts, simple = PolicyActs(shared, views), PolicySimple(shared, views)
+    forms = PolicyForms(shared)
     watch = PolicyWatch(app, site, shared)
     people = People(pages, parts, recorder)
     get, post = app.router.add_get, app.router.add_post
@@ -40,6 +42,11 @@ def add_policies(app: web.Application, site: Site, parts: ConsoleParts, recorder
     post("/policies/drafts/{draft}/files", editor.file)
     get("/policies/drafts/{draft}/policies/{policy}", simple.policy)
     post("/policies/drafts/{draft}/policies/{policy}", simple.change)
+    get("/policies/drafts/{draft}/templates/{template}", forms.new)
+    post("/policies/drafts/{draft}/templates/{template}", forms.add)
+    get("/policies/drafts/{draft}/links/{link}", forms.link)
+    post("/policies/drafts/{draft}/links/{link}", forms.change)
+    post("/policies/drafts/{draft}/cases", simple.case)
     post("/policies/drafts/{draft}/about", acts.about)
     for name in ACTS:
         post(f"/policies/drafts/{{draft}}/{name}", acts.act)

@@ -14,6 +14,7 @@ from gateway.console.policy_lines import changed_files
 from gateway.console.policy_steps import Look, next_of, steps
 from gateway.console.recording import Recorder
 from gateway.domain.record import EventRecord
+from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.web.site import CLAIMS, PageError, read_form
 
 MOST_FORM: Final = 1024 * 1024
@@ -104,6 +105,16 @@ class PolicyDesk:
             and draft.content in record.detail.values()
             for _, record in self.parts.feed.recent(_LOOKED_BACK)
         )
+
+
+async def waiting_drafts(desk: ChangeDesk | None) -> int | None:
+    """Return how many changes wait for a second person; None when the store does not say."""
+    if desk is None:
+        return 0
+    try:
+        return sum(draft.state == "waiting" for draft in await desk.drafts())
+    except StoreUnavailable:
+        return None
 
 
 def who(request: web.Request) -> Person:

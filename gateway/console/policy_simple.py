@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.changes.model import ChangeRefused, Draft
 from gateway.console.policy_desk import PolicyDesk, who
+from gateway.console.policy_expect import expect_now
 from gateway.console.policy_text import places, set_mode, set_number, take_out
 from gateway.console.policy_views import PolicyViews
 from gateway.kernel.web.site import PageError, read_form
@@ -53,6 +54,25 @@ class PolicySimple:
             return await self._page(request, await self._shared.draft(request), 409, refused=error, values=form)
         raise web.HTTPSeeOther(f"{back}?done=draft_saved")
 
+    async def case(self, request: web.Request) -> web.Response:
+        """Make a case that does not hold any more expect what the policies answer now: the change means it so."""
+        await self._pages.require_officer(request)
+        form = await read_form(request)
+        draft = await self._shared.draft(request)
+        file, name = form.get("file", ""), form.get("name", "")
+        back = f"/policies/drafts/{draft.id}"
+        files = await asyncio.to_thread(expect_now, draft.files, file, name)
+        if files is None:
+            raise web.HTTPSeeOther(f"{back}?done=case_by_hand#cases")
+        await self._recorder.announced(request, "policy.saved", draft.id, {"file": file, "case": name[:200], "act": "expect"})
+        try:
+            saving = self._shared.desk.save(who(request), draft.id, revision=draft.revision, files=files)
+            await self._pages.attempt(request, "policy.saved", draft.id, saving)
+        except ChangeRefused as error:
+            await self._recorder.failed(request, "policy.saved", draft.id, error.why)
+            return await self._views.draft_page(request, await self._shared.draft(request), 409, error)
+        raise web.HTTPSeeOther(f"{back}?done=draft_saved#cases")
+
     async def _page(
         self,
         request: web.Request,
@@ -67,7 +87,7 @@ class PolicySimple:
         place = (await asyncio.to_thread(places, draft.files)).get(policy_id)
         if place is None:
             raise PageError(404, "draft_policy")
-        titles = await asyncio.to_thread(self._views.titles, draft.files)
+        titles = self._views.by_id(await asyncio.to_thread(self._views.bundle, draft.files))
         editable = self._pages.is_officer(request) and draft.state not in {"published", "withdrawn"}
         return self._pages.show(
             request, "draft_policy.html", status, tab="drafts", changing=True, draft=draft, id=policy_id, spot=place,

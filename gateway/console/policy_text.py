@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.kernel.errors import BundleError
 from gateway.policy.source import PolicySource, Token, split, tokenize
+from gateway.policy.template import is_template
 
 _MODE: Final = ("@", "mode", "(", '"report-only"', ")")
 _EFFECTS: Final = ("permit", "forbid")
@@ -40,7 +41,10 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def places(files: Mapping[str, bytes]) -> dict[str, Place]:
-    """Return every policy of the bundle that can be read, by id. A file that can't be read has none: the check says why."""
+    """Return every policy of the bundle that can be read and is no template, by id.
+
+    A file that can't be read has none: the check says why.
+    """
     found: dict[str, Place] = {}
     for name, data in sorted(files.items()):
         if not name.endswith(".cedar"):
@@ -52,7 +56,7 @@ def places(files: Mapping[str, bytes]) -> dict[str, Place]:
             continue
         for source in sources:
             policy_id = _id_of(source)
-            if policy_id:
+            if policy_id and not is_template(source):
                 found.setdefault(policy_id, _place(name, text, source))
     return found
 

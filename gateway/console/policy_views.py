@@ -16,6 +16,7 @@ from gateway.policy.case_files import parse_cases
 from gateway.policy.compile import compile_bundle
 from gateway.policy.difference import Difference, difference
 from gateway.policy.evaluate import Bundle, Policy
+from gateway.policy.templates import forms
 
 SILENT_SECONDS: Final = 90
 """A process that has said nothing for so long is probably gone."""
@@ -104,23 +105,29 @@ class PolicyViews:
         """Show it; `refused` says why what was just asked for was not done, `values` what stood in that form."""
         look, shown = await self._shared.look(request, draft)
         found = await asyncio.to_thread(places, draft.files)
-        titles = await asyncio.to_thread(self.titles, draft.files)
+        bundle = await asyncio.to_thread(self.bundle, draft.files)
+        titles = self.by_id(bundle)
         groups: dict[str, list[Any]] = {}
         for policy_id, place in found.items():
             groups.setdefault(place.file, []).append((policy_id, place, titles.get(policy_id)))
         return self._page(
             request, "draft.html", status, tab="drafts", refused=refused, values=values or {}, groups=groups,
-            own=look.edited, words=await self.words(shown["before"], draft.files) if shown["changes"] else None, **shown,
+            linked=[policy for policy in titles.values() if policy.template],
+            templates=forms(bundle, self._parts.known) if bundle is not None else (),
+            own=look.edited,
+            words=await self.words(shown["before"], draft.files) if shown["changes"] else None, **shown,
         )  # fmt: skip
 
-    def titles(self, files: Mapping[str, bytes]) -> dict[str, Policy]:
-        """Return the policies of some files by id, as far as they can be read; those in force stand in for a file with errors."""
-        found = {policy.id: policy for policy in self._parts.policies().policies}
+    def bundle(self, files: Mapping[str, bytes]) -> Bundle | None:
+        """Return the bundle of some files; None while one of them has problems. Call it in a thread."""
         try:
-            found |= {policy.id: policy for policy in bundle_of(files).policies}
+            return bundle_of(files)
         except BundleError:
-            return found
-        return found
+            return None
+
+    def by_id(self, bundle: Bundle | None) -> dict[str, Policy]:
+        """Return a draft's policies by id; while it can't be compiled, those in force stand in."""
+        return {policy.id: policy for policy in (bundle.policies if bundle is not None else self._parts.policies().policies)}
 
     # ------------------------------------------------------------------ what was
 

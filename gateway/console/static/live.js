@@ -48,7 +48,11 @@
     if (data.reason && data.policies.length) add(why, small(data.policies.join(", "), "mono"));
     for (const error of data.errors) add(why, small(error, "mono"));
     if (data.remedy.length) add(why, small(`${live.dataset.remedy} ${data.remedy.join(" / ")}`));
-    add(why, small(data.id, "mono id"));
+    const link = make("a", data.id); // why it was decided so
+    link.href = `/policies/explain?decision=${encodeURIComponent(data.id)}`;
+    const id = small(undefined, "mono id");
+    id.append(link);
+    add(why, id);
     row.append(when(data.at), cell(tag(data)), person, app, request, why);
     return label(row, decisions);
   };
