@@ -52,6 +52,7 @@ COLUMNS: Final[dict[str, Place]] = {
     "reason": ("record", "reason"),
     "remedy": ("record", "remedy"),
     "situation": ("record", "facts", "situation"),
+    "break_glass": ("break_glass",),
     "grants": ("record", "facts", "grants"),
     "target": ("record", "target"),
     "detail": ("record", "detail"),
@@ -129,6 +130,7 @@ def _cells(row: Row, language: Language, zone: timezone) -> list[str]:
         "integrity": row.integrity,
         "signed_in_at": row.signed_in_at,
         "record": row.record,
+        "break_glass": _value(row.record, ("break_glass",)) or _value(row.record, ("detail", "break_glass")),
         "completion": row.record if row.record.get("type") in {"completion", "use"} else row.completion,
     }
     return [cell(_text(column, _value(content, place), language, zone)) for column, place in COLUMNS.items()]
