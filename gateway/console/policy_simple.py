@@ -9,11 +9,12 @@ from aiohttp import web
 from gateway.changes.model import ChangeRefused, Draft
 from gateway.console.policy_desk import PolicyDesk, who
 from gateway.console.policy_expect import expect_now
-from gateway.console.policy_text import places, set_mode, set_number, take_out
+from gateway.console.policy_text import places, set_mode, set_number, set_titles, take_out
 from gateway.console.policy_views import PolicyViews
 from gateway.kernel.web.site import PageError, read_form
 
 _DIGITS: Final = 10
+_MOST_TITLE: Final = 200
 
 
 class PolicySimple:
@@ -38,9 +39,12 @@ class PolicySimple:
         policy_id, act = request.match_info["policy"], form.get("do", "")
         if policy_id not in await asyncio.to_thread(places, draft.files):
             raise PageError(404, "draft_policy")
-        files = _changed(draft.files, policy_id, act, form)
+        try:
+            files = _changed(draft.files, policy_id, act, form)
+        except LookupError as error:
+            raise PageError(400, "form") from error
         if files is None:
-            return await self._page(request, draft, 422, wrong="number", values=form)
+            return await self._page(request, draft, 422, wrong="titles" if act == "titles" else "number", values=form)
         back = f"/policies/drafts/{draft.id}"
         if files == dict(draft.files):
             raise web.HTTPSeeOther(f"{back}?done=draft_saved")
@@ -101,12 +105,12 @@ def _changed(files: Mapping[str, bytes], policy_id: str, act: str, form: Mapping
         return set_mode(files, policy_id, report_only=act == "report_only")
     if act == "take_out":
         return take_out(files, policy_id)
+    if act == "titles":
+        titles = {name: " ".join(form.get(name, "").split())[:_MOST_TITLE] for name in ("title_ja", "title_en")}
+        return set_titles(files, policy_id, titles) if all(titles.values()) else None
     index, value = form.get("index", ""), form.get("value", "").strip()
     if act != "number" or not (index.isascii() and index.isdecimal() and len(index) < _DIGITS):
         raise PageError(400, "form")
     if not (value.isascii() and value.isdecimal() and len(value) < _DIGITS):
         return None
-    try:
-        return set_number(files, policy_id, int(index), int(value))
-    except LookupError as error:
-        raise PageError(400, "form") from error
+    return set_number(files, policy_id, int(index), int(value))

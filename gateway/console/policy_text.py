@@ -80,6 +80,21 @@ def set_mode(files: Mapping[str, bytes], policy_id: str, *, report_only: bool) -
     return {**files, name: text.encode()}
 
 
+def set_titles(files: Mapping[str, bytes], policy_id: str, titles: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the files with other titles (`title_ja`, `title_en`) of this policy. LookupError: no such policy, or it has none."""
+    name, text, _, tokens = _find(files, policy_id)
+    for annotation, title in titles.items():
+        name, text, _, tokens = _find({**files, name: text.encode()}, policy_id)
+        words = [token.text for token, _, _ in tokens]
+        at = next((at for at in range(len(words) - 3) if words[at : at + 3] == ["@", annotation, "("]), None)
+        if at is None:
+            raise LookupError(policy_id)
+        _, start, end = tokens[at + 3]
+        quoted = title.replace("\\", "\\\\").replace('"', '\\"')
+        text = f'{text[:start]}"{quoted}"{text[end:]}'
+    return {**files, name: text.encode()}
+
+
 def set_number(files: Mapping[str, bytes], policy_id: str, index: int, value: int) -> dict[str, bytes]:
     """Return the files with one number of this policy replaced. LookupError: there is no such policy or number."""
     name, text, _, tokens = _find(files, policy_id)
