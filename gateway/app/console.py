@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from aiohttp import web
 
 from gateway.app.console_proofing import ConsoleOffice
+from gateway.app.policies import routes_of
 from gateway.audit.export import export_csv, export_jsonl
 from gateway.audit.others import OtherLogs
 from gateway.audit.query import Filters
@@ -24,6 +25,7 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
 from gateway.kernel.web.site import Front
 from gateway.policy.holder import PolicyHolder
+from gateway.policy.known import Known, KnownRoute
 from gateway.ports import AssertionSigner, DeviceRegistry, SessionStore
 from idp.app import IdentityProvider
 
@@ -85,6 +87,7 @@ async def open_console(
         desk=desk,
         grants=grants,
         accounts=_accounts(provider),
+        known=_known(config),
         end_at_provider=provider.store.sessions.revoke if provider is not None else None,
         proofing=_office(config, provider, clock),
         simulated=config.demo,
@@ -95,6 +98,14 @@ async def open_console(
     bound = socket.create_server((LOOPBACK, 0))
     await web.SockSite(runner, bound).start()
     return console_app(host, f"http://{LOOPBACK}:{bound.getsockname()[1]}")
+
+
+def _known(config: Config) -> Known:
+    """What the forms of policy templates offer as choices."""
+    routes = tuple(
+        KnownRoute(id=route.id, app=route.app, action=route.action, sensitivity=route.sensitivity) for route in routes_of(config)
+    )
+    return Known(routes=routes, zones=tuple(config.network.zones), shifts=tuple(config.policies.shifts))
 
 
 def _accounts(provider: IdentityProvider | None) -> Callable[[], Awaitable[Sequence[Account]]] | None:
