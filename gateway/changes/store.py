@@ -63,7 +63,8 @@ def bundle_by_content(cursor: Cursor, content: str) -> dict[str, bytes]:
 
 def bundle_by_version(cursor: Cursor, version: str) -> dict[str, bytes]:
     """Return the files of the newest kept bundle of a version: those of one version differ in their cases alone."""
-    row = cursor.one("SELECT files FROM changes_bundle WHERE version = ? ORDER BY ordinal DESC LIMIT 1", (version,))
+    sql = "SELECT files FROM changes_bundle WHERE version = ? ORDER BY ordinal DESC LIMIT 1"
+    row = cursor.one(sql, (version,)) if _plain(version) else None
     if row is None:
         raise _gone(f"bundle of version {version[:12]!a}")
     return _files(row[0])
