@@ -41,6 +41,7 @@ from gateway.replay.wire import (
 
 MEMORY_BYTES: Final = 4 << 30
 _OUT: Final = 1
+_UNREADABLE: Final = msgspec.Raw(b'"unreadable"')
 
 
 class _Work:
@@ -99,11 +100,13 @@ class _Work:
 
 
 def _seen(record: dict[str, Any]) -> Seen:
-    """A record that the walk read, as replay reads it; one that it can't read is no decision."""
+    """A record that the walk read, as replay reads it; a decision that it can't read has facts that nobody can."""
     try:
         return read(msgspec.json.encode(record))
     except (msgspec.MsgspecError, ValueError, TypeError):
-        return Seen(type="", at="")
+        return Seen(
+            type=str(record.get("type")), id=str(record.get("id")), at=str(record.get("at")), outcome="deny", facts=_UNREADABLE
+        )
 
 
 def zone_of(name: str) -> tzinfo:

@@ -15,10 +15,11 @@ from gateway.replay.recorded import decode, filled
 from tests.support.policy import all_facts, policy
 from tests.support.replay import compiled, counted, record, starter
 
+ANY = "principal, action, resource"
 EXTRA = (
-    policy("night", "context.time.hour < 7 || context.time.hour >= 20", effect="forbid", scope="principal, action, resource"),
+    policy("night", "context.time.hour < 7 || context.time.hour >= 20", effect="forbid", scope=ANY),
     policy("one", "context.proofing.level >= 2", scope='principal == User::"usr_1", action, resource'),
-    policy("chart", 'resource == Route::"ehr.chart" && context.network.zone == "ward"', scope="principal, action, resource"),
+    policy("chart", 'resource == Route::"ehr.chart" && context.network.zone == "ward"', scope=ANY),
     policy("patient", 'resource.patient == "p001"', effect="forbid", scope='principal in Role::"nurse", action, resource'),
     policy(
         "disk",
@@ -30,9 +31,14 @@ EXTRA = (
         "context.authentication has key_touch_age_seconds && context.authentication.key_touch_age_seconds + 1 < 301",
         scope='principal, action == Action::"write", resource',
     ),
-    policy("errs", "context.authentication.age_seconds * 9223372036854775807 > 1", effect="forbid", scope="principal, action, resource"),
+    policy(
+        "errs",
+        "context.authentication.age_seconds * 9223372036854775807 > 1",
+        effect="forbid",
+        scope=ANY,
+    ),
     policy("shift", 'context.time.shifts.contains("night")', scope='principal in Role::"clerk", action, resource'),
-    policy("watch", "context.device.registered", effect="forbid", more='@mode("report-only")\n', scope="principal, action, resource"),
+    policy("watch", "context.device.registered", effect="forbid", more='@mode("report-only")\n', scope=ANY),
 )
 
 
@@ -55,7 +61,9 @@ bundles = st.builds(
 
 
 def outcome(before: bool, after: bool) -> str:
-    return {(True, True): "still_allowed", (True, False): "lost", (False, True): "gained", (False, False): "still_denied"}[before, after]
+    if before:
+        return "still_allowed" if after else "lost"
+    return "gained" if after else "still_denied"
 
 
 @settings(max_examples=60, deadline=None)

@@ -43,15 +43,20 @@ def compiled(given: Mapping[str, bytes]) -> Bundle:
 def record(given: Facts | dict[str, Any] | None = None, number: int = 1, **changes: Any) -> DecisionRecord:
     """A decision about these facts (`None`: a physician who reads a chart). Its actor is who is in the facts."""
     plain = msgspec.to_builtins(facts() if given is None else given)
-    person = plain.get("principal", {}) if isinstance(plain, dict) else {}
-    target = plain.get("target", {}) if isinstance(plain, dict) else {}
+    person = plain.get("principal", {})
+    target = plain.get("target", {})
+    target = target if isinstance(target, dict) else {}
     values: dict[str, Any] = {
         "id": f"dec_{number:032x}",
         "at": AT,
         "outcome": "allow",
         "reason": "",
         "actor": Actor(
-            subject=str(person.get("id", "")), login="dr.sato", name="佐藤 恵", roles=tuple(person.get("roles", ())), session="ses_1"
+            subject=str(person.get("id", "")),
+            login="dr.sato",
+            name="佐藤 恵",
+            roles=tuple(map(str, person.get("roles", ()))),
+            session="ses_1",
         ),
         "source": Source(address="192.0.2.10", door="proxy"),
         "host": "ehr.localhost",
