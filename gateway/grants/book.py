@@ -6,6 +6,7 @@ something; whether a grant is in force at a moment is judged from its times, at 
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -50,8 +51,9 @@ class _Picture(msgspec.Struct, frozen=True, kw_only=True):
 class GrantBook:
     """`Exceptional` from a ledger."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, log: AuditLog) -> None:
-        """`log` gets an event of what has ended by itself."""
+    def __init__(self, ledger: Ledger, clock: Clock, log: AuditLog, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """`log` gets an event of what has ended by itself. `monotonic` (seconds) measures how long ago it was looked."""
+        self._monotonic = monotonic
         self._ledger = ledger
         self._clock = clock
         self._log = log
@@ -83,7 +85,7 @@ class GrantBook:
 
     def _known(self) -> _Picture:
         looked = self._looked_at
-        if looked is None or self._clock.monotonic() - looked > STALE_SECONDS:
+        if looked is None or self._monotonic() - looked > STALE_SECONDS:
             raise StoreUnavailable(
                 "which grants are in force is not known: the database did not answer for long",
                 where="records",
@@ -126,7 +128,7 @@ class GrantBook:
             # The stamp is read first: what changes between the two is looked at again.
             grants, emergencies = await self._ledger.snapshot()
             self._picture = _picture(stamp, grants, emergencies)
-        self._looked_at = self._clock.monotonic()
+        self._looked_at = self._monotonic()
         now = self._clock.now()
         low, high = sorted((self._judged_at, now))
         self._judged_at = now
