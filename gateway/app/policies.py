@@ -76,7 +76,7 @@ def open_lasting(config: Config) -> Lasting | None:
 
 def open_desk(config: Config, lasting: Lasting, clock: Clock, officers: Officers) -> Desk:
     """Open the desk over it. Blocking."""
-    return Desk(lasting, clock=clock, officers=officers, routes=routes_of(config), reach=lambda: _reach(config, clock))
+    return Desk(lasting, clock=clock, officers=officers, routes=routes_of(config), reach=lambda: reach_of(config, clock))
 
 
 def routes_of(config: Config) -> tuple[Route, ...]:
@@ -85,7 +85,7 @@ def routes_of(config: Config) -> tuple[Route, ...]:
     return (*(route for app in config.to_apps() for route in app.routes), *console)
 
 
-def _reach(config: Config, clock: Clock) -> Reach:
+def reach_of(config: Config, clock: Clock) -> Reach:
     """What officers can reach here: each zone, working hours of the next ten days."""
     tls = config.server.tls
     certificates = tls is not None and tls.client_ca_file is not None

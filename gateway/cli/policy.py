@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.cli import COMMANDS, OK, UNUSABLE, Parser, policy_diff, policy_explain, policy_replay
+from gateway.cli import COMMANDS, OK, UNUSABLE, Parser, policy_diff, policy_explain, policy_publish, policy_replay
 from gateway.kernel.errors import BundleError
 from gateway.policy.bundle import load_bundle
 from gateway.policy.case_files import parse_cases
@@ -57,6 +57,7 @@ def add_parser(commands: "Commands") -> None:
     policy_replay.add(inner)
     policy_explain.add_parser(inner)
     policy_diff.add_parser(inner)
+    policy_publish.add_parser(inner)
 
 
 def run(args: argparse.Namespace) -> int:
