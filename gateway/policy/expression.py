@@ -17,7 +17,7 @@ from cedarpy import pst
 from gateway.policy.evaluate import Policy
 from gateway.policy.facts import Facts
 from gateway.policy.reads import LEAVES, Path
-from gateway.policy.schema import cedar_request, facts_paths
+from gateway.policy.schema import cedar_request
 
 _LONG: Final = range(-(2**63), 2**63)
 Scope = pst.PrincipalOrResourceConstraint | pst.ActionConstraint
@@ -144,7 +144,7 @@ def question_of(facts: Facts) -> Question:
     if facts.principal.organization:
         parents.append(_uid("Organization", facts.principal.organization))
     attributes = {
-        path[1]: getattr(facts.target, name.partition(".")[2]) for path, name in facts_paths().items() if path[0] == "resource"
+        path[1]: getattr(facts.target, name.partition(".")[2]) for path, name in LEAVES.items() if path[0] == "resource"
     }
     return Question(
         facts=facts,

@@ -32,8 +32,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
         """Applications, in the order of their routes."""
         return None if self.routes is None else tuple(dict.fromkeys(route.app for route in self.routes))
 
-    def names(self, kind: str) -> tuple[str, ...]:
-        """Return the known names of a kind (`role`, `app`, `route`, `zone`, `shift`, `grant`); empty where nobody told."""
+    def names(self, kind: str) -> tuple[str, ...] | None:
+        """Return the known names of a kind (`role`, `app`, `route`, `zone`, `shift`, `grant`); None where nobody told."""
         given: Mapping[str, tuple[str, ...] | None] = {
             "role": self.roles,
             "app": self.apps,
@@ -42,7 +42,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
             "shift": self.shifts,
             "grant": self.grants,
         }
-        return given.get(kind) or ()
+        return given.get(kind)
 
 
 NOTHING: Final = Known()

@@ -72,7 +72,7 @@ def _form(template: Template, known: Known) -> Form:
             kind=slot.kind,
             label_ja=slot.label_ja,
             label_en=slot.label_en,
-            choices=slot.words or known.names(slot.kind),
+            choices=slot.words or known.names(slot.kind) or (),
             open=not slot.words and slot.kind not in {"date", "number"},
             low=slot.low if slot.kind == "number" else None,
             high=slot.high if slot.kind == "number" else None,
