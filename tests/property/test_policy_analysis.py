@@ -8,6 +8,7 @@ from typing import Any
 
 import cedarpy
 import pytest
+from cedarpy import pst
 
 from gateway.policy.analysis import Report, report
 from gateway.policy.bundle import load_bundle
@@ -106,7 +107,9 @@ def some_facts(chance: random.Random) -> Facts:
         if chance.random() < 0.6:
             device |= {"disk_encrypted": chance.random() < 0.7, "disk_encrypted_age_seconds": chance.choice(NUMBERS)}
     level = chance.randrange(4)
-    proofing = {"age_days": chance.choice(NUMBERS), "authenticator_bound": chance.random() < 0.5} if level else {"age_days": 0}
+    proofing: dict[str, Any] = {"age_days": chance.choice(NUMBERS) if level else 0}
+    if level:
+        proofing["authenticator_bound"] = chance.random() < 0.5
     app, route = chance.choice(ROUTES)
     return Facts(
         principal=PrincipalFacts(
@@ -180,8 +183,8 @@ def some_bundle(seed: int) -> Bundle:
 
 def given_of(one: Policy, conditions: Conditions) -> Given:
     parsed = pst_of(one)
-    names = ("principal", "action", "resource")
-    scopes = [scope_of(getattr(parsed, name), cedarpy.pst.Var(name)) for name in names]
+    variables = [pst.Var("principal"), pst.Var("action"), pst.Var("resource")]
+    scopes = [scope_of(getattr(parsed, variable.name), variable) for variable in variables]
     exprs = [scope for scope in scopes if scope is not None] + [expr for clause in parsed.clauses for expr in clause_of(clause)]
     return Given(conditions.of(exprs))
 
