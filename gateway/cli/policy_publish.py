@@ -36,7 +36,9 @@ examples:
 """
 _ROLLBACK: Final = """\
 Puts the policies of an earlier publication in force again, at once: `gateway policy history` shows the numbers. One officer may
-do that alone, because a second one has approved those policies before. Exit status: 0 done, 1 refused, 2 what was given can't be used.
+do that alone, because a second one has approved those policies before.
+
+Run it as the gateway's user. Exit status: 0 done, 1 refused, 2 what was given can't be used.
 """
 _ROLLBACK_EXAMPLES: Final = """\
 examples:
