@@ -28,12 +28,12 @@ _NEW_POLICY: Final = """\
 @title_en("Write the title in English here")
 @mode("report-only")
 forbid (
-  principal,
-  action,
+  principal in Role::"vendor",
+  action == Action::"export",
   resource
 )
 when {{
-  context.device.ownership == "personal"
+  context.network.zone == "other"
 }};
 """
 _NEW_CASES: Final = "# Each [[case]] says what the policies must answer. README.md in the policies folder shows how.\n"

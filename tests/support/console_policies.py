@@ -20,7 +20,7 @@ from tests.support.console import OFFICER, ORIGIN, POLICIES, World, opened
 SECOND: Final[dict[str, Any]] = {
     "sub": "usr_kobayashi", "login": "sec.kobayashi", "name": "小林 葵", "roles": ["security_officer"], "aud": "console",
 }  # fmt: skip
-FIRST_PERSON: Final = Person(subject=OFFICER["sub"], login=OFFICER["login"], name=OFFICER["name"])
+FIRST_PERSON: Final = Person(subject=str(OFFICER["sub"]), login=str(OFFICER["login"]), name=str(OFFICER["name"]))
 SECOND_PERSON: Final = Person(subject=SECOND["sub"], login=SECOND["login"], name=SECOND["name"])
 KEY_AGE: Final = "context.authentication.key_touch_age_seconds < 300"
 """In ehr.cedar, of who prescribes."""
@@ -69,7 +69,7 @@ async def policies_world(folder: Path, clock: Clock, origin: str = ORIGIN) -> As
     async with opened(folder, clock, origin) as world:
         world.load_policies()
         lasting = SqliteLasting(folder / "policies.sqlite3")
-        people = [Officer(subject=one["sub"], login=one["login"]) for one in (OFFICER, SECOND)]
+        people = [Officer(subject=str(one["sub"]), login=str(one["login"])) for one in (OFFICER, SECOND)]
         officers: Callable[[], Awaitable[list[Officer]]] = _answer(people)
         desk = Desk(lasting, clock=clock, officers=officers, routes=ROUTES)
         await desk.begin_with_folder(files_of_snapshot(read_folder(POLICIES)))
