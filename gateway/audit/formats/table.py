@@ -64,11 +64,20 @@ COLUMNS: Final[dict[str, Place]] = {
     "device_evidence": ("record", "facts", "device", "evidence"),
     "device_compliant": ("record", "facts", "device", "compliant"),
     "device_ownership": ("record", "facts", "device", "ownership"),
+    "disk_encrypted": ("record", "facts", "device", "disk_encrypted"),
+    "screen_lock": ("record", "facts", "device", "screen_lock"),
+    "antivirus": ("record", "facts", "device", "antivirus"),
+    "os_supported": ("record", "facts", "device", "os_supported"),
+    "zone": ("record", "facts", "network", "zone"),
+    "holiday": ("record", "facts", "time", "holiday"),
+    "shifts": ("record", "facts", "time", "shifts"),
     "factor_kinds": ("record", "facts", "authentication", "kinds"),
     "factors": ("record", "facts", "authentication", "factors"),
     "phishing_resistant": ("record", "facts", "authentication", "phishing_resistant"),
     "proofing_level": ("record", "facts", "proofing", "level"),
     "proofing_method": ("record", "facts", "proofing", "method"),
+    "proofing_expires_in_days": ("record", "facts", "proofing", "expires_in_days"),
+    "authenticator_bound": ("record", "facts", "proofing", "authenticator_bound"),
     "session": ("record", "actor", "session"),
     "subject": ("record", "actor", "subject"),
     "status": ("completion", "status"),
@@ -158,6 +167,11 @@ def _text(column: str, value: Any, language: Language, zone: timezone) -> str:
     if isinstance(value, dict):
         return "; ".join(f"{key}={item}" for key, item in value.items())
     return str(value)
+
+
+def words_of(language: Language, column: str, code: str) -> str:
+    """Return the word of a column for a code, as the table has it; the code itself, made visible, where there is none."""
+    return visible(_translated(language, f"{column}.{code}", code))
 
 
 def _translated(language: Language, key: str, code: str) -> str:
