@@ -7,7 +7,7 @@ Two passes over the files in constant memory: the first verifies and collects wh
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -219,7 +219,7 @@ def parse_offset(text: str) -> timezone:
     return timezone(offset if match[1] == "+" else -offset)
 
 
-def parse_moment(text: str, zone: timezone, *, end: bool = False) -> float:
+def parse_moment(text: str, zone: tzinfo, *, end: bool = False) -> float:
     """Return epoch seconds of a date (its beginning, or its end with `end`) or a time, in `zone` unless it names its own.
 
     Raises ValueError.
