@@ -156,6 +156,7 @@ async def _assemble(
             grants=grants,
             signer=signer,
             provider=provider,
+            emergencies=emergencies,
             loaded_at=lambda: takeover.at,
             stack=stack,
         )

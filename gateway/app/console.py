@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway.app.console_proofing import ConsoleOffice
 from gateway.app.policies import routes_of
 from gateway.audit.export import export_csv, export_jsonl
+from gateway.audit.marked import Marked, marked
 from gateway.audit.others import OtherLogs
 from gateway.audit.query import Filters
 from gateway.audit.writer import DiskAuditLog
@@ -20,6 +21,7 @@ from gateway.console.people_port import Account
 from gateway.console.routes import APP_ID, console_app
 from gateway.domain.route import App
 from gateway.grants.office import GrantOffice
+from gateway.emergency.service import Emergencies
 from gateway.kernel.assertion import Verifier
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
@@ -46,6 +48,7 @@ async def open_console(
     grants: GrantOffice | None,
     signer: AssertionSigner,
     provider: IdentityProvider | None,
+    emergencies: Emergencies | None,
     loaded_at: Callable[[], float],
     stack: contextlib.AsyncExitStack,
 ) -> App:
@@ -73,7 +76,12 @@ async def open_console(
             return export_csv(config.audit.dir, filters, language=language, anchor=anchor)
         return export_jsonl(config.audit.dir, filters, anchor=anchor)
 
+    def marked_of(break_id: str, since: float) -> Marked:
+        return marked(config.audit.dir, break_id, since=since)
+
     parts = ConsoleParts(
+        emergencies=emergencies,
+        marked=marked_of,
         front=Front(origin=config.origin(host), portal=portal, form_origins=(portal, config.identity.issuer)),
         verify=Verifier(signer.jwks, issuer=portal, audience=APP_ID, clock=clock),
         clock=clock,

@@ -7,6 +7,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.console.changes import POSTURE, Changes
+from gateway.console.emergency_acts import add_emergencies
+from gateway.console.emergency_views import emergency_counts
 from gateway.console.export import Export
 from gateway.console.grants_acts import add_grants
 from gateway.console.live import ROWS, LiveDecisions
@@ -56,6 +58,7 @@ def create_console(parts: ConsoleParts) -> web.Application:
     _add_proofing(app, site, parts, recorder, pages)
     add_policies(app, site, parts, recorder, pages)
     add_grants(app, parts, recorder, pages)
+    add_emergencies(app, parts, recorder, pages)
     return app
 
 
@@ -111,6 +114,7 @@ class _Console:
             "home.html",
             proofing=counts(await office.standings()) if office is not None else None,
             grants=await _grants(self._parts),
+            glass=await emergency_counts(self._parts),
             sessions=len(sessions),
             people=len({session.identity.subject for session in sessions}),
             devices=len(devices),

@@ -6,12 +6,14 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta, timezone
 from typing import Final, Literal, Protocol
 
+from gateway.audit.marked import Marked
 from gateway.audit.query import Filters
 from gateway.changes.port import ChangeDesk
 from gateway.console.people_port import Account
 from gateway.console.proofing_port import ProofingOffice
 from gateway.domain.record import Record
 from gateway.grants.office import GrantOffice
+from gateway.emergency.service import Emergencies
 from gateway.kernel.assertion import Claims
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
@@ -104,6 +106,10 @@ class ConsoleParts:
     """The embedded provider's office; None where another provider proofs people."""
     grants: GrantOffice | None = None
     """Where grants are decided; None where there is no database for them."""
+    emergencies: Emergencies | None = None
+    """Break-glass: its ledger, and how one is ended; None where there is no database for it."""
+    marked: Callable[[str, float], Marked] | None = None
+    """What the logs hold under a break-glass's id, written since a moment (epoch seconds); blocking. None: they can't be read."""
     desk: ChangeDesk | None = None
     """Where changes of the policies are made; None where they come from a folder only."""
     known: Known = NOTHING

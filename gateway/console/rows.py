@@ -53,6 +53,7 @@ def _decision(record: DecisionRecord, text: Text, zone: timezone) -> dict[str, A
         "device": visible(record.actor.device, 60),
         "address": visible(record.source.address, 60),
         "stream": record.phase == "stream",
+        "glass": visible(record.break_glass, 60) if isinstance(record.break_glass, str) else "",
         "id": visible(record.id, 60),
     }
 

@@ -43,6 +43,7 @@
     if (data.route) add(app, small(data.action ? `${data.route} (${data.action})` : data.route));
     const request = cell(make("span", `${data.method} ${data.path}`, "mono"));
     if (data.stream) add(request, " ", make("span", live.dataset.stream, "tag"));
+    if (data.glass) add(request, " ", make("span", live.dataset.glass, "tag bad"));
     add(request, small(data.address, "mono"));
     const why = cell(data.reason || data.policies.join(", "));
     if (data.reason && data.policies.length) add(why, small(data.policies.join(", "), "mono"));
