@@ -93,7 +93,7 @@ def _decision(config: "Config", args: argparse.Namespace) -> int:
         raise GatewayError(
             f"there is no decision {args.decision[:80]!a} in the log", where=str(config.audit.dir), todo="Records begin with dec_"
         )
-    _print(record_lines(record, language, config.policies.timezone, reason))
+    _print(record_lines(record, language, _local(config), reason))
     print()
     held, why = facts_in_record(record), reason(str(record.get("reason", "")))
     if isinstance(held, NoFacts):
@@ -150,6 +150,21 @@ def _facts(config: "Config", args: argparse.Namespace) -> "Facts":
             raise NotSupposable(f"{given[:80]!a} is no fact", "Write NAME=VALUE: device.compliant=no")
         changes[name.strip()] = value
     return suppose(base, changes)
+
+
+def _local(config: "Config") -> Callable[[str], str]:
+    """Times of records by the hospital's clock; what is no time as it is, made visible."""
+    from datetime import datetime
+
+    from gateway.kernel.web.show import visible
+
+    def local(at: str) -> str:
+        try:
+            return datetime.fromisoformat(at).astimezone(config.policies.timezone).strftime("%Y-%m-%d %H:%M:%S %Z")
+        except (ValueError, OverflowError):
+            return visible(at, 40)
+
+    return local
 
 
 def _reasons(language: Language) -> Callable[[str], str]:

@@ -1,7 +1,6 @@
 """A recorded decision and its explanation as lines of text: for a terminal, and for a ticket at the help desk. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from gateway.kernel.i18n import Language
@@ -12,6 +11,8 @@ from gateway.policy.words import TEXTS, has, name_of, several
 
 Reason = Callable[[str], str]
 """Returns the words of a closed reason ("no_route")."""
+Local = Callable[[str], str]
+"""Returns a record's time in the hospital's zone; what is no time as it is, made visible."""
 _SHORT: Final = 80
 _OUTCOMES: Final = frozenset({"allow", "challenge", "deny", "refuse", "unavailable"})
 
@@ -21,9 +22,9 @@ def text_of(language: Language, key: str, **values: object) -> str:
     return TEXTS.text(language, f"recorded.{key}", **values)
 
 
-def record_lines(record: Mapping[str, Any], language: Language, zone: tzinfo, reason: Reason) -> list[str]:
+def record_lines(record: Mapping[str, Any], language: Language, local: Local, reason: Reason) -> list[str]:
     """Return who asked for what, when, and what the answer was: what a help desk needs, and no patient."""
-    return [f"{key}: {value}" for key, value in _fields(record, language, zone, reason) if value]
+    return [f"{key}: {value}" for key, value in _fields(record, language, local, reason) if value]
 
 
 def verdict_lines(said: Reexplained | NoFacts, language: Language, reason: str, *, ticket: bool = False) -> list[str]:
@@ -39,15 +40,7 @@ def notes(said: Reexplained, language: Language) -> list[str]:
     return [text_of(language, said.verdict, value=missing) if said.missing else text_of(language, said.verdict)]
 
 
-def local(at: object, zone: tzinfo) -> str:
-    """Return a record's time in the hospital's zone; what is no time as it is."""
-    try:
-        return datetime.fromisoformat(str(at)).astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError):
-        return visible(at, 40)
-
-
-def _fields(record: Mapping[str, Any], language: Language, zone: tzinfo, reason: Reason) -> Iterator[tuple[str, str]]:
+def _fields(record: Mapping[str, Any], language: Language, local: Local, reason: Reason) -> Iterator[tuple[str, str]]:
     def text(key: str) -> str:
         return text_of(language, key)
 
@@ -56,7 +49,7 @@ def _fields(record: Mapping[str, Any], language: Language, zone: tzinfo, reason:
     person = " ".join(visible(actor[key], _SHORT) for key in ("login", "name") if actor.get(key))
     outcome = str(record.get("outcome"))
     yield text("decision"), visible(record.get("id", ""), 64)
-    yield text("at"), f"{local(record.get('at', ''), zone)}"
+    yield text("at"), local(str(record.get("at", "")))
     yield text("person"), person or text("nobody")
     roles = _texts(actor.get("roles"))
     yield text("roles"), several("principal.roles", roles, "join.comma").text(language) if roles else ""

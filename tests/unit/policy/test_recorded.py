@@ -1,6 +1,5 @@
 """A decision's record explained again, and what is said of one that can't be."""
 
-from datetime import timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -8,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from gateway.kernel.i18n import LANGUAGES
+from gateway.kernel.web.show import visible
 from gateway.policy.bundle import load_bundle
 from gateway.policy.evaluate import Bundle
 from gateway.policy.facts import Facts
@@ -16,7 +16,6 @@ from gateway.policy.recorded_text import notes, record_lines, verdict_lines
 from tests.support.policy import STARTER, all_facts, bundle, facts, policy
 
 BUNDLE = load_bundle(STARTER)
-JAPAN = timezone(timedelta(hours=9))
 
 
 def recorded(made: Bundle, facts: Facts) -> dict[str, Any]:
@@ -92,16 +91,17 @@ def test_facts_that_this_version_cannot_read() -> None:
     assert held.why == "unreadable"
     del record["facts"]["device"]
     assert isinstance(facts_in_record(record), NoFacts)
-    for nonsense in ([], "x", 3, {"x": {}}, {"principal": None}):
+    several: tuple[object, ...] = ([], "x", 3, {"x": {}}, {"principal": None})
+    for nonsense in several:
         assert isinstance(facts_in_record({**record, "facts": nonsense}), NoFacts)
 
 
 def test_what_the_help_desk_gets() -> None:
     record = recorded(BUNDLE, facts(device={"compliant": False}))
-    lines = record_lines(record, "en", JAPAN, lambda reason: f"<{reason}>")
+    lines = record_lines(record, "en", visible, lambda reason: f"<{reason}>")
     assert lines[:5] == [
         f"Decision: dec_{1:032x}",
-        "Time: 2027-01-15 17:00:00",
+        "Time: 2027-01-15T08:00:00.000Z",
         "Person: dr.sato 佐藤 恵",
         "Roles: physician",
         "Device: dev_1",
@@ -127,7 +127,7 @@ def test_hostile_records_stay_on_their_lines() -> None:
         "phase": "stream",
     }
     for language in LANGUAGES:
-        for line in record_lines(hostile, language, JAPAN, str.strip):
+        for line in record_lines(hostile, language, visible, str.strip):
             assert line.isprintable(), line
     for odd in ({}, {"actor": None, "at": None}, {"actor": "x", "policies": {"a": 1}, "remedy": 3}):
-        assert record_lines(odd, "ja", JAPAN, str)
+        assert record_lines(odd, "ja", visible, str)
