@@ -19,6 +19,7 @@ from gateway.app.inventory import tell_news
 from gateway.app.nginx import Nginx
 from gateway.app.policies import Officers, open_desk, open_holder, open_lasting, report_state
 from gateway.app.provider import accepted_claims, oidc_client, open_embedded
+from gateway.app.replaying import open_replays
 from gateway.app.sockets import Sockets
 from gateway.app.verifiers import outcome_of
 from gateway.audit.slots import log_ids, logs_detail, prepare_slot, slot_anchor, slot_folder
@@ -153,6 +154,7 @@ async def _assemble(
             devices=devices,
             holder=holder,
             desk=desk,
+            replays=open_replays(config, lasting, clock, stack) if lasting is not None else None,
             grants=grants,
             signer=signer,
             provider=provider,

@@ -20,8 +20,8 @@ from gateway.console.parts import ConsoleParts, Format, InForce
 from gateway.console.people_port import Account
 from gateway.console.routes import APP_ID, console_app
 from gateway.domain.route import App
-from gateway.grants.office import GrantOffice
 from gateway.emergency.service import Emergencies
+from gateway.grants.office import GrantOffice
 from gateway.kernel.assertion import Verifier
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
@@ -29,6 +29,7 @@ from gateway.kernel.web.site import Front
 from gateway.policy.holder import PolicyHolder
 from gateway.policy.known import Known, KnownRoute
 from gateway.ports import AssertionSigner, DeviceRegistry, SessionStore
+from gateway.replay.office import ReplayOffice
 from idp.app import IdentityProvider
 
 LOOPBACK = "127.0.0.1"
@@ -45,6 +46,7 @@ async def open_console(
     devices: DeviceRegistry,
     holder: PolicyHolder,
     desk: ChangeDesk | None,
+    replays: ReplayOffice | None,
     grants: GrantOffice | None,
     signer: AssertionSigner,
     provider: IdentityProvider | None,
@@ -93,6 +95,7 @@ async def open_console(
         policies=in_force,
         export=export,
         desk=desk,
+        replays=replays,
         grants=grants,
         accounts=_accounts(provider),
         known=_known(config),

@@ -70,28 +70,17 @@ def _days(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Replay and print; return the exit status. Raises GatewayError for what can't be used."""
-    from gateway.app.verifiers import outcome_of
+    from gateway.app.replaying import wish_of
     from gateway.changes.bundle_files import files_of_snapshot
     from gateway.config import load_config
     from gateway.policy.folder import read_folder
-    from gateway.policy.remedy import Outcomes
-    from gateway.replay.run import Wish, replay
+    from gateway.replay.run import replay
 
     config = load_config(args.config, os.environ)
     after = files_of_snapshot(read_folder(args.dir))
     before = _against(args.against, config)
-    wish = Wish(
-        folder=config.audit.dir,
-        anchor=config.audit.anchor if config.audit.anchor is not None and config.audit.anchor.exists() else None,
-        before=before,
-        after=after,
-        days=args.days,
-        now=time.time(),
-        zone=config.policies.timezone,
-        outcomes=Outcomes(proofing=outcome_of(config)),
-    )
     with _Progress() as progress:
-        report = replay(wish, progress=progress)
+        report = replay(wish_of(config, before, after, args.days, time.time()), progress=progress)
     if args.json:
         print(msgspec.json.encode(report).decode())
     else:

@@ -12,8 +12,8 @@ from gateway.changes.port import ChangeDesk
 from gateway.console.people_port import Account
 from gateway.console.proofing_port import ProofingOffice
 from gateway.domain.record import Record
-from gateway.grants.office import GrantOffice
 from gateway.emergency.service import Emergencies
+from gateway.grants.office import GrantOffice
 from gateway.kernel.assertion import Claims
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
@@ -21,6 +21,7 @@ from gateway.kernel.web.site import Front
 from gateway.policy.evaluate import Policy
 from gateway.policy.known import NOTHING, Known
 from gateway.ports import AuditLog, DeviceRegistry, SessionStore
+from gateway.replay.office import ReplayOffice
 
 JAPAN: Final = timezone(timedelta(hours=9), "JST")
 
@@ -112,6 +113,8 @@ class ConsoleParts:
     """What the logs hold under a break-glass's id, written since a moment (epoch seconds); blocking. None: they can't be read."""
     desk: ChangeDesk | None = None
     """Where changes of the policies are made; None where they come from a folder only."""
+    replays: ReplayOffice | None = None
+    """Where drafts are put to what the log holds; None where there is no database for it."""
     known: Known = NOTHING
     """Names that the configuration knows: choices in the forms of templates."""
     accounts: Callable[[], Awaitable[Sequence[Account]]] | None = None

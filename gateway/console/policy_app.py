@@ -13,6 +13,7 @@ from gateway.console.policy_simple import PolicySimple
 from gateway.console.policy_views import PolicyViews
 from gateway.console.policy_watch import PolicyWatch
 from gateway.console.recording import Recorder
+from gateway.console.replay_pages import ReplayPages
 from gateway.kernel.web.site import Site
 
 
@@ -24,6 +25,7 @@ def add_policies(app: web.Application, site: Site, parts: ConsoleParts, recorder
     forms = PolicyForms(shared)
     watch = PolicyWatch(app, site, shared)
     people = People(pages, parts, recorder)
+    replays = ReplayPages(site, shared)
     get, post = app.router.add_get, app.router.add_post
     get("/policies", views.in_force)
     get("/policies/history", views.history)
@@ -50,5 +52,9 @@ def add_policies(app: web.Application, site: Site, parts: ConsoleParts, recorder
     post("/policies/drafts/{draft}/about", acts.about)
     for name in ACTS:
         post(f"/policies/drafts/{{draft}}/{name}", acts.act)
+    get("/policies/drafts/{draft}/replay", replays.page)
+    post("/policies/drafts/{draft}/replay", replays.start)
+    get("/policies/drafts/{draft}/replay/progress", replays.progress)
+    post("/policies/drafts/{draft}/replay/cancel", replays.cancel)
     get("/people", people.everybody)
     get("/people/{subject}", people.person)
