@@ -108,6 +108,8 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for name, value in over.items():
         merged[name] = {**merged.get(name, {}), **value} if name in _PARTS else value
+    if "date" in over.get("time", {}) and "day" not in over["time"]:
+        merged["time"].pop("day", None)  # it follows from the new date
     return merged
 
 
@@ -216,6 +218,7 @@ def _read_case(table: dict[str, Any], place: _Place, line: int, bases: _Bases) -
     if "patient" in table:
         merged["target"]["patient"] = table["patient"]
     _remove(merged, table.get("without", []), place, line)
+    _agree_on_the_day(merged, place, line)
     _unknown(place, _table(place, table["expect"], "expect", line), Expectation.__struct_fields__, "expect", line)
     try:
         # A fact that is not known is left out in TOML, and is None here.
@@ -241,6 +244,19 @@ def _with_unknown(merged: Mapping[str, Any]) -> dict[str, Any]:
         if part in filled:
             filled[part] = {**optional, **filled[part]}
     return filled
+
+
+def _agree_on_the_day(merged: dict[str, Any], place: _Place, line: int) -> None:
+    """Let `time.day` follow from `time.date`; refuse two that disagree: no request has such facts."""
+    time = merged.get("time", {})
+    try:
+        day = int(str(time["date"]).replace("-", ""))
+    except (KeyError, ValueError):
+        return  # no date: the conversion says so
+    if time.setdefault("day", day) != day:
+        raise place.error(
+            f"time.day is {time['day']}, and time.date {time['date']!a}", "Write the same day twice, or one", start=line
+        )
 
 
 def _remove(merged: dict[str, Any], without: Any, place: _Place, line: int) -> None:

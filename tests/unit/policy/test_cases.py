@@ -195,3 +195,16 @@ def test_progress_is_told() -> None:
     told: list[int] = []
     run_cases(MADE, read(HEAD + ALLOW + HEAD.replace('"one"', '"two"') + ALLOW), told.append)
     assert told == [1, 2]
+
+
+def test_the_day_follows_from_the_date_and_may_not_contradict_it() -> None:
+    def day(time: str) -> int:
+        return one(f"{HEAD}facts.time = {{ {time} }}\n{ALLOW}").facts.time.day
+
+    assert day("hour = 3") == 20261124
+    assert day('date = "2027-04-01"') == 20270401
+    assert day('date = "2027-04-01", day = 20270401') == 20270401
+    with pytest.raises(BundleError, match="time.day is 20270402, and time.date '2027-04-01'"):
+        day('date = "2027-04-01", day = 20270402')
+    (undated,) = read(HEAD + ALLOW, BASES.replace(b"day = 20261124, ", b""))
+    assert undated.facts.time.day == 20261124

@@ -2,10 +2,12 @@
 
 import itertools
 import re
+import tomllib
 from collections import Counter
 
 import msgspec
 
+from gateway.cli.people import KNOWN_ROLES
 from gateway.policy.bundle import load_bundle
 from gateway.policy.case_files import parse_cases
 from gateway.policy.cases import run_cases
@@ -16,6 +18,7 @@ from gateway.policy.remedy import STEPS
 from gateway.policy.schema import known_attributes
 from tests.support.policy import STARTER, bundle, policy
 
+README = (STARTER / "README.md").read_text("utf-8")
 CASES = parse_cases(read_folder(STARTER).cases, str(STARTER))
 
 
@@ -90,7 +93,7 @@ def test_nothing_is_leased() -> None:
 
 
 def test_the_readme_lists_everything_that_policies_can_read_with_an_example_that_is_one() -> None:
-    table = (STARTER / "README.md").read_text("utf-8").split("## What policies can read")[1].split("## ")[0]
+    table = README.split("## What policies can read")[1].split("## ")[0]
     rows = re.findall(r"^\| `([^`]+)` .*\| `([^`]+)` \|$", table, re.MULTILINE)
     listed = {what for what, _ in rows}
     parts = {name for path in known_attributes() if len(path) == 2 for name in path[1:]}
@@ -102,11 +105,73 @@ def test_the_readme_lists_everything_that_policies_can_read_with_an_example_that
         bundle(policy(when=example, scope="principal, action, resource"))
 
 
-def test_the_policy_in_the_readme_is_the_one_in_force() -> None:
-    shown = re.search(r"```cedar\n(.*?)```", (STARTER / "README.md").read_text("utf-8"), re.DOTALL)
-    assert shown is not None
-    (one,) = bundle(shown[1]).policies
-    assert one.report_only is False
-    made = load_bundle(STARTER).policy(one.id)
-    assert made is not None
-    assert (one.title_ja, one.title_en, one.effect) == (made.title_ja, made.title_en, made.effect)
+def test_policies_in_the_readme_are_those_in_force() -> None:
+    shown = re.findall(r"```cedar\n(.*?)```", README, re.DOTALL)
+    whole = [text for text in shown if text.startswith("@id") and "@lease" not in text and "?" not in text]
+    assert len(whole) == 2
+    for text in whole:
+        (one,) = bundle(text).policies
+        made = load_bundle(STARTER).policy(one.id)
+        assert made is not None
+        assert (one.title_ja, one.title_en, one.effect, one.report_only) == (
+            made.title_ja,
+            made.title_en,
+            made.effect,
+            made.report_only,
+        )
+
+
+def test_conditions_in_the_readme_are_conditions() -> None:
+    conditions = [text for text in re.findall(r"```cedar\n(.*?)```", README, re.DOTALL) if text.startswith(("context", "//"))]
+    assert len(conditions) == 3
+    for text in conditions:
+        for part in re.split(r"^//.*$", text, flags=re.MULTILINE):
+            if part.strip():
+                bundle(policy(when=part, scope="principal, action, resource"))
+
+
+def test_the_readme_names_each_starter_policy_where_it_stands() -> None:
+    rows = dict(re.findall(r"^\| `([\w-]+\.cedar)` \| (.*) \|$", README, re.MULTILINE))
+    listed = {(file, name) for file, names in rows.items() for name in re.findall(r"`([\w-]+)`", names)}
+    made = load_bundle(STARTER).policies
+    assert listed == {(one.file.rpartition("/")[2], one.id) for one in made if not one.template}
+
+
+def test_every_role_and_application_is_known_everywhere_and_shown_from_both_sides() -> None:
+    made = "\n".join(one.cedar for one in load_bundle(STARTER).policies)
+    roles = set(re.findall(r'Role :: "(\w+)"', made))
+    assert roles == set(KNOWN_ROLES) == set(re.findall(r"^\| `(\w+)` \|", README.rpartition("| Role |")[2], re.MULTILINE))
+    assert {language: roles - set(texts) for language, texts in _role_words().items()} == {"ja": set(), "en": set()}
+    apps = set(re.findall(r'App :: "([\w-]+)"', made))
+    assert apps == {"ehr", "imaging", "orders", "online-consultation", "cloud-ehr", "console"}
+    for outcome in ("allow", "deny"):
+        shown = [case.facts for case in CASES if case.expect.outcome == outcome]
+        assert {facts.target.app for facts in shown} == apps
+        assert {role for facts in shown for role in facts.principal.roles} >= roles
+
+
+def test_every_fact_is_asked_for_by_some_case() -> None:
+    """Situations, attributes with their ages, the calendar and grants stand in cases with more than one value."""
+    for part, name in (
+        ("device", "disk_encrypted"), ("device", "disk_encrypted_age_seconds"), ("device", "os_supported_age_seconds"),
+        ("device", "screen_lock"), ("device", "ownership"), ("device", "evidence"), ("time", "holiday"), ("time", "shifts"),
+        ("time", "weekday"), ("network", "zone"), ("proofing", "authenticator_bound"),
+    ):  # fmt: skip
+        assert len({getattr(getattr(case.facts, part), name) for case in CASES}) > 1, (part, name)
+    assert {case.facts.situation for case in CASES} == {"normal", "emergency", "break_glass"}
+    assert len({case.facts.grants for case in CASES}) > 2
+
+
+def _role_words() -> dict[str, list[str]]:
+    """The roles that every page has a word for."""
+    places = (("present", "portal.role"), ("kernel/web", "role"), ("audit", "roles"))
+    known: dict[str, list[str]] = {}
+    for language in ("ja", "en"):
+        tables = []
+        for folder, path in places:
+            table = tomllib.loads((STARTER.parent / "gateway" / folder / "text" / f"{language}.toml").read_text("utf-8"))
+            for key in path.split("."):
+                table = table[key]
+            tables.append(set(table))
+        known[language] = sorted(set.intersection(*tables))
+    return known
