@@ -3,7 +3,7 @@ it so. Pure, but slow: it compiles the bundle. The second person sees it among t
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from gateway.kernel.errors import BundleError
@@ -18,26 +18,32 @@ _CASE: Final = re.compile(r"\s*\[\[\s*case\s*\]\]")
 _EXPECT: Final = re.compile(r"^expect\s*=\s*\{[^\n]*\}[ \t]*(#[^\n]*)?$", re.MULTILINE)
 
 
-def expect_now(files: Mapping[str, bytes], file: str, name: str) -> dict[str, bytes] | None:
-    """Return the files with one case expecting the present answer; None where no button can do that: its text is written in
-    another way, the bundle has problems, or there is no such case.
+def expect_now(files: Mapping[str, bytes], wanted: Collection[tuple[str, str]]) -> tuple[dict[str, bytes], int]:
+    """Return the files with these cases (file, name) expecting the present answers, and how many of them no button can change:
+    their text is written in another way, the bundle has problems, or there is no such case.
     """
     try:
         bundle = compile_bundle({one: data for one, data in files.items() if not one.startswith(_CASES)}, ".")
         cases = parse_cases({one.removeprefix(_CASES): data for one, data in files.items() if one.startswith(_CASES)}, ".")
     except BundleError:
-        return None
-    case = next((case for case in cases if case.name == name and case.file.endswith(f"/{file}")), None)
-    if case is None or file not in files:
-        return None
-    lines = files[file].decode("utf-8").split("\n")
+        return dict(files), len(wanted)
+    after, done = dict(files), 0
+    for case in reversed(cases):  # from below: lines above stay where they are
+        file = case.file.removeprefix("./")
+        if (file, case.name) in wanted and (text := _renewed(after[file].decode("utf-8"), bundle, case)) is not None:
+            after[file] = text.encode()
+            done += 1
+    return after, len(wanted) - done
+
+
+def _renewed(text: str, bundle: Bundle, case: Case) -> str | None:
+    lines = text.split("\n")
     end = next((at for at in range(case.line, len(lines)) if _CASE.match(lines[at])), len(lines))
     block = "\n".join(lines[case.line - 1 : end])
     if len(_EXPECT.findall(block)) != 1:
         return None
     renewed = _EXPECT.sub(lambda _: f"expect = {_expectation(bundle, case)}", block)
-    text = "\n".join([*lines[: case.line - 1], *renewed.split("\n"), *lines[end:]])
-    return {**files, file: text.encode()}
+    return "\n".join([*lines[: case.line - 1], *renewed.split("\n"), *lines[end:]])
 
 
 def _expectation(bundle: Bundle, case: Case) -> str:

@@ -15,6 +15,7 @@ from gateway.kernel.web.site import PageError, read_form
 
 _DIGITS: Final = 10
 _MOST_TITLE: Final = 200
+_MOST_NAMED: Final = 2_000
 
 
 class PolicySimple:
@@ -59,23 +60,29 @@ class PolicySimple:
         raise web.HTTPSeeOther(f"{back}?done=draft_saved")
 
     async def case(self, request: web.Request) -> web.Response:
-        """Make a case that does not hold any more expect what the policies answer now: the change means it so."""
+        """Make cases that do not hold any more, one or all, expect what the policies answer now: the change means it so."""
         await self._pages.require_officer(request)
         form = await read_form(request)
         draft = await self._shared.draft(request)
-        file, name = form.get("file", ""), form.get("name", "")
+        if form.get("all") == "yes":
+            failed = (await self._shared.checked(draft)).failed
+            wanted = {(case.file, case.name) for case in failed}
+        else:
+            wanted = {(form.get("file", ""), form.get("name", ""))}
         back = f"/policies/drafts/{draft.id}"
-        files = await asyncio.to_thread(expect_now, draft.files, file, name)
-        if files is None:
+        files, left = await asyncio.to_thread(expect_now, draft.files, wanted)
+        if files == draft.files:
             raise web.HTTPSeeOther(f"{back}?done=case_by_hand#cases")
-        await self._recorder.announced(request, "policy.saved", draft.id, {"file": file, "case": name[:200], "act": "expect"})
+        names = "; ".join(sorted(name for _, name in wanted))
+        detail = {"act": "expect", "cases": str(len(wanted) - left), "names": names[:_MOST_NAMED]}
+        await self._recorder.announced(request, "policy.saved", draft.id, detail)
         try:
             saving = self._shared.desk.save(who(request), draft.id, revision=draft.revision, files=files)
             await self._pages.attempt(request, "policy.saved", draft.id, saving)
         except ChangeRefused as error:
             await self._recorder.failed(request, "policy.saved", draft.id, error.why)
             return await self._views.draft_page(request, await self._shared.draft(request), 409, error)
-        raise web.HTTPSeeOther(f"{back}?done=draft_saved#cases")
+        raise web.HTTPSeeOther(f"{back}?done={'case_by_hand' if left else 'draft_saved'}#cases")
 
     async def _page(
         self,
