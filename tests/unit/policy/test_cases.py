@@ -204,7 +204,7 @@ def test_the_day_follows_from_the_date_and_may_not_contradict_it() -> None:
     assert day("hour = 3") == 20261124
     assert day('date = "2027-04-01"') == 20270401
     assert day('date = "2027-04-01", day = 20270401') == 20270401
-    with pytest.raises(BundleError, match="time.day is 20270402, and time.date '2027-04-01'"):
+    with pytest.raises(BundleError, match=r"time\.day is 20270402, and time\.date '2027-04-01'"):
         day('date = "2027-04-01", day = 20270402')
     (undated,) = read(HEAD + ALLOW, BASES.replace(b"day = 20261124, ", b""))
     assert undated.facts.time.day == 20261124
