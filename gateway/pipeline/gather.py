@@ -1,14 +1,14 @@
 """From what is known to the facts that policies can read. Pure: the time comes in."""
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
 from gateway.domain.connection import Connection
 from gateway.domain.identity import AuthEvent, AuthKind, Handle, Proofing
 from gateway.domain.network import Zones
-from gateway.domain.posture import STRENGTH, Attribute, Posture
+from gateway.domain.posture import STRENGTH, Attribute, Posture, PostureName
 from gateway.domain.route import Match
 from gateway.pipeline.calendar import Calendar
 from gateway.policy.facts import (
@@ -27,6 +27,8 @@ from gateway.ports import HospitalSituation
 MAX_SKEW_SECONDS: Final = 60
 """An event further in the future than this is not believed at all."""
 SECONDS_A_DAY: Final = 86_400
+_AGE: Final[dict[PostureName, str]] = {name: f"{name}_age_seconds" for name in get_args(PostureName)}
+"""How facts call the age of each attribute of a device's state."""
 
 
 def gather(
@@ -161,7 +163,7 @@ def _attributes(said: tuple[Attribute, ...], now: float) -> dict[str, Any]:
     for attribute in said:
         if attribute.at <= now + MAX_SKEW_SECONDS:
             facts[attribute.name] = attribute.value
-            facts[f"{attribute.name}_age_seconds"] = _age(attribute.at, now)
+            facts[_AGE[attribute.name]] = _age(attribute.at, now)
     return facts
 
 
