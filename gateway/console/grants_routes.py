@@ -20,7 +20,7 @@ GRANT_ROUTES: Final = (
     _one("grant-form", "GET", "grants", "new"),
     _one("grant-give", "POST", "grants", "new"),
     _one("emergency-declare", "POST", "grants", "emergency"),
-    _one("emergency-end", "POST", "grants", "emergency", "{emergency}", "end"),
+    _one("emergency-lift", "POST", "grants", "emergency", "{emergency}", "end"),
     _one("grant", "GET", "grants", "{grant}"),
     _one("grant-decide", "POST", "grants", "{grant}", "{verdict}"),
 )
