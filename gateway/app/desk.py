@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from gateway.app.people import check_owner, open_accounts
-from gateway.app.policies import open_lasting, reach_of, routes_of
+from gateway.app.policies import known_of, open_lasting, reach_of, routes_of
 from gateway.changes.desk import Desk
 from gateway.changes.lockout import OFFICER_ROLE, Officer
 from gateway.config import Config
@@ -36,7 +36,14 @@ async def open_desk_alone(config: Config, clock: Clock) -> AsyncIterator[tuple[D
             return officers or ()
 
         yield (
-            Desk(lasting, clock=clock, officers=known, routes=routes_of(config), reach=lambda: reach_of(config, clock)),
+            Desk(
+                lasting,
+                clock=clock,
+                officers=known,
+                routes=routes_of(config),
+                reach=lambda: reach_of(config, clock),
+                known=known_of(config),
+            ),
             officers,
         )
     finally:

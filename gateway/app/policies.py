@@ -26,6 +26,7 @@ from gateway.lasting.sqlite import SqliteLasting
 from gateway.policy.facts import TimeFacts
 from gateway.policy.folder import Snapshot, read_folder
 from gateway.policy.holder import PolicyHolder, load_checked
+from gateway.policy.known import Known, KnownRoute
 from gateway.ports import SessionStore
 from idp.app import IdentityProvider
 
@@ -76,13 +77,26 @@ def open_lasting(config: Config) -> Lasting | None:
 
 def open_desk(config: Config, lasting: Lasting, clock: Clock, officers: Officers) -> Desk:
     """Open the desk over it. Blocking."""
-    return Desk(lasting, clock=clock, officers=officers, routes=routes_of(config), reach=lambda: reach_of(config, clock))
+    return Desk(
+        lasting,
+        clock=clock,
+        officers=officers,
+        routes=routes_of(config),
+        reach=lambda: reach_of(config, clock),
+        known=known_of(config),
+    )
 
 
 def routes_of(config: Config) -> tuple[Route, ...]:
     """Return the routes of all applications, the console's included where there is one."""
     console = ROUTES if config.console is not None else ()
     return (*(route for app in config.to_apps() for route in app.routes), *console)
+
+
+def known_of(config: Config) -> Known:
+    """Return the names that policies can use here. Roles and grants are words of others: nobody can tell which there are."""
+    routes = (KnownRoute(id=one.id, app=one.app, action=one.action, sensitivity=one.sensitivity) for one in routes_of(config))
+    return Known(routes=tuple(routes), zones=tuple(config.network.zones), shifts=tuple(config.policies.shifts))
 
 
 def reach_of(config: Config, clock: Clock) -> Reach:

@@ -4,37 +4,48 @@ submitted or published. Pure; seconds for large bundles.
 
 from collections.abc import Sequence
 
+import msgspec
+
 from gateway.changes.bundle_files import FOLDER, content_of, snapshot_of
 from gateway.changes.model import Checked, FailedCase, Files, Problem
 from gateway.domain.route import Route
 from gateway.kernel.errors import BundleError
+from gateway.policy.analysis import report
 from gateway.policy.case_files import parse_cases
 from gateway.policy.cases import CaseReport, Failure, run_cases
 from gateway.policy.compile import compile_bundle, version_of
 from gateway.policy.evaluate import Bundle
+from gateway.policy.known import NOTHING, Known, KnownRoute
 from gateway.policy.problems import problems_of
 
 
-def check_files(files: Files, routes: Sequence[Route]) -> tuple[Checked, Bundle | None]:
-    """Compile the files and run their cases; return everything that is to be said of them, and the bundle where it compiles.
+def check_files(
+    files: Files, routes: Sequence[Route], known: Known = NOTHING, *, analysed: bool = True
+) -> tuple[Checked, Bundle | None]:
+    """Compile the files, analyse them and run their cases; return all that is to be said of them, and the bundle if it compiles.
 
-    `routes` are those of all applications, the console's included. Never raises, whatever the files hold. Whether the officers
-    could still change things is said by `gateway.changes.lockout`.
+    `routes` are those of all applications, the console's included; `known` has the other names of the configuration. Never
+    raises, whatever the files hold. Whether the officers could still change things is said by `gateway.changes.lockout`. Not
+    `analysed`: only what a gateway would not load is a problem (decision 22), as when going back to what was in force before.
     """
     snapshot = snapshot_of(files)
     problems: list[Problem] = []
     bundle: Bundle | None = None
-    report = CaseReport(passed=0, failures=(), uncovered=())
+    ran = CaseReport(passed=0, failures=(), uncovered=())
     try:
         bundle = compile_bundle(snapshot.policies, FOLDER)
     except BundleError as error:
         problems += (problem_of(one) for one in problems_of(error))
     except Exception as error:  # noqa: BLE001  whatever a file brings up is said of it, and it is not used
         problems.append(_broke(error))
+    undecided: tuple[str, ...] = ()
+    if bundle is not None and analysed:
+        found, undecided = _analysed(bundle, routes, known)
+        problems += found
     try:
         cases = parse_cases(snapshot.cases, FOLDER)
         if bundle is not None:
-            report = run_cases(bundle, cases)
+            ran = run_cases(bundle, cases)
     except BundleError as error:
         problems += (problem_of(one) for one in problems_of(error))
     except Exception as error:  # noqa: BLE001  as above
@@ -43,11 +54,30 @@ def check_files(files: Files, routes: Sequence[Route]) -> tuple[Checked, Bundle 
         version=version_of(snapshot.policies),
         content=content_of(files),
         problems=tuple(sorted(problems, key=lambda problem: (problem.file, problem.line))),
-        passed=report.passed,
-        failed=tuple(_failed(failure) for failure in report.failures),
-        uncovered=report.uncovered,
+        passed=ran.passed,
+        failed=tuple(_failed(failure) for failure in ran.failures),
+        uncovered=ran.uncovered,
+        undecided=undecided,
     )
     return checked, bundle
+
+
+def _analysed(bundle: Bundle, routes: Sequence[Route], known: Known) -> tuple[list[Problem], tuple[str, ...]]:
+    """What the analysis says, and of which policies it can't tell."""
+    if routes:
+        named = (KnownRoute(id=one.id, app=one.app, action=one.action, sensitivity=one.sensitivity) for one in routes)
+        known = msgspec.structs.replace(known, routes=tuple(named))
+    try:
+        found = report(bundle, known)
+    except Exception as error:  # noqa: BLE001  as for compiling: a check that breaks is a problem, never a pass
+        return [_broke(error)], ()
+    problems = [
+        Problem(
+            file=_place(f"{one.file}:{one.line}")[0], line=one.line, what=_bare(one.what), todo=one.todo, severity=one.severity
+        )
+        for one in found.findings
+    ]
+    return problems, (*found.undecided, *found.undecided_routes)
 
 
 def problem_of(error: BundleError) -> Problem:

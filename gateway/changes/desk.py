@@ -31,6 +31,7 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.ids import new_id
 from gateway.lasting.port import Cursor, Lasting
 from gateway.policy.compile import version_of
+from gateway.policy.known import NOTHING, Known
 
 MAX_NOTE: Final = 2_000
 THE_FOLDER: Final = Person(subject="gateway", login="")
@@ -50,15 +51,17 @@ class Desk:
         officers: Officers,
         routes: Sequence[Route],
         reach: Callable[[], Reach] = Reach,
+        known: Known = NOTHING,
     ) -> None:
         """`officers` are those who are active now; `routes` those of all applications, the console's included; `reach` is what
-        officers can reach in these days. Makes the tables: blocking.
+        officers can reach in these days; `known` has the other names of the configuration. Makes the tables: blocking.
         """
         self._lasting: Final = lasting
         self._clock: Final = clock
         self._officers: Final = officers
         self._routes: Final = tuple(routes)
         self._reach: Final = reach
+        self._known: Final = known
         lasting.prepare(store.PART, store.SCHEMA)
 
     # ------------------------------------------------------------------ looking
@@ -236,7 +239,7 @@ class Desk:
             return target, store.bundle_by_content(cursor, target.content)
 
         target, files = await self._lasting.read(look)
-        await self._good(files)
+        await self._good(files, analysed=False)  # it was in force: what only warns of mistakes is not in its way
 
         def work(cursor: Cursor) -> Publication:
             newest = store.in_force(cursor)
@@ -291,7 +294,7 @@ class Desk:
         now = self._now()
         draft, _ = await self._both(draft_id)
         rules.tried(draft, content, now)
-        checked, _ = await asyncio.to_thread(check_files, draft.files, self._routes)
+        checked, _ = await asyncio.to_thread(check_files, draft.files, self._routes, self._known)
         if not checked.good:
             raise _not_good(checked)
 
@@ -335,11 +338,11 @@ class Desk:
             cursor.touched(store.TOPIC)
         return after
 
-    async def _examine(self, files: Files) -> tuple[Checked, Locked | None]:
+    async def _examine(self, files: Files, *, analysed: bool = True) -> tuple[Checked, Locked | None]:
         officers = await self._officers()
 
         def work() -> tuple[Checked, Locked | None]:
-            checked, bundle = check_files(files, self._routes)
+            checked, bundle = check_files(files, self._routes, self._known, analysed=analysed)
             locked = locked_out(bundle, officers, self._routes, self._reach()) if bundle is not None else None
             if locked is not None:
                 problem = Problem(file="", line=0, what=locked.what, todo=TODO)
@@ -348,8 +351,8 @@ class Desk:
 
         return await asyncio.to_thread(work)
 
-    async def _good(self, files: Files) -> Checked:
-        checked, locked = await self._examine(files)
+    async def _good(self, files: Files, *, analysed: bool = True) -> Checked:
+        checked, locked = await self._examine(files, analysed=analysed)
         if locked is not None:
             raise ChangeRefused("lockout", locked.what, TODO, checked)
         if not checked.good:

@@ -116,6 +116,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     failed: tuple["FailedCase", ...]
     uncovered: tuple[str, ...] = ()
     """Policies that no case shows deciding."""
+    undecided: tuple[str, ...] = ()
+    """Policies and routes of which the analysis can't tell whether they ever match, or what makes them superfluous."""
 
     @property
     def good(self) -> bool:

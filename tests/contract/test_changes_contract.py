@@ -15,7 +15,7 @@ from gateway.lasting.port import Lasting
 from gateway.lasting.postgres import PostgresLasting
 from gateway.lasting.sqlite import SqliteLasting
 from gateway.policy.compile import version_of
-from tests.support.changes import KATO, MORI, YAMAMOTO, approved, changed, files, new_desk, published
+from tests.support.changes import GOOD, KATO, NURSE, READ, MORI, READ, YAMAMOTO, approved, changed, files, new_desk, published
 from tests.support.policy import policy
 
 Step = Callable[[], Awaitable[object]]
@@ -108,8 +108,8 @@ async def test_the_life_of_a_change(desk: Desk, clock: ManualClock, lasting: Las
     assert await new_desk(lasting).history() == [third, second, first]
 
 
-READ_MORE = policy() + policy("pharmacist", 'principal in Role::"pharmacist"')
-NURSE = policy("nurse", 'principal in Role::"nurse"')
+READ_MORE = READ + policy("pharmacist", 'principal in Role::"pharmacist" && context.device.registered')
+NURSES_ONLY = policy(when='principal in Role::"nurse" && context.device.registered')
 
 
 # ---------------------------------------------------------------- saving
@@ -126,7 +126,7 @@ async def test_of_two_who_edit_the_later_is_told_and_nothing_is_lost(desk: Desk)
 async def test_of_many_who_save_at_once_one_does(desk: Desk) -> None:
     draft = await changed(desk)
     results = await asyncio.gather(
-        *(desk.save(KATO, draft.id, revision=draft.revision, files=files(policy() + f"// {n}\n")) for n in range(8)),
+        *(desk.save(KATO, draft.id, revision=draft.revision, files=files(READ + f"// {n}\n")) for n in range(8)),
         return_exceptions=True,
     )
     done = [result for result in results if isinstance(result, Draft)]
@@ -154,7 +154,7 @@ async def test_what_is_not_good_is_kept_and_goes_no_further(desk: Desk) -> None:
 
 async def test_a_failed_case_goes_no_further_and_says_which(desk: Desk) -> None:
     draft = await changed(desk)
-    draft = await desk.save(YAMAMOTO, draft.id, revision=draft.revision, files=files(policy(when='principal in Role::"nurse"')))
+    draft = await desk.save(YAMAMOTO, draft.id, revision=draft.revision, files=files(NURSES_ONLY))
     with pytest.raises(ChangeRefused, match=r"cases/a.toml:2: the case 'read' does not hold") as caught:
         await desk.submit(YAMAMOTO, draft.id, content=draft.content)
     assert caught.value.why == "not_good"
@@ -398,7 +398,7 @@ async def test_without_a_publication_there_is_nothing_to_begin_from(lasting: Las
 
 async def test_of_many_processes_that_start_at_once_one_makes_the_first_publication(lasting: Lasting) -> None:
     desks = [new_desk(lasting) for _ in range(4)]
-    first = await asyncio.gather(*(desk.begin_with_folder(files(policy() + f"// {n}\n")) for n, desk in enumerate(desks)))
+    first = await asyncio.gather(*(desk.begin_with_folder(files(READ + f"// {n}\n")) for n, desk in enumerate(desks)))
     assert len({publication.content for publication in first}) == 1
     assert len(await desks[0].history()) == 1
 

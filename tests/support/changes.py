@@ -1,13 +1,17 @@
 """A small bundle, officers, and a desk for tests of the life of a change."""
 
+import asyncio
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from gateway.changes.desk import Desk
 from gateway.changes.lockout import Officer, Reach
-from gateway.changes.model import Draft, Person, Publication
+from gateway.changes.model import ChangeRefused, Draft, Person, Publication
 from gateway.console.routes import ROUTES
 from gateway.kernel.clock import Clock, ManualClock
 from gateway.lasting.port import Lasting
+from gateway.lasting.sqlite import SqliteLasting
 from gateway.policy.compile import SCHEMA_FILE
 from gateway.policy.schema import cedar_schema
 from tests.support.policy import CASES, facts, facts_toml, policy
@@ -17,7 +21,7 @@ CONSOLE = policy(
     'principal in Role::"security_officer" && context.authentication.phishing_resistant',
     scope='principal, action, resource in App::"console"',
 )
-READ = policy()
+READ = policy(when="context.device.registered")
 YAMAMOTO = Person(subject="usr_yamamoto", login="s.yamamoto", name="山本 隆")
 KATO = Person(subject="usr_kato", login="s.kato", name="加藤 直")
 MORI = Person(subject="usr_mori", login="s.mori", name="森 望")
@@ -63,6 +67,16 @@ async def approved(desk: Desk, draft: Draft, *, by: Person = KATO) -> Draft:
     """Submit and approve it."""
     await desk.submit(draft.author, draft.id, content=draft.content)
     return await desk.approve(by, draft.id, content=draft.content)
+
+
+def publish_elsewhere(path: str, draft_id: str, content: str, at: float) -> str:
+    """Publish in a process of its own, at this moment (epoch seconds); return why it was refused, or the number."""
+    desk = new_desk(SqliteLasting(Path(path)))
+    time.sleep(max(0.0, at - time.time()))
+    try:
+        return str(asyncio.run(desk.publish(YAMAMOTO, draft_id, content=content)).number)
+    except ChangeRefused as error:
+        return error.why
 
 
 async def published(desk: Desk, text: str = "// changed\n") -> Publication:

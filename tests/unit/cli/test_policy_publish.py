@@ -10,7 +10,7 @@ import pytest
 from gateway.changes.desk import Desk
 from gateway.cli import main
 from gateway.lasting.sqlite import SqliteLasting
-from tests.support.changes import files, new_desk
+from tests.support.changes import READ, files, new_desk
 from tests.support.configuration import MINIMAL, write_config
 from tests.support.policy import CASES, policy
 
@@ -19,7 +19,10 @@ CONFIG = MINIMAL.replace('dir = "policies"', 'dir = "policies"\ndatabase = "stat
     '[console]\nhost = "console.hospital.example"\n'
 )
 NO_OFFICERS = policy("f", 'principal in Role::"security_officer"', effect="forbid", scope="principal, action, resource")
-MORE = policy() + policy("nurse", 'principal in Role::"nurse"')
+NURSES_ONLY = policy(when='principal in Role::"nurse" && context.device.registered')
+MORE = READ + policy(
+    "nurse", "context.device.registered", scope='principal in Role::"nurse", action == Action::"write", resource'
+)
 
 
 def write(folder: Path, given: dict[str, bytes]) -> Path:
@@ -101,9 +104,9 @@ def test_nobody_approves_their_own(hospital: Hospital, run: Run, approver: str) 
     ("read", "cases", "said"),
     [
         ("permit(;", CASES, "a.cedar:1: "),
-        (policy(when='principal in Role::"nurse"'), CASES, "cases/a.toml:2: the case 'read' does not hold: outcome is deny"),
-        (policy(), b"# none", "cases: there is no case"),
-        (policy() + NO_OFFICERS, CASES, "under these policies 0 of the security officers could still edit, approve and publish"),
+        (NURSES_ONLY, CASES, "cases/a.toml:2: the case 'read' does not hold: outcome is deny"),
+        (READ, b"# none", "cases: there is no case"),
+        (READ + NO_OFFICERS, CASES, "under these policies 0 of the security officers could still edit, approve and publish"),
     ],
 )  # fmt: skip
 def test_what_is_not_good_is_said_and_leaves_nothing(hospital: Hospital, run: Run, read: str, cases: bytes, said: str) -> None:
@@ -115,7 +118,7 @@ def test_what_is_not_good_is_said_and_leaves_nothing(hospital: Hospital, run: Ru
 
 
 def test_what_is_in_force_already_leaves_no_change_waiting(hospital: Hospital, run: Run) -> None:
-    hospital.propose(policy())
+    hospital.propose(READ)
     status, _, err = publish(hospital, run)
     assert (status, err) == (
         1,
