@@ -148,5 +148,6 @@ def test_no_text_is_unused_or_missing() -> None:
     computed = (
         "reason.", "remedy.", "event.", "outcome.", "action.", "kind.", "evidence.", "status.", "compliance.", "ownership.",
         "done.", "error.", "effect.", "lang.", "nav.", "devices.", "export.", "proofing.", "drafts.", "grants.state.", "grants.wrong.",
+        "glass.state.", "glass.finding.", "glass.how.", "glass.channel.", "glass.notice.", "glass.given_up", "glass.tried",
     )  # fmt: skip
     assert {key for key in KEYS - used if not key.startswith(computed)} == set()
