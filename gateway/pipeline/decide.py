@@ -180,10 +180,11 @@ class Pipeline:
         if isinstance(found, RefuseReason):
             return None
         posture = await self._posture.observe(request.connection, handle)
-        judged = self._judged(found, handle, posture, request, self._clock.now())
+        now = self._clock.now()
+        judged = self._judged(found, handle, posture, request, now)
         if judged.answer.allowed:
             return Considered(match=found.match, allowed=True, remedy=(), break_glass=False)
-        remedy = self._remedy(judged, posture)
+        remedy = await self._remedy(judged, handle, posture, request.connection, now)
         beside = self._judge.last_resort(judged, self._yields(judged, posture), remedy)
         break_glass = beside or remedy.steps == ("break_glass",)
         return Considered(match=found.match, allowed=False, remedy=_words(remedy), break_glass=break_glass)
@@ -257,7 +258,7 @@ class Pipeline:
             )
             return _Draft(allow, match, judged)
         # 6. What would let the person in? An open stream is cut, with no page that could say it.
-        remedy = Remedy() if stream else self._remedy(judged, posture)
+        remedy = Remedy() if stream else await self._remedy(judged, handle, posture, request.connection, now)
         deny = Deny(
             id=decision_id,
             reason=_deny_reason(errors=bool(answer.errors), forbidden=answer.forbidden),
@@ -279,8 +280,8 @@ class Pipeline:
         policies = self._policies
         return self._judge.judge(policies.current, handle, posture, found, request.connection, now, policies.trial)
 
-    def _remedy(self, judged: Judged, posture: Posture) -> Remedy:
-        return self._judge.remedy(judged, self._yields(judged, posture))
+    async def _remedy(self, judged: Judged, handle: Handle, posture: Posture, connection: Connection, now: float) -> Remedy:
+        return await self._judge.remedy(judged, handle, posture, connection, now, self._yields(judged, posture))
 
     def _yields(self, judged: Judged, posture: Posture) -> Outcomes:
         outcomes = msgspec.structs.replace(self._outcomes, bound=judged.session.identity.bound_kinds)

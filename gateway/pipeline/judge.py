@@ -5,6 +5,7 @@ the session, the handle's generation, the device and its evidence, the address, 
 second, which is all that facts know of time. So nobody can tell, except by time, whether it was gathered or kept.
 """
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -25,10 +26,12 @@ from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts, TargetFacts
 from gateway.policy.granted import possibilities
-from gateway.policy.remedy import Outcomes, Remedy, last_resort, search
+from gateway.policy.remedy import Outcomes, Remedy, last_resort, searching
 from gateway.ports import Exceptional, HospitalSituation, NothingExceptional
 
 KEPT: Final = 1024
+POLICIES_AT_ONCE: Final = 4096
+"""How many policies are evaluated on the way to a remedy before the event loop looks at the network again: a few milliseconds."""
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,17 +109,7 @@ class Judge:
             and kept.situation == situation
         ):
             return kept
-        facts = gather(
-            handle=handle,
-            posture=posture,
-            target=target,
-            connection=connection,
-            zones=self._zones,
-            now=now,
-            calendar=self._calendar,
-            situation=situation,
-            grants=grants,
-        )
+        facts = self._gather(handle, posture, target, connection, now, situation, grants)
         if unknown is not None and not self._same_whatever(bundle, facts):
             raise unknown
         recorded = recorded_facts(facts)
@@ -145,9 +138,33 @@ class Judge:
         self._kept.put(key, judged)
         return judged
 
-    def remedy(self, judged: Judged, outcomes: Outcomes) -> Remedy:
-        """Return what would let the person in."""
-        return search(self._of(judged.bundle), judged.facts, outcomes)
+    async def remedy(
+        self, judged: Judged, handle: Handle, posture: Posture, connection: Connection, now: float, outcomes: Outcomes
+    ) -> Remedy:
+        """Return what would let the person in; the rest as given to `judge`.
+
+        Other requests are answered in between: a hypothesis costs what a decision does.
+        """
+
+        def later(seconds: int) -> Facts:
+            return self._gather(handle, posture, judged.target, connection, now + seconds, judged.situation, judged.grants)
+
+        answers = self._of(judged.bundle)
+        at_once = max(1, POLICIES_AT_ONCE // len(judged.bundle.policies))
+        asking = searching(judged.answer, answers.reads, judged.facts, outcomes, later)
+        said: list[bool] | None = None
+        while True:
+            try:
+                hypotheses = next(asking) if said is None else asking.send(said)
+            except StopIteration as done:
+                found: Remedy = done.value
+                return found
+            said = []
+            for begin in range(0, len(hypotheses), at_once):
+                before = len(answers)
+                said += answers.allowed(hypotheses[begin : begin + at_once])
+                if len(answers) > before:
+                    await asyncio.sleep(0)
 
     def last_resort(self, judged: Judged, outcomes: Outcomes, remedy: Remedy) -> bool:
         """Whether break-glass would help at once, beside that remedy."""
@@ -156,6 +173,22 @@ class Judge:
     def waiting(self, subject: str) -> tuple[str, ...]:
         """Return the names of the grants that somebody has asked for and nobody has decided."""
         return self._exceptional.waiting_of(subject)
+
+    def _gather(
+        self, handle: Handle, posture: Posture, target: TargetFacts, connection: Connection, now: float,
+        situation: HospitalSituation, grants: tuple[str, ...],
+    ) -> Facts:  # fmt: skip
+        return gather(
+            handle=handle,
+            posture=posture,
+            target=target,
+            connection=connection,
+            zones=self._zones,
+            now=now,
+            calendar=self._calendar,
+            situation=situation,
+            grants=grants,
+        )
 
     def _in_force(self, subject: str, now: float) -> tuple[tuple[str, ...], HospitalSituation, StoreUnavailable | None]:
         try:

@@ -69,13 +69,18 @@ class AnswerCache:
         """Return what `bundle.allowed` returns. As there, the facts are not checked: `evaluate` comes first."""
         about_one(hypotheses)
         keys = [self._key(facts) for facts in hypotheses]
-        known = [self._allowed.get(key) for key in keys]
-        missing = [number for number, allowed in enumerate(known) if allowed is None]
-        if missing:
-            for number, allowed in zip(missing, self.bundle.allowed([hypotheses[number] for number in missing]), strict=True):
-                known[number] = allowed
-                self._allowed.put(keys[number], allowed)
-        return [allowed is True for allowed in known]
+        known = {key: self._known(key) for key in keys}
+        # Each only once, as far as policies can tell them apart.
+        asked = {key: facts for key, facts in zip(keys, hypotheses, strict=True) if known[key] is None}
+        if asked:
+            for key, allowed in zip(asked, self.bundle.allowed(list(asked.values())), strict=True):
+                known[key] = allowed
+                self._allowed.put(key, allowed)
+        return [known[key] is True for key in keys]
+
+    def _known(self, key: tuple[object, ...]) -> bool | None:
+        answer = self._answers.get(key)
+        return self._allowed.get(key) if answer is None else answer.allowed
 
     def _key(self, facts: Facts) -> tuple[object, ...]:
         return (self._exactly(facts), *map(place, self._numbers(facts), self._limits))

@@ -9,6 +9,7 @@ from gateway.policy.bundle import load_bundle
 from gateway.policy.evaluate import Bundle
 from gateway.policy.facts import Facts
 from gateway.policy.remedy import STEPS, Enrolment, Outcomes, Proofing, Remedy, Step, apply_steps, search
+from gateway.policy.steps import idle, seconds_of, waits
 from tests.support.policy import STARTER, all_facts, bundle, policy
 
 BUNDLE = load_bundle(STARTER)
@@ -44,16 +45,27 @@ PLANS = [
 ]
 
 
+def works(made: Bundle, facts: Facts, plan: Remedy, possible: Outcomes) -> bool:
+    """Whether it helps when the person is quick, and when each step takes as long as it may."""
+    slow = idle(facts, seconds_of(plan.steps, possible))
+    both = (
+        apply_steps(facts, plan.steps, possible, grant=plan.grant),
+        apply_steps(slow, plan.steps, possible, grant=plan.grant, slowly=True),
+    )
+    return all(after is not None and made.evaluate(after).allowed for after in both)
+
+
 def cost(steps: tuple[Step, ...]) -> tuple[bool, bool, int, list[int]]:
     """What comes first: what a person can do alone, then an approved grant, then break-glass; the smallest set of steps."""
-    return "break_glass" in steps, "grant" in steps, len(steps), [*map(STEPS.index, steps)]
+    chosen = sorted(map(STEPS.index, set(steps)))
+    return "break_glass" in steps, "grant" in steps, len(chosen), chosen
 
 
 outcomes = st.builds(
     Outcomes,
     key_touch=st.booleans(),
     enrolment=st.sampled_from(
-        [None, Enrolment(), Enrolment(compliant=False), Enrolment(evidence="cookie", ownership="hospital")]
+        [None, Enrolment(), Enrolment(compliant=False, approval=True), Enrolment(evidence="cookie", ownership="hospital")]
     ),
     proofing=st.sampled_from([None, Proofing(), Proofing(level=2, method="x", expires_in_days=30)]),
     bound=st.sampled_from([(), ("fido2",), ("otp", "pwd")]),
@@ -73,15 +85,13 @@ def check(made: Bundle, facts: Facts, possible: Outcomes) -> None:
         return
     assert bool(found.grant) == ("grant" in remedy)
     for plan in PLANS:
-        if remedy and cost(plan.steps) >= cost(remedy):
+        slow = "break_glass" in plan.steps and any(waits(step, possible) for step in plan.steps)
+        if slow or (remedy and cost(plan.steps) >= cost(remedy)):
             continue
-        hypothesis = apply_steps(facts, plan.steps, possible, grant=plan.grant)
-        assert hypothesis is None or not made.evaluate(hypothesis).allowed, f"{plan} would do"
+        assert not works(made, facts, plan, possible), f"{plan} would do"
     if remedy:
-        assert list(remedy) == sorted(remedy, key=STEPS.index)
-        after = apply_steps(facts, remedy, possible, grant=found.grant)
-        assert after is not None
-        assert made.evaluate(after).allowed
+        assert works(made, facts, found, possible)
+        assert all(step == "key_touch" for step in remedy if remedy.count(step) > 1)
 
 
 @settings(max_examples=400, deadline=None)

@@ -42,7 +42,8 @@ def test_a_second_factor_is_what_is_missing() -> None:
     assert kinds("pwd") == ("otp", "pwd")
     assert kinds("otp") == ("otp", "pwd")
     assert kinds("recovery") == ("pwd", "recovery")
-    assert after("second_factor") is None, "two are there already: the provider would not ask"
+    again = after("second_factor").authentication
+    assert (again.kinds, again.age_seconds) == (("otp", "pwd"), 0), "two are there: they are fresh now"
 
 
 def test_a_registered_device_has_what_enrolment_gives() -> None:
