@@ -1,6 +1,7 @@
 """`gateway policy check` and `gateway policy test`."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.cli import COMMANDS, OK, UNUSABLE, Parser, policy_diff, policy_explain, policy_publish, policy_replay
 from gateway.kernel.errors import BundleError
+from gateway.policy.analysis import by_severity, report
 from gateway.policy.bundle import load_bundle
 from gateway.policy.case_files import parse_cases
 from gateway.policy.cases import Failure, run_cases
 from gateway.policy.compile import compile_bundle, problems_of
 from gateway.policy.evaluate import Bundle
 from gateway.policy.folder import read_folder
+from gateway.policy.known import NOTHING, Known
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001  argparse has no public name for it
@@ -25,12 +28,14 @@ NO: Final = 1
 _DEFAULT: Final = Path("policies")
 _CHECK = """\
 Reads the policies in DIR as the gateway would, and says what is wrong with them, one problem a line: file, line, what, what
-to do. Cases are not run. Exit status: 0 good, 1 not.
+to do. Warnings are marked: a policy that never matches, one that another makes superfluous, a route that no policy opens; they
+are said only where it is proved. Cases are not run. Exit status: 0 good (warnings or not), 1 not.
 """
 _CHECK_EXAMPLES = """\
 examples:
   gateway policy check                           the policies in ./policies
-  gateway policy check /etc/gateway/policies
+  gateway policy check /etc/gateway/policies --config /etc/gateway/gateway.toml
+                                                 also whether routes, zones and shifts exist, and every route can be opened
 """
 _TEST = """\
 Asks the policies in DIR every case in DIR/cases, and shows where the answer is not the expected one. No case at all is a
@@ -53,6 +58,8 @@ def add_parser(commands: "Commands") -> None:
         command.add_argument(
             "dir", type=Path, metavar="DIR", nargs="?", default=_DEFAULT, help="folder of the policies (policies)"
         )
+    check.add_argument("--config", type=Path, metavar="FILE", help="the configuration whose names and routes are to be known")
+    check.add_argument("--strict", action="store_true", help="warnings are problems, too")
     parser.set_defaults(run=run)
     policy_replay.add(inner)
     policy_explain.add_parser(inner)
@@ -62,7 +69,7 @@ def add_parser(commands: "Commands") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command that was chosen and return its exit status."""
-    return _test(args.dir) if args.policy_command == "test" else _check(args.dir)
+    return _test(args.dir) if args.policy_command == "test" else _check(args.dir, args.config, strict=args.strict)
 
 
 def _complain(error: BundleError) -> None:
@@ -80,14 +87,35 @@ def _plural(count: int, one: str, many: str) -> str:
     return one if count == 1 else many
 
 
-def _check(folder: Path) -> int:
+def _check(folder: Path, config: Path | None, *, strict: bool) -> int:
+    known = NOTHING if config is None else _known(config)
     try:
         bundle = load_bundle(folder)
     except BundleError as error:
         _complain(error)
         return NO
-    print(f"{folder} is good: {_summary(bundle)}")
-    return OK
+    found = report(bundle, known)
+    for finding in found.findings:
+        place = f"{finding.file}:{finding.line}" if finding.file else str(folder)
+        error = finding.severity == "error"
+        print(f"{place}: {'' if error else 'warning: '}{finding.what}. {finding.todo}", file=sys.stderr)
+    counts = by_severity(found.findings)
+    undecided = (*found.undecided, *found.undecided_routes)
+    if undecided:
+        print(f"note: whether these ever match, or are superfluous, is not known: {', '.join(undecided)}")
+    said = [f"{count} {_plural(count, word, f'{word}s')}" for word, count in counts.items() if count]
+    good = not counts["error"] and not (strict and counts["warning"])
+    print(f"{folder} is {'good' if good else 'not good'}: {', '.join([_summary(bundle), *said])}")
+    return OK if good else NO
+
+
+def _known(path: Path) -> Known:
+    """The names of a configuration. Raises InvalidConfigError."""
+    # Loads the servers' modules, which looking at policies alone doesn't need.
+    from gateway.app.policies import known_of
+    from gateway.config import load_config
+
+    return known_of(load_config(path, os.environ))
 
 
 def _test(folder: Path) -> int:

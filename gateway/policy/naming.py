@@ -19,6 +19,9 @@ _FACTS: Final[Mapping[str, str]] = {
     ROLES: "role", APP: "app", ROUTE: "route", "network.zone": "zone", "time.shifts": "shift", "grants": "grant",
 }  # fmt: skip
 _CALLED: Final[Mapping[str, str]] = {"app": "application"}
+_CLOSE: Final = 0.79
+"""`nures` for `nurse` is 0.8."""
+_SHOWN: Final = 8
 _ALWAYS: Final = {"zone": ("other", "")}
 
 
@@ -56,18 +59,27 @@ def unknown_names(policy: pst.Template, conditions: tuple[Condition, ...], known
     for kind, name in sorted(set(named)):
         names = known.names(kind)
         if names is not None and name not in names and name not in _ALWAYS.get(kind, ()):
-            near = difflib.get_close_matches(name, names, 1)
+            near = _misspelt(name, names)
             yield Unknown(
                 name=name,
                 kind=kind,
                 what=f'no {_CALLED.get(kind, kind)} "{name}" is configured',
-                todo=f'Did you mean "{near[0]}"?' if near else _advise(names),
+                todo=f'Did you mean "{near}"?' if near else _advise(name, names),
                 near=bool(near),
             )
 
 
-def _advise(names: tuple[str, ...]) -> str:
+def _misspelt(name: str, names: tuple[str, ...]) -> str:
+    """The name that was most likely meant; empty when it looks like none: then it is one that is not there yet."""
+    near = difflib.get_close_matches(name, names, 1, _CLOSE)
+    return near[0] if near else next((known for known in names if sorted(known) == sorted(name)), "")
+
+
+def _advise(name: str, names: tuple[str, ...]) -> str:
     if not names:
         return "None is configured: as long as there is none, this decides nothing"
-    shown = ", ".join(sorted(names)[:8]) + (" ..." if len(names) > 8 else "")  # noqa: PLR2004  what fits on a line
+    app = name.partition(".")[0]
+    # Routes of the same application first.
+    ordered = sorted(names, key=lambda known: (known.partition(".")[0] != app, known))
+    shown = ", ".join(ordered[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
     return f"There are: {shown}. As long as there is none of this name, the policy decides nothing for it"

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from tests.support.configuration import MINIMAL, write_config
 from tests.support.policy import CASES, STARTER, policy, write_bundle
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return write_bundle(tmp_path / "policies", policy())
+    return write_bundle(tmp_path / "policies", policy(when="context.device.registered"))
 
 
 def test_check_of_good_policies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,8 +35,44 @@ def test_check_tells_every_problem_on_a_line(folder: Path, capsys: pytest.Captur
 
 
 def test_check_does_not_run_cases(folder: Path) -> None:
-    write_bundle(folder, policy(when='principal in Role::"nurse"'))
+    write_bundle(folder, policy(when='context.device.registered && principal in Role::"nurse"'))
     assert main(["policy", "check", str(folder)]) == 0
+
+
+def test_check_marks_warnings_and_counts_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, never = policy(when="context.device.registered"), policy("x", "context.device.compliant && context.time.hour > 24")
+    write_bundle(folder, good, never, policy("y", 'context.device.compliant && resource.patient like "p*"', scope=WRITE))
+    assert main(["policy", "check", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"{folder}/a.cedar:7: warning: x: this policy can never match any request. Look for conditions")
+    assert "note: whether these ever match, or are superfluous, is not known: y" in out
+    assert out.splitlines()[-1].endswith(", 1 warning")
+    assert main(["policy", "check", "--strict", str(folder)]) == 1
+    assert f"{folder} is not good: 3 policies enforced" in capsys.readouterr().out
+
+
+def test_check_refuses_what_nobody_can_have_meant(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(folder, policy(), policy("f", "context.proofing.age_days + 1 > 2", effect="forbid"))
+    assert main(["policy", "check", str(folder)]) == 1
+    out, err = capsys.readouterr()
+    assert f"{folder}/a.cedar:1: read: this permit asks for nothing of the sign-in or the device. Ask for" in err
+    assert f"{folder}/a.cedar:6: f: this forbid can fail to be evaluated: `+` can make a number too large. Compare" in err
+    assert f"{folder} is not good: " in out
+    assert ", 2 errors" in out
+
+
+def test_check_with_a_configuration_knows_its_names(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = write_config(tmp_path / "c", MINIMAL)
+    read = policy(when='context.device.registered && context.network.zone == "nowhere"', scope=WRITE)
+    write_bundle(folder, read)
+    assert main(["policy", "check", str(folder), "--config", str(config)]) == 0
+    err = capsys.readouterr().err
+    assert 'warning: read: no zone "nowhere" is configured' in err
+    assert f"{folder}: warning: nobody can ever use the route " in err
+    assert main(["policy", "check", str(folder), "--config", str(tmp_path / "none.toml")]) == 2
+
+
+WRITE = 'principal, action == Action::"write", resource'
 
 
 def test_check_of_nothing_is_a_no(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
