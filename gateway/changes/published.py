@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from gateway.changes import store
-from gateway.changes.bundle_files import snapshot_of
+from gateway.changes.bundle_files import content_of, snapshot_of
 from gateway.changes.model import ChangeRefused, Draft, Files, NodeState, Publication
 from gateway.kernel.errors import BundleError
 from gateway.lasting.port import Cursor, Lasting
@@ -36,6 +36,12 @@ class Published:
             found, files, draft = self._lasting.read_now(work)
         except ChangeRefused as error:
             raise BundleError(error.what, where="the database of policies", todo=error.todo) from error
+        if content_of(files) != found.content:
+            raise BundleError(
+                f"what is kept as publication {found.number} is not what was published",
+                where="the database of policies",
+                todo="Restore a backup of the database, or publish the policies again",
+            )
         self._stamp = stamp
         return Offer(
             snapshot=_named(files, f"publication {found.number}"),

@@ -15,7 +15,7 @@ from gateway.lasting.port import Lasting
 from gateway.lasting.postgres import PostgresLasting
 from gateway.lasting.sqlite import SqliteLasting
 from gateway.policy.compile import version_of
-from tests.support.changes import GOOD, KATO, NURSE, READ, MORI, READ, YAMAMOTO, approved, changed, files, new_desk, published
+from tests.support.changes import KATO, MORI, NURSE, READ, YAMAMOTO, approved, changed, files, new_desk, published
 from tests.support.policy import policy
 
 Step = Callable[[], Awaitable[object]]

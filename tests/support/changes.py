@@ -21,7 +21,10 @@ CONSOLE = policy(
     'principal in Role::"security_officer" && context.authentication.phishing_resistant',
     scope='principal, action, resource in App::"console"',
 )
-READ = policy(when="context.device.registered")
+GOOD = "context.device.registered"
+READ = policy(when=GOOD)
+NURSE = policy("nurse", f'principal in Role::"nurse" && {GOOD}')
+"""One more, that nobody in the cases is touched by."""
 YAMAMOTO = Person(subject="usr_yamamoto", login="s.yamamoto", name="山本 隆")
 KATO = Person(subject="usr_kato", login="s.kato", name="加藤 直")
 MORI = Person(subject="usr_mori", login="s.mori", name="森 望")

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,19 +38,21 @@ class Hospital:
         self.folder = folder
         self.config = write_config(folder, CONFIG)
         self.proposed = folder / "proposed"
+        self.lasting = SqliteLasting(folder / "state" / "policies.sqlite3")
 
     def desk(self) -> Desk:
-        return new_desk(SqliteLasting(self.folder / "state" / "policies.sqlite3"))
+        return new_desk(self.lasting)
 
     def propose(self, read: str = MORE, **more: bytes | str) -> None:
         write(self.proposed, files(read, **more))  # type: ignore[arg-type]  # cases are bytes
 
 
 @pytest.fixture
-def hospital(tmp_path: Path) -> Hospital:
+def hospital(tmp_path: Path) -> Iterator[Hospital]:
     made = Hospital(tmp_path)
     asyncio.run(made.desk().begin_with_folder(files()))
-    return made
+    yield made
+    made.lasting.close()
 
 
 @pytest.fixture
@@ -166,9 +168,8 @@ def test_without_a_database_there_is_no_place_for_changes(hospital: Hospital, ru
 
 
 def test_a_database_that_is_none_is_said(hospital: Hospital, run: Run) -> None:
+    hospital.lasting.close()
     (hospital.folder / "state" / "policies.sqlite3").write_bytes(b"no database" * 500)
-    for leftover in ("policies.sqlite3-wal", "policies.sqlite3-shm"):
-        (hospital.folder / "state" / leftover).unlink(missing_ok=True)
     status, _, err = run("history")
     assert status == 2
     assert "policies.sqlite3 can't be used (file is not a database)" in err
