@@ -97,8 +97,8 @@ def _check(folder: Path, config: Path | None, *, strict: bool) -> int:
     found = report(bundle, known)
     for finding in found.findings:
         place = f"{finding.file}:{finding.line}" if finding.file else str(folder)
-        error = finding.severity == "error"
-        print(f"{place}: {'' if error else 'warning: '}{finding.what}. {finding.todo}", file=sys.stderr)
+        mark = "" if finding.severity == "error" else "warning: "
+        print(f"{place}: {mark}{finding.what}. {finding.todo}", file=sys.stderr)
     counts = by_severity(found.findings)
     undecided = (*found.undecided, *found.undecided_routes)
     if undecided:
