@@ -163,7 +163,7 @@ def example(folder: Path) -> Path:
 
 def test_the_example_in_deploy_loads(tmp_path: Path) -> None:
     config = load_config(example(tmp_path), {})
-    assert [app.id for app in config.to_apps()] == ["ehr", "imaging"]
+    assert [app.id for app in config.to_apps()] == ["ehr", "imaging", "orders", "online-consultation", "cloud-ehr"]
     assert config.idp_host() == "id.hospital.example"
     assert [(door.kind, door.socket) for door in config.doors] == [("nginx", tmp_path / "run/nginx.sock")]
 
