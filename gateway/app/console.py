@@ -1,5 +1,6 @@
 """The console as an app behind the gateway: its own listener on loopback, reached through the proxy like any other."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -7,8 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from aiohttp import web
 
 from gateway.app.console_proofing import ConsoleOffice
+from gateway.app.explaining import possible_steps
 from gateway.app.policies import routes_of
 from gateway.audit.export import export_csv, export_jsonl
+from gateway.audit.find import Searched, find_decision
 from gateway.audit.marked import Marked, marked
 from gateway.audit.others import OtherLogs
 from gateway.audit.query import Filters
@@ -33,6 +36,8 @@ from gateway.replay.office import ReplayOffice
 from idp.app import IdentityProvider
 
 LOOPBACK = "127.0.0.1"
+MOST_LOG_BYTES = 512 << 20
+"""How far back the console looks for one decision: some hundred thousand records."""
 
 
 async def open_console(
@@ -78,6 +83,9 @@ async def open_console(
             return export_csv(config.audit.dir, filters, language=language, anchor=anchor)
         return export_jsonl(config.audit.dir, filters, anchor=anchor)
 
+    async def find(decision: str) -> Searched:
+        return await asyncio.to_thread(find_decision, config.audit.dir, decision, most_bytes=MOST_LOG_BYTES)
+
     def marked_of(break_id: str, since: float) -> Marked:
         return marked(config.audit.dir, break_id, since=since)
 
@@ -99,6 +107,9 @@ async def open_console(
         grants=grants,
         accounts=_accounts(provider),
         known=_known(config),
+        find_decision=find,
+        calendar=config.policies.calendar(),
+        possible=possible_steps(config),
         end_at_provider=provider.store.sessions.revoke if provider is not None else None,
         proofing=_office(config, provider, clock),
         simulated=config.demo,

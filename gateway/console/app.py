@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 from gateway.console.changes import POSTURE, Changes
 from gateway.console.emergency_acts import add_emergencies
 from gateway.console.emergency_views import emergency_counts
+from gateway.console.explain_views import add_explain
 from gateway.console.export import Export
 from gateway.console.grants_acts import add_grants
 from gateway.console.live import ROWS, LiveDecisions
@@ -57,6 +58,7 @@ def create_console(parts: ConsoleParts) -> web.Application:
     app.router.add_get("/export", Export(site, parts, recorder).serve)
     _add_proofing(app, site, parts, recorder, pages)
     add_policies(app, site, parts, recorder, pages)
+    add_explain(app, site, parts, recorder, pages)
     add_grants(app, parts, recorder, pages)
     add_emergencies(app, parts, recorder, pages)
     return app

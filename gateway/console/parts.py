@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta, timezone
 from typing import Final, Literal, Protocol
+from zoneinfo import ZoneInfo
 
+from gateway.audit.find import Searched
 from gateway.audit.marked import Marked
 from gateway.audit.query import Filters
 from gateway.changes.port import ChangeDesk
@@ -18,12 +20,15 @@ from gateway.kernel.assertion import Claims
 from gateway.kernel.clock import Clock
 from gateway.kernel.i18n import Language
 from gateway.kernel.web.site import Front
+from gateway.pipeline.calendar import Calendar
 from gateway.policy.evaluate import Policy
 from gateway.policy.known import NOTHING, Known
+from gateway.policy.steps import Outcomes
 from gateway.ports import AuditLog, DeviceRegistry, SessionStore
 from gateway.replay.office import ReplayOffice
 
 JAPAN: Final = timezone(timedelta(hours=9), "JST")
+CALENDAR: Final = Calendar(ZoneInfo("Asia/Tokyo"))
 
 Format = Literal["csv", "jsonl"]
 
@@ -121,6 +126,14 @@ class ConsoleParts:
     """The embedded provider's accounts; None where another provider knows the people."""
     others: Others | None = None
     """The logs of the processes beside this one; None where there are none."""
+    find_decision: Callable[[str], Awaitable[Searched]] | None = None
+    """Looks for a decision's record in the logs, the newest first, as far back as it may. AuditError when they can't be read;
+    None: they are not here.
+    """
+    calendar: Calendar = CALENDAR
+    """What a moment means to policies."""
+    possible: Outcomes = Outcomes()  # noqa: RUF009  frozen
+    """What remedies can ask for here."""
     zone: timezone = JAPAN
     """The hospital's time zone: of what is shown, and of dates that are typed in."""
     viewer_roles: frozenset[str] = frozenset({"security_officer", "auditor"})

@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.console import emergency_routes, policy_routes, replay_routes
+from gateway.console.explain_routes import EXPLAIN_ROUTES
 from gateway.console.grants_routes import GRANT_ROUTES
 from gateway.domain.route import App, Route
 
@@ -50,6 +51,7 @@ ROUTES: Final = (
     _read("proofing-rechecks", "proofing", "rechecks"),
     _administer("proofing-recheck", "proofing", "rechecks"),
     *policy_routes.routes(),
+    *EXPLAIN_ROUTES,
     *replay_routes.routes(),
     *GRANT_ROUTES,
     *emergency_routes.routes(),
