@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gateway.audit.writer import SYNC_SECONDS
+from gateway.cli import main
 from gateway.config import Config, InvalidConfigError, load_config
 from gateway.config.model import Audit, Sections
 from gateway.config.reader import hints_of, is_secret
@@ -166,6 +167,15 @@ def test_the_example_in_deploy_loads(tmp_path: Path) -> None:
     assert [app.id for app in config.to_apps()] == ["ehr", "imaging", "orders", "online-consultation", "cloud-ehr"]
     assert config.idp_host() == "id.hospital.example"
     assert [(door.kind, door.socket) for door in config.doors] == [("nginx", tmp_path / "run/nginx.sock")]
+
+
+def test_the_starter_policies_fit_the_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every route, zone and shift that they name is there, and every route can be opened by somebody."""
+    path = str(example(tmp_path))
+    assert main(["policy", "check", str(Path(__file__).parents[3] / "policies"), "--config", path, "--strict"]) == 0
+    output = capsys.readouterr()
+    assert "is good" in output.out
+    assert "warning" not in output.out + output.err
 
 
 def test_the_example_shows_every_key() -> None:
