@@ -89,7 +89,7 @@ def test_no_words_for_what_is_no_fact() -> None:
             "操作の種類が「a」または「b」である",
         ),
         ('resource.patient != ""', "the patient is given", "患者の指定がある"),
-        ("context.grants.isEmpty()", "no grant is in force", "有効な作業許可がない"),
+        ("context.grants.isEmpty()", "no grant is in force", "有効な一時許可がない"),
         (
             'context.authentication.kinds.containsAll(["pwd", "otp"])',
             "password and one-time code are all among what was proved at sign-in",
