@@ -126,11 +126,12 @@ async def open_holder(config: Config, desk: Desk | None, lasting: Lasting | None
     folder = config.policies.dir
     if desk is None or lasting is None:
         return PolicyHolder.open(folder)
+    checked = None
     if not await desk.history():
         snapshot = read_folder(folder)
-        load_checked(snapshot)
+        checked = snapshot, load_checked(snapshot)
         await desk.begin_with_folder(files_of_snapshot(snapshot))
-    holder = PolicyHolder.open(Published(lasting))
+    holder = PolicyHolder.open(Published(lasting), checked=checked)
     content = (await desk.in_force())[0].content
     if (other := _other(folder, content)) is not None:
         logger.warning(

@@ -86,8 +86,8 @@ class PolicyHolder:
         self._lock: Final = threading.Lock()
 
     @classmethod
-    def open(cls, offers: Offers | Path) -> Self:
-        """Load the first bundle, from a folder or another source.
+    def open(cls, offers: Offers | Path, *, checked: tuple[Snapshot, Bundle] | None = None) -> Self:
+        """Load the first bundle, from a folder or another source. `checked`: files that were just loaded, and what they came to.
 
         Raises BundleError when it can't be used or its cases don't hold, StoreUnavailable when the source does not answer: then
         don't start. A trial that can't be loaded is left out.
@@ -97,7 +97,11 @@ class PolicyHolder:
         offer = offers.newest()
         if offer is None:
             raise AssertionError("a source always has something new for who asks first")
-        holder = cls(offers, offer, load_checked(offer.snapshot))
+        if checked is not None and checked[0].fingerprint == offer.snapshot.fingerprint:
+            bundle = checked[1]
+        else:
+            bundle = load_checked(offer.snapshot)
+        holder = cls(offers, offer, bundle)
         holder._try_out(offer.trial)
         return holder
 
