@@ -21,7 +21,9 @@ from gateway.policy.words import Sentence, found, in_both, value_of_fact
 
 Why = Literal["permits", "forbids", "nothing", "error", "request"]
 Place = Literal["principal", "action", "resource", "condition"]
-_WHAT_IT_IS_ABOUT: Final = frozenset({"target.app", "target.route", "target.action"})
+_WHAT_IT_IS_ABOUT: Final = frozenset({"target.app", "target.route", "target.action", "target.sensitivity", "target.patient"})
+_IN_NOBODYS_HANDS: Final = ("principal.", "situation", "network.", "time.")
+"""Facts that whoever asks can't change soon."""
 
 
 class ReadFact(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,13 @@ class Unmet(msgspec.Struct, frozen=True, kw_only=True):
     wanted: tuple[Sentence, ...]
     """Several where one is only looked at when another holds."""
     found: tuple[Sentence, ...]
+    facts: tuple[str, ...] = ()
+    """What it looked at."""
+
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether it wants what the person can't change: another role, place or time."""
+        return any(name.startswith(_IN_NOBODYS_HANDS) for name in self.facts)
 
 
 class PolicyExplained(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +71,7 @@ class PolicyExplained(msgspec.Struct, frozen=True, kw_only=True):
     """In Cedar's order: the first is where it stopped."""
     reads: tuple[ReadFact, ...]
     about_this: bool
-    """It is about this action on this application and route, whoever asks and however."""
+    """It is about requests like this one (application, route, action, sensitivity, patient), whoever asks and however."""
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +204,7 @@ def _unmet(conditions: Sequence[_Condition]) -> Iterator[Unmet]:
             truth=one.truth,
             wanted=tuple(wanted),
             found=(*(found(name, value) for name, value in one.reads.items()), *_trouble(one)),
+            facts=tuple(one.reads),
         )
 
 
@@ -206,9 +216,11 @@ def _trouble(condition: _Condition) -> tuple[Sentence, ...]:
     return ()
 
 
-def _distance(one: PolicyExplained) -> tuple[bool, bool, int]:
-    """How far a policy is from applying: what is about other requests last, then by how many conditions do not hold."""
-    return one.applies != "true", not one.about_this, len(one.unmet)
+def _distance(one: PolicyExplained) -> tuple[bool, bool, int, int]:
+    """How far a policy is from applying: what is about other requests last, then by how many conditions do not hold; of as many,
+    those first that are in the person's own hands.
+    """
+    return one.applies != "true", not one.about_this, len(one.unmet), sum(unmet.out_of_reach for unmet in one.unmet)
 
 
 def _agrees(enforced: Sequence[PolicyExplained], answer: Answer) -> bool:

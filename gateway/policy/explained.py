@@ -10,11 +10,12 @@ from gateway.policy.words import TEXTS, Sentence, in_both
 
 NEAREST: Final = 5
 """Permits that are shown with what they miss; those beyond only by their title."""
+IN_A_TICKET: Final = 3
 _TITLE: Final = 200
 
 
 def lines_of(explanation: Explanation, language: Language, *, ticket: bool = False) -> list[str]:
-    """Return the explanation in a language. For a ticket: no text of a policy, only what concerns this request."""
+    """Return the explanation in a language. For a ticket: no text of a policy, and only what decided or would have helped."""
     return list(_Lines(language, ticket=ticket).of(explanation))
 
 
@@ -37,13 +38,14 @@ class _Lines:
         if not said.answer.allowed:
             yield from self._remedy(said)
             near = [one for one in said.permits if one.about_this]
-            shown = [self._missing(one, full=place < NEAREST) for place, one in enumerate(near)]
+            most = IN_A_TICKET if self._ticket else len(near)
+            shown = [self._missing(one, full=place < NEAREST) for place, one in enumerate(near[:most])]
             if others := len(said.permits) - len(near):
                 shown.append([self.text("elsewhere", value=others)])
             yield from self._section("nearest", shown)
-        forbids = [one for one in said.forbids if one.about_this or not self._ticket]
-        yield from self._section("forbids_not", (self._missing(one) for one in forbids))
-        marked = [one for one in said.report_only if one.about_this or not self._ticket]
+        if not self._ticket:
+            yield from self._section("forbids_not", (self._missing(one) for one in said.forbids))
+        marked = [one for one in said.report_only if one.applies == "true" or not self._ticket]
         yield from self._section("report_only", (self._marked(one) for one in marked))
 
     def _section(self, key: str, entries: Iterable[list[str]]) -> Iterator[str]:
