@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import decisions, reload
+from bench import decisions, reload, replay
 from bench.children import BenchError, Children, free_port, run_tool
 from bench.load import press
 from bench.plan import Plan
@@ -207,6 +207,13 @@ async def measure_policies(children: Children, plan: Plan, run: Run, say: Say) -
     run.policies["reload"] = reload.cells(found)
     run.limits["reload_p99"] = [during / before for during, before in zip(found.p99_during, found.p99_before, strict=True)]
     run.limits["reload_wrong"] = [float(found.refused + found.wrong)]
+
+
+async def measure_replay(plan: Plan, run: Run, say: Say) -> None:
+    """Replay a log of a million decisions; of fewer in a quick run."""
+    found = await asyncio.to_thread(replay.measure, plan.quick, say)
+    run.policies["replay"] = replay.cells(found)
+    run.limits |= {name: [value] for name, value in found["targets"].items()}
 
 
 # ---------------------------------------------------------------- decisions alone

@@ -149,6 +149,7 @@ LIMITS: Final = (
         bound=0.0,
         kind="most",
     ),
+    Limit(name="replay_million_s", what="replay of 1,000,000 decisions and how they ended, two cores", unit="s", bound=30.0),
 )
 
 _PYTHON: Final = (
