@@ -1,6 +1,8 @@
 """A console with a desk of changes over SQLite, on the project's own policies."""
 
 import contextlib
+import re
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +14,7 @@ from gateway.changes.desk import Desk
 from gateway.changes.lockout import Officer
 from gateway.changes.model import Draft, Person
 from gateway.console.routes import ROUTES
+from gateway.domain.route import Route
 from gateway.kernel.clock import Clock
 from gateway.lasting.sqlite import SqliteLasting
 from gateway.policy.folder import read_folder
@@ -71,12 +74,33 @@ async def policies_world(folder: Path, clock: Clock, origin: str = ORIGIN) -> As
         lasting = SqliteLasting(folder / "policies.sqlite3")
         people = [Officer(subject=str(one["sub"]), login=str(one["login"])) for one in (OFFICER, SECOND)]
         officers: Callable[[], Awaitable[list[Officer]]] = _answer(people)
-        desk = Desk(lasting, clock=clock, officers=officers, routes=ROUTES)
+        desk = Desk(lasting, clock=clock, officers=officers, routes=(*ROUTES, *_starter_routes()))
         await desk.begin_with_folder(files_of_snapshot(read_folder(POLICIES)))
         try:
             yield PoliciesWorld(world, lasting, desk)
         finally:
             lasting.close()
+
+
+def _starter_routes() -> tuple[Route, ...]:
+    """The routes that the starter bundle and its cases speak of, but the console's."""
+    targets = tomllib.loads((POLICIES / "cases" / "bases.toml").read_text("utf-8"))["target"]
+    found = {target["route"]: target for target in targets.values()}
+    for path in POLICIES.glob("*.cedar"):
+        for name in re.findall(r'Route::"([\w.-]+)"', path.read_text("utf-8")):
+            found.setdefault(name, {"app": name.partition(".")[0], "action": "read"})
+    return tuple(
+        Route(
+            id=name,
+            app=target["app"],
+            methods=("GET",),
+            pattern=(name,),
+            action=target["action"],
+            sensitivity=target.get("sensitivity", "normal"),
+        )
+        for name, target in found.items()
+        if target["app"] != "console"
+    )
 
 
 def _answer(people: list[Officer]) -> Callable[[], Awaitable[list[Officer]]]:
