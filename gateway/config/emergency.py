@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.config.leaves import ExistingFile, HostName, Identifier, MailAddress, Url
+from gateway.config.leaves import ExistingFile, HostName, Identifier, MailAddress, Title, Url
 from gateway.config.locate import KeyPath
 from gateway.kernel.i18n import Language
 from gateway.kernel.secret import Secret
@@ -15,7 +15,6 @@ from gateway.kernel.secret import Secret
 Found = tuple[KeyPath, str, str]
 """Where, what, and what to do."""
 MINIMUM_SECRET: Final = 32
-Title = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
 
 
 class BreakGlassReason(msgspec.Struct, frozen=True, kw_only=True):

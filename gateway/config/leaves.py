@@ -18,6 +18,7 @@ from gateway.kernel.errors import ConfigError
 from gateway.pipeline.calendar import Shift, parse_shift
 
 MAX_HOST: Final = 253
+MAX_TITLE: Final = 80
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _ROUTE_ID: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}(?:\.[a-z0-9_-]{1,64})+")
@@ -132,6 +133,12 @@ def _state_path(text: str, folder: Path) -> Path:
     return Path(os.path.normpath(folder / text))
 
 
+def _title(text: str, folder: Path) -> str:
+    if not text.strip() or len(text) > MAX_TITLE or not text.isprintable():
+        raise InvalidValueError(f"should be one line of 1 to {MAX_TITLE} characters", "Write it as people are to read it.")
+    return text
+
+
 def _zone(text: str, folder: Path) -> ZoneInfo:
     try:
         return ZoneInfo(text)
@@ -219,5 +226,7 @@ RouteId = Annotated[str, _of_form(_ROUTE_ID, "the app's id, a dot and a name", "
 Claim = Annotated[str, _of_form(_CLAIM, "the name of a claim", "roles")]
 Method = Annotated[str, _of_form(_METHOD, "a method in upper case or *", "GET")]
 PatientPlace = Annotated[str, _of_form(_PATIENT, "the name of a place in the path, or query:NAME", "patient")]
+Title = Annotated[str, Leaf(_title)]
+"""One line that people read."""
 MailAddress = Annotated[str, _of_form(_MAIL, "an e-mail address", "officers@hospital.example")]
 HeaderName = Annotated[str, _of_form(_HEADER, "a header name of letters, digits and hyphens", "X-Remote-User")]

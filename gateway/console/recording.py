@@ -59,6 +59,6 @@ class Recorder:
             source=Source(address=client_address(request), door="console"),
             target=target,
             # The decision that let this request through names the session.
-            detail={**detail, "decision": claims.jti},
+            detail={**detail, "decision": claims.jti, **({"break_glass": claims.break_glass} if claims.break_glass else {})},
         )
         return await self._audit.append(record)

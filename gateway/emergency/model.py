@@ -37,7 +37,7 @@ REASONS: Final = (
         title_en="Fault of a device, of sign-in or of identity checks",
     ),
     Reason(id="covering", title_ja="担当者不在のための代行(当直・応援)", title_en="Covering for a colleague who is not there"),
-    Reason(id="other", title_ja="その他(内容欄に具体的に記入)", title_en="Another reason (say which below)"),
+    Reason(id="other", title_ja="その他(状況の説明に具体的に記入)", title_en="Another reason (say which below)"),
 )
 """What hospitals have most; `[[break_glass.reasons]]` takes their place."""
 

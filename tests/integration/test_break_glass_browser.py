@@ -147,7 +147,8 @@ def done(break_id: str, since: float) -> Marked:
         *(
             {
                 "type": "decision", "at": f"2027-01-15T08:0{number}:01.000Z", "outcome": "allow",
-                "patient": f"P100{1 + number // 3}", "method": "GET", "app": "ehr", "path": f"/patients/P100{1 + number // 3}/documents/{'a' * 30 * number}",
+                "patient": f"P100{1 + number // 3}", "method": "GET", "app": "ehr",
+                "path": f"/patients/P100{1 + number // 3}/documents/{'a' * 30 * number}",
                 "completion": {"status": 200},
             }
             for number in range(5)
