@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from gateway.app.explaining import target_of
 from gateway.audit.find import Searched, find_decision
@@ -23,6 +25,7 @@ from gateway.policy.compile import compile_bundle
 from gateway.policy.evaluate import Bundle
 from gateway.policy.facts import Facts
 from gateway.policy.known import Known, KnownRoute
+from tests.support.chromium import find_chromium
 from tests.support.configuration import write_config
 from tests.support.console import AUDITOR, OFFICER
 from tests.support.console_policies import PoliciesWorld, policies_world
@@ -31,6 +34,8 @@ from tests.support.policy import STARTER, facts
 
 Client = TestClient[web.Request, web.Application]
 Visit = Callable[..., Awaitable[Client]]
+ARTEFACTS = Path(__file__).parents[2] / "test-artefacts" / "console-explain"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 BUNDLE = load_bundle(STARTER)
 UNTOUCHED = facts(
     target={"route": "ehr.prescribe", "action": "write", "sensitivity": "high"}, authentication={"key_touch_age_seconds": 412}
@@ -305,3 +310,73 @@ async def test_without_a_written_record_nothing_is_shown(visit: Visit, place: Pl
 async def test_targets_come_from_the_configuration(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path / "configuration"), {})
     assert (target_of(config, "ehr.home").app, target_of(config, "ehr.home").action) == ("ehr", "read")
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        found = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        yield found
+        await found.close()
+
+
+async def fits(page: Page, name: str) -> None:
+    """A picture, at the officer's desk and on a tablet: nothing runs out of the page."""
+    for width in (1280, 820):
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.screenshot(path=ARTEFACTS / f"{name}-{width}.png", full_page=True)
+        wide = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert wide[0] <= wide[1], (name, width)
+
+
+@pytest.mark.parametrize("language", ["ja-JP", "en-US"])
+async def test_in_a_browser(browser: Browser, tmp_path: Path, clock: ManualClock, place: Place, language: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    origin = f"http://localhost:{port}"
+    await place.write([recorded(1, UNTOUCHED)])
+    await asyncio.to_thread(ARTEFACTS.mkdir, parents=True, exist_ok=True)
+
+    async def find(given: str) -> Searched:
+        return await asyncio.to_thread(find_decision, place.folder, given, most_bytes=1 << 30)
+
+    async with policies_world(tmp_path, clock, origin) as world:
+        server = TestServer(world.application(find_decision=find, known=KNOWN), port=port, host="127.0.0.1")
+        await server.start_server()
+        signed = world.world.signer.headers(clock.now(), exp=int(clock.now()) + 290, **OFFICER)
+        context = await browser.new_context(
+            locale=language, extra_http_headers=signed, viewport={"width": 1280, "height": 900},
+            permissions=["clipboard-read", "clipboard-write"],
+        )  # fmt: skip
+        page = await context.new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        await page.goto(f"{origin}/policies/explain")
+        # The keyboard alone: paste the id, explain, copy for the ticket.
+        await page.locator("input[name=decision]").focus()
+        await page.keyboard.insert_text(name(1))
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#answer")).to_be_visible()
+        await fits(page, f"decision-{language}")
+        await page.locator("[data-copy]:visible").press("Enter")
+        await expect(page.locator(".ticket [role=status]:visible")).not_to_be_empty()
+        copied = await page.evaluate("navigator.clipboard.readText()")
+        assert copied == await page.locator(".ticket textarea:visible").input_value()
+        assert name(1) in copied
+        # What if the key were touched now?
+        await page.goto(f"{origin}/policies/what-if")
+        await page.select_option("#f-route", "ehr.prescribe")
+        await page.fill("#f-roles", "physician")
+        await page.select_option("#f-sign_in", "key_now")
+        await page.locator("form[action^='/policies/what-if'] button").press("Enter")
+        await expect(page.locator("#answer.yes")).to_be_visible()
+        await fits(page, f"what-if-{language}")
+        await page.locator("details").evaluate_all("(every) => every.forEach((one) => { one.open = true; })")
+        await fits(page, f"what-if-open-{language}")
+        assert wrong == []
+        await context.close()
+        await server.close()
