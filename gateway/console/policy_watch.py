@@ -4,7 +4,8 @@ bundle in force denies.
 
 import asyncio
 import contextlib
-from datetime import timezone
+from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from gateway.changes.model import Draft, Publication
 from gateway.console.live import BACKLOG
 from gateway.console.policy_desk import PolicyDesk
 from gateway.console.rows import local
-from gateway.domain.record import Beside, DecisionRecord, Record
+from gateway.domain.record import Beside, DecisionRecord, EventRecord, Record
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.web.events import Event, EventStreams, Outbox
 from gateway.kernel.web.show import visible
@@ -22,6 +23,7 @@ from gateway.kernel.web.site import Site, language_of
 
 ROWS: Final = 400
 """Rows that wait for one reader at most; the page counts all that it was sent, and lists the newest."""
+_PUBLISHED: Final = ("policy.published", "policy.rolled_back")
 TELL_SECONDS: Final = 1.0
 """How often the number of decisions looked at is told, at most."""
 
@@ -56,7 +58,7 @@ class PolicyWatch:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send what the kept records show, then what each new one does."""
         await self._shared.recorder.viewed(request)
-        language, zone = language_of(request), self._parts.zone
+        language = language_of(request)
         titles = {
             policy.id: policy.title_ja if language == "ja" else policy.title_en for policy in self._parts.policies().policies
         }
@@ -64,29 +66,42 @@ class PolicyWatch:
         def text(key: str) -> str:
             return self._site.text(language, key) if self._site.has_text(key) else visible(key.partition(".")[2], 60)
 
+        def row(record: DecisionRecord, kind: str, beside: Beside | None) -> dict[str, Any]:
+            return _row(record, kind, beside, titles, text, self._parts.zone)
+
         outbox = Outbox(ROWS)
         outbox.put(Event(name="begin", data={}))
-        tally = _Tally(outbox)
-
-        def put(_slot: int, _index: int, record: Record) -> None:
-            if not isinstance(record, DecisionRecord) or not record.actor.subject:
-                return
-            tally.count(record)
-            for kind, beside in seen_beside(record):
-                outbox.put(Event(name="would", data=_row(record, kind, beside, titles, text, zone)))
-
+        reader = _Reader(outbox, await self._counted(), row)
+        others = self._parts.others
         async with contextlib.AsyncExitStack() as stack:
-            stack.callback(tally.close)
-            if self._parts.others is not None:
-                await stack.enter_async_context(self._parts.others.following())
-            kept = [(1, index, record) for index, record in self._parts.feed.recent(BACKLOG)]
-            kept += self._parts.others.recent(BACKLOG) if self._parts.others is not None else []
-            for entry in sorted(kept, key=lambda one: one[2].at):
-                put(*entry)
-            stack.callback(self._parts.feed.subscribe(lambda index, record: put(1, index, record)))
-            if self._parts.others is not None:
-                stack.callback(self._parts.others.subscribe(put))
+            stack.callback(reader.close)
+            if others is not None:
+                await stack.enter_async_context(others.following())
+            kept = [record for _, record in self._parts.feed.recent(BACKLOG)]
+            kept += [record for _, _, record in others.recent(BACKLOG)] if others is not None else []
+            for record in sorted(kept, key=lambda one: one.at):
+                reader.take(record)
+            stack.callback(self._parts.feed.subscribe(lambda _, record: reader.follow(record)))
+            if others is not None:
+                stack.callback(others.subscribe(lambda _slot, _index, record: reader.follow(record)))
             return await self._streams.serve(request, outbox)
+
+    async def _counted(self) -> tuple[str, float]:
+        """Whose denials are counted: by which bundle, since when. What was published a moment ago counts, also where this process
+        has not taken it over yet.
+        """
+        if self._parts.desk is not None:
+            with contextlib.suppress(StoreUnavailable):
+                publication = (await self._parts.desk.in_force())[0]
+                return publication.version, publication.at
+        return self._parts.policies().version, 0.0
+
+
+def _moment(at: str) -> float:
+    try:
+        return datetime.fromisoformat(at).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def seen_beside(record: DecisionRecord) -> list[tuple[str, Beside | None]]:
@@ -100,27 +115,46 @@ def seen_beside(record: DecisionRecord) -> list[tuple[str, Beside | None]]:
     return found
 
 
-class _Tally:
-    """Decisions looked at, told at most once in `TELL_SECONDS`."""
+class _Reader:
+    """What one reader is sent: rows, and at most once in `TELL_SECONDS` how many decisions were looked at."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        counted: tuple[str, float],
+        row: Callable[[DecisionRecord, str, Beside | None], dict[str, Any]],
+    ) -> None:
         self._outbox = outbox
-        self._seen: dict[str, int] = {}
+        self._version, self._since = counted
+        self._row = row
+        self._seen = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def count(self, record: DecisionRecord) -> None:
-        for kind in ("all", f"bundle:{record.bundle}", *(["trial"] if not isinstance(record.trial, msgspec.UnsetType) else [])):
-            self._seen[kind] = self._seen.get(kind, 0) + 1
+    def follow(self, record: Record) -> None:
+        """Take a new record; what is published meanwhile makes the page begin anew."""
+        if isinstance(record, EventRecord) and record.event in _PUBLISHED and record.outcome == "success":
+            self._outbox.put(Event(name="published", data={}))
+        self.take(record)
+
+    def take(self, record: Record) -> None:
+        """Count a record, and send what is worth watching of it."""
+        if not isinstance(record, DecisionRecord) or not record.actor.subject:
+            return
+        self._seen += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+        for kind, beside in seen_beside(record):
+            if kind != "denied" or (record.bundle == self._version and _moment(record.at) >= self._since):
+                self._outbox.put(Event(name="would", data=self._row(record, kind, beside)))
 
     def close(self) -> None:
+        """Tell nothing any more."""
         if self._timer is not None:
             self._timer.cancel()
 
     def _tell(self) -> None:
         self._timer = None
-        self._outbox.put(Event(name="seen", data=dict(self._seen)))
+        self._outbox.put(Event(name="seen", data={"all": self._seen}))
 
 
 def _row(

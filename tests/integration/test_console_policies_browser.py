@@ -229,7 +229,7 @@ async def test_what_would_have_happened_is_counted_live(browser: Browser, world:
     await expect(page.locator("[data-kind=trial] [data-total]")).to_have_text("1")
     await expect(page.locator("[data-kind=denied] [data-total]")).to_have_text("1")
     await world.world.decision(outcome="deny", reason="no_policy_permits", bundle="0" * 64)  # by another bundle
-    await expect(page.locator("span[data-looked]")).to_contain_text("7")
+    await expect(page.locator("span[data-looked]")).to_contain_text("7", timeout=10_000)
     await expect(page.locator("[data-kind=denied] [data-total]")).to_have_text("1")
     policy = page.locator("[data-kind=report_only] [data-by=policy] li")
     await expect(policy).to_contain_text("personal-device-outside")

@@ -103,7 +103,7 @@
 
   const take = (data) => {
     const part = parts.get(data.kind);
-    if (!part || (data.kind === "denied" && data.bundle !== watch.dataset.bundle)) return;
+    if (!part) return;
     part.all += 1;
     for (const { id, title } of data.policies) count(part.by.policy, id, title ? `${title} (${id})` : id);
     if (!data.policies.length) count(part.by.policy, "", watch.dataset.none);
@@ -124,6 +124,7 @@
   source.addEventListener("open", () => say("on"));
   source.addEventListener("begin", clear); // after a broken connection everything is sent again
   source.addEventListener("would", (event) => take(JSON.parse(event.data)));
+  source.addEventListener("published", () => setTimeout(() => location.assign(location.pathname), 2000)); // by somebody else
   source.addEventListener("seen", (event) => { looked.textContent = watch.dataset.looked.replace("{n}", String(JSON.parse(event.data).all)); });
   source.addEventListener("skipped", (event) => {
     missed += JSON.parse(event.data).count;
