@@ -9,7 +9,7 @@ import pytest
 from gateway.audit.marked import MARGIN_SECONDS, marked
 from gateway.audit.slots import prepare_slot, slot_folder
 from gateway.audit.writer import DiskAuditLog
-from gateway.domain.record import Actor, CompletionRecord, EventRecord, Record
+from gateway.domain.record import Actor, CompletionRecord, EventName, EventRecord, Record
 from gateway.kernel.clock import ManualClock
 from gateway.kernel.errors import AuditError
 from tests.support.logs import START, decision
@@ -35,7 +35,7 @@ def ended(number: int) -> Record:
     )
 
 
-def event(name: str, target: str = "", **detail: str) -> Record:
+def event(name: EventName, target: str = "", **detail: str) -> Record:
     return EventRecord(
         id="evt_1",
         at="2027-01-15T08:00:00.500Z",
@@ -43,7 +43,7 @@ def event(name: str, target: str = "", **detail: str) -> Record:
         outcome="success",
         actor=Actor(),
         target=target,
-        detail=detail,  # type: ignore[arg-type]
+        detail=detail,
     )
 
 

@@ -45,10 +45,10 @@ class TwoClocks:
 
 
 class Log(MemoryAuditLog):
-    broken = False
+    full = False
 
     async def synced(self, index: int) -> None:
-        if self.broken:
+        if self.full:
             raise AuditError("the disk is full")
         await super().synced(index)
 
@@ -157,7 +157,7 @@ async def test_two_begins_at_once_are_one(world: World) -> None:
 
 async def test_without_a_log_nothing_is_lifted_and_the_row_says_so(world: World) -> None:
     session = await world.session()
-    world.log.broken = True
+    world.log.full = True
     with pytest.raises(AuditError):
         await world.begin(session)
     assert not await world.lifted(session)
