@@ -6,7 +6,6 @@
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_type_hints
 
@@ -17,6 +16,7 @@ from gateway.policy.cases import Case, Expectation
 from gateway.policy.facts import AuthKind, Facts, TargetFacts
 from gateway.policy.remedy import Outcomes
 from gateway.policy.source import decode, printable
+from gateway.policy.toml_text import parse_toml
 
 BASES_FILE: Final = "bases.toml"
 MAX_CASES: Final = 2_000
@@ -70,16 +70,7 @@ class _Place:
 
 def _toml(data: bytes, where: str) -> tuple[str, dict[str, Any]]:
     text = decode(data, where)
-    try:
-        return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        number = line[1] if line else str(text.count("\n") + 1)
-        raise BundleError(
-            f"not TOML: {error}", where=f"{where}:{number}", todo="Correct that line, or restore the file"
-        ) from None
-    except RecursionError:
-        raise BundleError("tables or arrays nest too deep", where=where, todo="Write it flat") from None
+    return text, parse_toml(text, where)
 
 
 def _unknown(place: _Place, given: Mapping[str, Any], known: Sequence[str], inside: str, start: int = 1) -> None:

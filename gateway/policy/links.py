@@ -13,15 +13,15 @@ names a template and nothing else, and a template names nothing: there is no cir
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from gateway.kernel.errors import BundleError
-from gateway.policy.source import PolicySource, Token, decode, printable, tokenize
+from gateway.policy.source import PolicySource, Token, decode, tokenize
 from gateway.policy.template import Template, Value, body_with, quoted
+from gateway.policy.toml_text import parse_toml
 
 LINKS_FILE: Final = "links.toml"
 HEADER: Final = "# Templates of *.cedar that were filled in. Each [[link]] is a policy. The console writes this file, too.\n"
@@ -55,16 +55,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 def read_links(data: bytes, where: str) -> tuple[Link, ...]:
     """Return the links of a file. Raises BundleError with `where`:line for what is not one; the templates are not looked at."""
     text = decode(data, where)
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        at = line[1] if line else str(text.count("\n") + 1)
-        raise BundleError(
-            printable(f"not TOML: {error}"), where=f"{where}:{at}", todo="Correct that line, or restore the file"
-        ) from None
-    except (RecursionError, ValueError):  # ValueError: a number with thousands of digits
-        raise BundleError("nested too deep, or a number too long", where=where, todo="Write it flat and plain") from None
+    document = parse_toml(text, where)
     begins = beginnings(text)
     for key in document:
         if key != "link":
