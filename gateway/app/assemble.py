@@ -271,7 +271,7 @@ async def _session_stores(config: Config, clock: Clock, stack: contextlib.AsyncE
 def _outcomes(config: Config, *, grants: bool, break_glass: bool) -> Outcomes:
     return Outcomes(
         # With officer approval the step still leads somewhere: to the page that says that an officer is asked.
-        enrolment=Enrolment(),
+        enrolment=Enrolment(approval=config.devices.enrolment == "officer-approval"),
         proofing=outcome_of(config),
         grants=grants,
         break_glass=break_glass,
