@@ -82,7 +82,7 @@ class PolicyDesk:
         changes = changed_files(before, draft.files)
         look = Look(
             draft=draft, checked=await self.checked(draft), in_force=publication.number, files_changed=len(changes),
-            replayed=self._replayed(draft), officer=self.pages.is_officer(request), who=who(request),
+            replayed=await self._replayed(draft), officer=self.pages.is_officer(request), who=who(request),
         )  # fmt: skip
         values = {
             "draft": draft, "facts": look, "checked": look.checked, "changes": changes, "steps": steps(look),
@@ -97,7 +97,10 @@ class PolicyDesk:
         except ChangeRefused:
             return draft.files  # its beginning is not kept any more: nothing can be said of what it changed
 
-    def _replayed(self, draft: Draft) -> bool:
+    async def _replayed(self, draft: Draft) -> bool:
+        """Whether somebody replayed exactly this content: there is a result; or, without an office, the log says so."""
+        if self.parts.replays is not None:
+            return await self.parts.replays.replayed(draft.content)
         return any(
             isinstance(record, EventRecord)
             and record.event == "policy.replayed"

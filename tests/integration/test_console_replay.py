@@ -60,6 +60,7 @@ async def test_the_author_and_the_second_person_see_the_same_result(visit: Visit
     form = await text(author, url)
     assert "試算する" in form
     assert "試算の結果" not in form
+    assert (await world.office.replayed(draft.content)) is False
     begun = await author.post(url, data={"days": "7"}, allow_redirects=False)
     assert (begun.status, begun.headers["Location"]) == (303, url)
     await world.over(draft.content)
@@ -74,6 +75,8 @@ async def test_the_author_and_the_second_person_see_the_same_result(visit: Visit
     assert "/policies/explain?decision=dec_" in page
     second = await visit(SECOND, replays=world.another())
     assert (await text(second, url)).partition("試算の結果")[2] == page.partition("試算の結果")[2]
+    # The draft's own page knows, on every process.
+    assert 'class="done"> <span class="dot" aria-hidden="true">✓</span> <span><a href="' + url in await text(second, url[:-7])
     english = await second.get(url, headers={"Accept-Language": "en"})
     assert "By hour" in await english.text()
 
