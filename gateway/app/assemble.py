@@ -136,7 +136,7 @@ async def _assemble(
     provider = await open_embedded(config, clock, log, sessions, stack)
     officers.provider = provider
     emergencies = (
-        open_emergencies(config, lasting, sessions=sessions, log=log, clock=clock, failed=failed, stack=stack)
+        open_emergencies(config, lasting, desk, sessions=sessions, log=log, clock=clock, failed=failed, stack=stack)
         if lasting is not None
         else None
     )

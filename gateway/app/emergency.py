@@ -5,6 +5,8 @@ import contextlib
 import ssl
 
 from gateway.app.following import keep_running
+from gateway.app.rollbacks import tell_rollbacks
+from gateway.changes.port import ChangeDesk
 from gateway.config import Config
 from gateway.config.emergency import Notices
 from gateway.emergency.keeper import Keeper
@@ -26,6 +28,7 @@ from gateway.ports import AuditLog, SessionStore
 def open_emergencies(
     config: Config,
     lasting: Lasting,
+    desk: ChangeDesk | None,
     *,
     sessions: SessionStore,
     log: AuditLog,
@@ -54,6 +57,8 @@ def open_emergencies(
     )
     keep_running(Keeper(emergencies, sessions, clock).run(), failed, stack)
     keep_running(sender.run(), failed, stack)
+    if desk is not None:
+        keep_running(tell_rollbacks(desk, lasting, emergencies, clock), failed, stack)
     return emergencies
 
 
@@ -65,6 +70,7 @@ def _manner(config: Config) -> Manner:
         zone=config.policies.timezone,
         hospital=config.portal.host,
         patient_id=notices.patient_id,
+        console=console,
         link=lambda break_id: f"{console}/emergencies/{break_id}" if console else "",
         apps={app.id: (app.title_ja, app.title_en) for app in config.apps},
     )

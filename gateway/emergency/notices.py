@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
 from gateway.emergency.outbox import Channel, Message, Outbox
 from gateway.emergency.times import rfc3339
 from gateway.kernel.clock import Clock
@@ -20,10 +22,14 @@ class OutboxNotices:
         self._clock: Final = clock
         self.wake: Final = wake
 
-    async def notify(self, kind: str, subject: str, text: str, detail: Mapping[str, str] | None = None) -> None:
-        """Keep a message for each channel."""
+    async def notify(
+        self, kind: str, subject: str, text: str, detail: Mapping[str, str] | None = None, *, once: str = ""
+    ) -> None:
+        """Keep a message for each channel; one only of those that have the same `once`, whoever puts them in."""
         about = (detail or {}).get("about", kind)
         messages = self.compose(kind, subject, text, detail)
+        if once:
+            messages = [msgspec.structs.replace(one, id=f"ntc_{one.channel}_{once}") for one in messages]
         if messages:
             await self._outbox.put(messages, about=about, now=int(self._clock.now()))
             self.wake()

@@ -64,10 +64,10 @@ _decode = msgspec.json.Decoder(Message).decode
 
 
 def put(cursor: Cursor, message: Message, *, about: str, now: int, due_at: int) -> None:
-    """Put a message in, within the caller's transaction."""
+    """Put a message in, within the caller's transaction; one whose id is there already stays as it is."""
     cursor.run(
         "INSERT INTO notice (id, about, channel, state, due_at, attempts, problem, created_at, body)"
-        " VALUES (?, ?, ?, 'waiting', ?, 0, '', ?, ?)",
+        " VALUES (?, ?, ?, 'waiting', ?, 0, '', ?, ?) ON CONFLICT (id) DO NOTHING",
         (message.id, about, message.channel, due_at, now, _encode(message).decode()),
     )
     cursor.touched(TOPIC)

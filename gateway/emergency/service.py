@@ -17,7 +17,7 @@ from gateway.emergency.model import BreakGlass, EndedHow, NotPossible, Reason
 from gateway.emergency.notices import OutboxNotices
 from gateway.emergency.outbox import Message
 from gateway.emergency.times import rfc3339
-from gateway.emergency.words import Manner, began, detail
+from gateway.emergency.words import Manner, began, detail, rolled_back
 from gateway.kernel.clock import Clock
 from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.ids import new_id
@@ -134,6 +134,12 @@ class Emergencies:
             await self._event("breakglass.ended", actor, source, one.id, about)
             self.on_change()
         return ended
+
+    async def tell_rolled_back(self, number: int, to: int, *, name: str, login: str, why: str, at: int) -> None:
+        """Tell officers, once, that policies were rolled back: publication `number` is that of `to` again."""
+        subject, text = rolled_back(self._manner, number=number, to=to, name=name, login=login, why=why, at=at)
+        about = {"about": f"publication {number}", "number": str(number), "returns_to": str(to), "login": login}
+        await self.notices.notify("policy.rolled_back", subject, text, about, once=f"publication_{number}")
 
     async def refused(self, why: str, actor: Actor, source: Source, target: str, more: Mapping[str, str] | None = None) -> str:
         """Record that somebody wanted to begin one and may not; return the event's id."""

@@ -31,6 +31,8 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the patient's id may leave the gateway in a notice."""
     link: Callable[[str], str]
     """The console's address of a break-glass by its id; empty where there is no console."""
+    console: str = ""
+    """The console's origin; empty where there is none."""
     apps: Mapping[str, tuple[str, str]]
     """Titles of the apps (Japanese, English), by id."""
 
@@ -60,6 +62,23 @@ def began(one: BreakGlass, manner: Manner) -> tuple[str, str]:
         "link": _say(language, "began.link", link=link) if (link := manner.link(one.id)) else "",
     }
     return _say(language, "began.subject", **values), _say(language, "began.text", **values).strip() + "\n"
+
+
+def rolled_back(manner: Manner, *, number: int, to: int, name: str, login: str, why: str, at: int) -> tuple[str, str]:
+    """Return subject and text of the notice that policies were rolled back. `why` is an officer's own words."""
+    values = {
+        "number": number,
+        "to": to,
+        "name": one_line(name, 60),
+        "login": one_line(login, 60),
+        "why": one_line(why, 500),
+        "at": _moment(at, manner.zone),
+        "hospital": manner.hospital,
+        "link": _say(manner.language, "rolled_back.link", link=f"{manner.console}/policies/history") if manner.console else "",
+    }
+    return _say(manner.language, "rolled_back.subject", **values), _say(
+        manner.language, "rolled_back.text", **values
+    ).strip() + "\n"
 
 
 def detail(one: BreakGlass, manner: Manner) -> dict[str, str]:

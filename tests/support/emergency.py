@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from email.message import EmailMessage
 from ssl import SSLContext
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 import msgspec
 from aiohttp import web
@@ -17,6 +18,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from gateway.emergency.model import BreakGlass
+from gateway.emergency.words import Manner
 from gateway.kernel.ids import new_id
 
 NOW = 1_800_000_000
@@ -31,6 +33,14 @@ def a_break_glass(**changes: Any) -> BreakGlass:
         "until": NOW + 3600,
     }  # fmt: skip
     return BreakGlass(**(values | changes))
+
+
+def manner(**changes: Any) -> Manner:
+    usual = Manner(
+        language="ja", zone=ZoneInfo("Asia/Tokyo"), hospital="portal.hospital.example", patient_id=False,
+        link=lambda break_id: f"https://console.hospital.example/emergencies/{break_id}", apps={"ehr": ("電子カルテ", "Records")},
+    )  # fmt: skip
+    return msgspec.structs.replace(usual, **changes)
 
 
 class MailServer:
