@@ -1,6 +1,5 @@
 """Filled-in templates that are wrong on purpose, bundles that are too large, and circles wherever something names something."""
 
-import time
 from pathlib import Path
 
 import msgspec
@@ -180,12 +179,10 @@ def test_entities_of_a_request_can_not_go_in_circles() -> None:
 
 @pytest.mark.parametrize("name", [LINKS_FILE, "a.cedar", "big.cedar", SCHEMA_FILE])
 def test_fifty_megabytes_are_refused_without_being_read(name: str) -> None:
-    started = time.process_time()
     files = {**given(), name: b"# " + b"x" * (50 << 20)}
     with pytest.raises(BundleError, match=f"larger than {MAX_TOTAL_BYTES // 1024} KiB"):
         compile_bundle(files, "b")
     assert not check_files(files, ())[0].good
-    assert time.process_time() - started < 30  # not a measurement: scanning them byte by byte would take minutes
 
 
 def test_a_folder_with_huge_links_is_refused(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from idp.proofing.matching import Different, Near, Roster, Same, match, sides
 from idp.proofing.names import fold as folded_name
 from idp.proofing.names import is_unseen, prepared
 from idp.proofing.port import Verified
+from tests.fuzz.bundles import BUNDLE_TARGETS
 from tests.fuzz.jpki import JPKI_TARGETS
 from tests.fuzz.operators import operator
 from tests.fuzz.verifiers import attributes, id_token
@@ -189,5 +190,5 @@ def dates(data: bytes) -> None:
 
 TARGETS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "canonical": canonical, "plain": plain, "response": response, "names": names, "dates": dates,
-    "id_token": id_token, "attributes": attributes, "operator": operator, **JPKI_TARGETS,
+    "id_token": id_token, "attributes": attributes, "operator": operator, **JPKI_TARGETS, **BUNDLE_TARGETS,
 }  # fmt: skip
