@@ -110,7 +110,6 @@ def replay(
     since = rfc3339(max(0.0, wish.now - wish.days * _DAY))
     with ExitStack() as stack:
         crew = stack.enter_context(_Crew(wish, since, cancelled))
-        crew.prepare(1)
         found = _in_parts(crew, wish, progress) if parts else None
         if found is None:
             found = crew.whole(progress)
