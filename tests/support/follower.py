@@ -138,7 +138,7 @@ def starts(draw: st.DrawFn) -> Start:
         compliance_age=draw(st.integers(0, 3600) | st.integers(0, 90 * 86_400)),
         address=draw(st.sampled_from(["10.1.0.9", "10.2.0.9", "198.51.100.7"])),
         at=NOW + draw(st.integers(0, 14 * 86_400)),
-        target=draw(st.integers(0, len(targets()) - 1)),
+        target=draw(st.sampled_from(range(len(targets())))),
         situation=draw(st.sampled_from(["normal", "normal", "normal", "emergency"])),
         outcomes=draw(
             st.builds(
