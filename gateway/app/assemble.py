@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
+from gateway.app.calendar import calendar_of
 from gateway.app.console import open_console
 from gateway.app.doors import Doors, Farewell, fronts_of, listen_proxy, open_doors, says_of
 from gateway.app.emergency import open_emergencies
@@ -172,7 +173,7 @@ async def _assemble(
         log=log,
         outgoing=Outgoing(issuer=portal, signer=signer, apps=apps),
         zones=Zones(config.network.zones),
-        calendar=config.policies.calendar(),
+        calendar=calendar_of(config),
         clock=clock,
         outcomes=_outcomes(config, grants=grants is not None, break_glass=emergencies is not None),
         exceptional=grants.book if grants is not None else None,

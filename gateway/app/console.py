@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from aiohttp import web
 
+from gateway.app.calendar import calendar_of
 from gateway.app.console_proofing import ConsoleOffice
 from gateway.app.explaining import possible_steps
 from gateway.app.policies import routes_of
@@ -108,7 +109,7 @@ async def open_console(
         accounts=_accounts(provider),
         known=_known(config),
         find_decision=find,
-        calendar=config.policies.calendar(),
+        calendar=calendar_of(config),
         possible=possible_steps(config),
         end_at_provider=provider.store.sessions.revoke if provider is not None else None,
         proofing=_office(config, provider, clock),

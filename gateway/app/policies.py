@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.app.calendar import calendar_of
 from gateway.changes.bundle_files import files_of_snapshot
 from gateway.changes.desk import Desk
 from gateway.changes.lockout import OFFICER_ROLE, Officer, Reach
@@ -111,7 +112,7 @@ def reach_of(config: Config, clock: Clock) -> Reach:
 
 
 def _ordinary(config: Config, now: float) -> tuple[TimeFacts, ...]:
-    calendar = config.policies.calendar()
+    calendar = calendar_of(config)
     found = [calendar.at(int(now) + day * _A_DAY + hour * 3600) for day in range(10) for hour in range(24)]
     working = [time for time in found if time.weekday <= 5 and not time.holiday and time.hour in _ORDINARY_HOURS]  # noqa: PLR2004  Friday
     return tuple(working) or tuple(found)

@@ -113,16 +113,20 @@ def _what_if(config: "Config", args: argparse.Namespace) -> int:
     from gateway.app.explaining import bundle_of, possible_steps, snapshot_in_force
     from gateway.policy.bundle import load_bundle
     from gateway.policy.explain import explain
-    from gateway.policy.explained import lines_of
+    from gateway.policy.explained import lines_of, taken_lines
 
     bundle = load_bundle(args.policies) if args.policies is not None else bundle_of(snapshot_in_force(config))
-    _print(lines_of(explain(bundle, _facts(config, args), possible_steps(config)), args.lang, ticket=args.ticket))
+    facts = _facts(config, args)
+    _print(
+        [*taken_lines(facts, args.lang), *lines_of(explain(bundle, facts, possible_steps(config)), args.lang, ticket=args.ticket)]
+    )
     return OK
 
 
 def _facts(config: "Config", args: argparse.Namespace) -> "Facts":
     import msgspec
 
+    from gateway.app.calendar import calendar_of
     from gateway.app.explaining import person_of, target_of
     from gateway.audit.query import parse_moment
     from gateway.kernel.clock import SystemClock
@@ -136,7 +140,7 @@ def _facts(config: "Config", args: argparse.Namespace) -> "Facts":
     base = msgspec.structs.replace(
         ORDINARY,
         target=target_of(config, args.route),
-        time=config.policies.calendar().at(int(moment)),
+        time=calendar_of(config).at(int(moment)),
         principal=person_of(config, args.person, clock) if args.person else ORDINARY.principal,
     )
     changes = {**SIGN_INS.get(args.sign_in, {}), **DEVICES.get(args.device, {})}

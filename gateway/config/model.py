@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from gateway.config.emergency import BreakGlass, Notices
 from gateway.config.leaves import (
     Claim,
-    Day,
     ExistingFile,
-    ExistingFolder,
     HeaderName,
     HostName,
     Identifier,
@@ -29,29 +26,19 @@ from gateway.config.leaves import (
     Range,
     RouteId,
     RoutePath,
-    Span,
     StatePath,
-    TimeZone,
     Url,
 )
 from gateway.config.locate import KeyPath, Locations
+from gateway.config.policies import Policies
 from gateway.config.proofing import Backend, DigitalAgency, InPerson, Jpki, PlatformOperator
 from gateway.config.remedies import Grants, Remedies
 from gateway.domain.route import Action, App, HealthCheck, Route, Sensitivity
-from gateway.kernel.errors import ConfigError
 from gateway.kernel.secret import Secret
-from gateway.pipeline.calendar import Calendar
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Fact = Literal["subject", "login", "name", "roles", "organization", "department"]
 """What a plain header can tell an app: see `gateway.domain.route.App.headers`."""
-
-
-def _tokyo() -> ZoneInfo:
-    try:
-        return ZoneInfo("Asia/Tokyo")
-    except ZoneInfoNotFoundError as error:
-        raise ConfigError("this machine has no time zone data", todo="Install the package tzdata.") from error
 
 
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,31 +190,6 @@ class Devices(msgspec.Struct, frozen=True, kw_only=True):
     database: StatePath
     enrolment: Literal["self-service", "officer-approval"] = "officer-approval"
     """Whether a device that a person registers counts at once, or when a security officer has approved it."""
-
-
-class Policies(msgspec.Struct, frozen=True, kw_only=True):
-    """The Cedar bundle, and where changes of it are made."""
-
-    dir: ExistingFolder
-    """The policies in force; with a database only the first ones, until another bundle is published."""
-    database: StatePath | None = None
-    """SQLite, for all processes of one machine: drafts, publications, grants, break-glass. With neither this nor `postgres_url`
-    policies change by their folder alone.
-    """
-    postgres_url: Secret | None = None
-    """`postgresql://` URL of a database for several machines, in place of `database`; it may hold a password."""
-    timezone: TimeZone = msgspec.field(default_factory=_tokyo)
-    """What hours and weekdays in policies mean."""
-    holidays: tuple[Day, ...] = ()
-    """The hospital's own holidays: the end of the year, the day it was founded."""
-    national_holidays: bool = True
-    """Whether Japan's national holidays are holidays here."""
-    shifts: Mapping[Identifier, Span] = MappingProxyType({})
-    """Named parts of the day that policies can ask about; they may overlap."""
-
-    def calendar(self) -> Calendar:
-        """Return what these make of a moment."""
-        return Calendar(self.timezone, own=self.holidays, national=self.national_holidays, shifts=self.shifts)
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):

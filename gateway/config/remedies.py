@@ -13,7 +13,7 @@ Contact = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class Grants(msgspec.Struct, frozen=True, kw_only=True):
-    """Access for a limited time that people ask for and a security officer approves (guideline 6.0/ops/10)."""
+    """Access for a limited time that people ask for and a security officer approves (guideline 10)."""
 
     longest_hours: Annotated[int, msgspec.Meta(ge=1, le=8_784)] = 720
     """How long one may last."""

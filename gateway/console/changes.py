@@ -85,8 +85,8 @@ class Changes:
             return "device.unblocked", lambda device: unblock(device, now=now), {}
         if name == "posture":
             said = _said(await read_form(request), source=f"officer:{login}", now=now)
-            detail = {one.name: f"{str(one.value).lower()} at {rfc3339(one.at)}" for one in said}
-            return "device.posture", lambda device: set_attributes(device, said), {**detail, "source": said[0].source}
+            words: dict[str, str] = {one.name: f"{str(one.value).lower()} at {rfc3339(one.at)}" for one in said}
+            return "device.posture", lambda device: set_attributes(device, said), {**words, "source": said[0].source}
         if name != "compliance":
             raise PageError(404, "not_found")
         word = _WORDS.get((await read_form(request)).get("state", ""))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app.calendar import calendar_of
 from gateway.config import InvalidConfigError, load_config
 from tests.support.configuration import MINIMAL, private, write_config
 
@@ -95,7 +96,7 @@ def test_national_holidays_are_japans(tmp_path: Path) -> None:
 def test_the_calendar_is_what_the_section_says(tmp_path: Path) -> None:
     given = 'dir = "policies"\nholidays = ["2026-12-29"]\nshifts = { night = "16:30-09:00", day = "08:30-17:15" }'
     text = MINIMAL.replace('dir = "policies"', given)
-    calendar = load_config(write_config(tmp_path, text), {}).policies.calendar()
+    calendar = calendar_of(load_config(write_config(tmp_path, text), {}))
     morning = calendar.at(1_798_502_340)  # 2026-12-29 08:59 in Tokyo
     assert (morning.day, morning.holiday, morning.shifts) == (20261229, True, ("day", "night"))
     assert not calendar.at(1_798_502_340 - 86_400).holiday

@@ -132,7 +132,7 @@ async def test_an_officer_says_what_they_saw_of_a_device(officer: Client, audito
     reply = await officer.post(f"/devices/{device.id}/posture", data=form, allow_redirects=False)
     assert (reply.status, reply.headers["Location"]) == (303, "/devices?done=posture")
     now = await device_of(world, device.id)
-    seen = {"at": int(world.clock.now()), "source": "officer:sec.yamamoto"}
+    seen: dict[str, Any] = {"at": int(world.clock.now()), "source": "officer:sec.yamamoto"}
     assert now.attributes == (
         older, Attribute(name="disk_encrypted", value=True, **seen), Attribute(name="screen_lock", value=False, **seen),
     )  # fmt: skip

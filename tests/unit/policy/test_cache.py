@@ -66,7 +66,7 @@ def test_what_the_starter_bundle_reads() -> None:
     found = load_bundle(STARTER).reads
     assert "target.patient" not in found.exact
     assert "time.date" not in found.exact
-    assert found.thresholds["authentication.key_touch_age_seconds"] == (300, 3600)
+    assert found.thresholds["authentication.key_touch_age_seconds"] == (300, 900, 3600)
     assert "authentication.age_seconds" not in found.exact
 
 
