@@ -56,10 +56,15 @@ def unknown_names(policy: pst.Template, conditions: tuple[Condition, ...], known
     for condition in conditions:
         literals = condition.vocabulary.literals if condition.vocabulary else {}
         named += [(_FACTS[fact], str(name)) for fact, names in literals.items() if fact in _FACTS for name in names]
+    elsewhere = set[str]()
     for kind, name in sorted(set(named)):
         names = known.names(kind)
         if names is not None and name not in names and name not in _ALWAYS.get(kind, ()):
             near = _misspelt(name, names)
+            if kind == "app" and not near:
+                elsewhere.add(name)
+            if kind == "route" and name.partition(".")[0] in elsewhere:
+                continue  # of an application that is not configured there are no routes, either
             yield Unknown(
                 name=name,
                 kind=kind,

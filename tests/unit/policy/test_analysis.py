@@ -260,6 +260,13 @@ def test_a_name_that_is_not_configured(when: str, what: str, todo: str, severity
     assert (finding.severity, finding.line) == (severity, 12)
 
 
+def test_routes_of_an_application_that_is_not_there_are_not_said_again() -> None:
+    when = 'context.device.compliant && (resource == Route::"orders.home" || resource == Route::"orders.enter")'
+    scope = 'principal, action == Action::"read", resource in App::"orders"'
+    (finding,) = found(policy("x", when, scope=scope), known=KNOWN)
+    assert 'no application "orders"' in finding.what
+
+
 def test_names_that_always_are_and_names_of_which_nobody_told() -> None:
     assert found(policy("x", 'context.device.compliant && context.network.zone == "other"'), known=KNOWN) == []
     assert codes(policy("x", 'context.device.compliant && principal in Role::"anything"')) == []
