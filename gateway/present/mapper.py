@@ -156,6 +156,7 @@ class Presenter:
             "why": "no_policy_permits_action" if why == DenyReason.NO_POLICY_PERMITS and request.method not in _LOOKING else why,
             "steps": steps,
             "last_resort": last_resort,
+            "emergency": _emergency(decision),
             "decision": decision.id,
             "person": decision.handle.session.identity.name,
             "action": request.target,
@@ -225,6 +226,14 @@ def return_path(request: Request) -> str:
     if referer.hostname == request.host and referer.path.startswith("/"):
         return f"{referer.path}?{referer.query}" if referer.query else referer.path
     return "/"
+
+
+def _emergency(decision: Deny) -> dict[str, str] | None:
+    """What the page says of the break-glass of the session; it can be ended at the portal."""
+    found = decision.handle.session.emergency
+    if not decision.break_glass or found is None:
+        return None
+    return {"until": "", "patient": found.patient, "end": ""}
 
 
 def _link(step: RemedyStep, decision: Deny, back: str) -> str:

@@ -76,6 +76,12 @@ async def test_from_the_denial_to_the_chart_with_everything_marked(whole: Whole,
     home = await browser.open("portal")
     assert "緊急アクセス中" in home.text
     assert "P1001" in home.text
+    # So do our own pages at the app's host, and the session's events.
+    refused = await browser.request("POST", browser.url("ehr", f"{CHART}/prescriptions"), {"x": "y"})
+    assert refused.status == 403
+    assert "緊急アクセス中" in refused.text
+    await browser.submit(home, "/.gateway/sign-out")
+    assert whole.events("signout")[0].detail["break_glass"] == emergency.id
 
 
 async def test_other_sessions_other_people_and_older_handles_are_not_lifted(whole: Whole, browser: Browser) -> None:
