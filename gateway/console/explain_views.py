@@ -23,7 +23,7 @@ from gateway.kernel.web.show import visible, visible_lines
 from gateway.kernel.web.site import Site, language_of, read_form
 from gateway.policy.evaluate import Bundle
 from gateway.policy.explain import Explanation, explain
-from gateway.policy.explained import lines_of
+from gateway.policy.explained import lines_of, taken, taken_lines
 from gateway.policy.recorded import NoFacts, Reexplained, explain_record, facts_in_record
 from gateway.policy.recorded_text import notes, record_lines, text_of, verdict_lines
 from gateway.policy.suppose import DEVICES, SIGN_INS
@@ -219,7 +219,8 @@ class ExplainViews:
             wrong=supposed, people=people, drafts=await self._drafts(), routes=routes,
             zones=("other", *(zone for zone in known.zones or () if zone != "other")), sign_ins=tuple(SIGN_INS),
             devices=tuple(DEVICES), proofings=tuple(PROOFINGS), situations=SITUATIONS, explanation=explanation,
-            tickets={one: "\n".join(lines_of(explanation, one, ticket=True)) for one in LANGUAGES} if explanation else {},
+            taken=taken(explanation.facts) if explanation else [],
+            tickets={one: _supposed(explanation, one) for one in LANGUAGES} if explanation else {},
             known_roles=sorted({role for person in people for role in person.roles} | set(known.roles or ())),
         )  # fmt: skip
 
@@ -230,6 +231,10 @@ class ExplainViews:
             said_in=lambda sentence: sentence.text(language), recorded=lambda key, **places: text_of(language, key, **places),
             **values,
         )  # fmt: skip
+
+
+def _supposed(explanation: Explanation, language: Language) -> str:
+    return "\n".join([*taken_lines(explanation.facts, language), *lines_of(explanation, language, ticket=True)])
 
 
 def add_explain(app: web.Application, site: Site, parts: ConsoleParts, recorder: Recorder, pages: Pages) -> None:

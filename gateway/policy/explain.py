@@ -12,7 +12,7 @@ from cedarpy import pst
 
 from gateway.policy.atoms import atom_of
 from gateway.policy.evaluate import Answer, Bundle, Policy
-from gateway.policy.expression import Question, Truth, matches, pst_of, question_of, scope_of, truth_of
+from gateway.policy.expression import Match, Question, Truth, matches, pst_of, question_of, scope_of, truth_of
 from gateway.policy.facts import Facts
 from gateway.policy.phrase import phrase
 from gateway.policy.remedy import Remedy, search
@@ -134,7 +134,8 @@ def explain(bundle: Bundle, facts: Facts, outcomes: Outcomes = Outcomes()) -> Ex
 def explain_policy(policy: Policy, question: Question) -> PolicyExplained:
     """Say what of one policy holds."""
     template = pst_of(policy)
-    conditions = list(_conditions(template, question))
+    match = matches(template, question)
+    conditions = list(_conditions(template, match, question))
     unmet = tuple(_unmet(conditions))
     reads = {name: value for condition in conditions for name, value in condition.reads.items()}
     return PolicyExplained(
@@ -146,7 +147,7 @@ def explain_policy(policy: Policy, question: Question) -> PolicyExplained:
         template=policy.template,
         file=policy.file,
         line=policy.line,
-        applies=matches(template, question).applies,
+        applies=match.applies,
         met=sum(condition.truth == "true" for condition in conditions),
         unmet=unmet,
         reads=tuple(ReadFact(name=name, value=value, said=found(name, value)) for name, value in reads.items()),
@@ -168,7 +169,7 @@ class _Condition(msgspec.Struct, frozen=True):
     reached: bool
 
 
-def _conditions(template: pst.Template, question: Question) -> Iterator[_Condition]:
+def _conditions(template: pst.Template, match: Match, question: Question) -> Iterator[_Condition]:
     head: tuple[tuple[Place, pst.Expr | None], ...] = (
         ("principal", scope_of(template.principal, pst.Var("principal"))),
         ("action", scope_of(template.action, pst.Var("action"))),
@@ -179,7 +180,7 @@ def _conditions(template: pst.Template, question: Question) -> Iterator[_Conditi
             reads: dict[str, object] = {}
             truth, what = truth_of(expr, question, reads)
             yield _Condition(place, expr, truth, what, reads, reached=True)
-    for conjunct in matches(template, question).conjuncts:
+    for conjunct in match.conjuncts:
         reached = conjunct.value != "not_reached"
         yield _Condition("condition", conjunct.expr, conjunct.alone, conjunct.what, conjunct.reads, reached)
 

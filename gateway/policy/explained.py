@@ -6,7 +6,8 @@ from typing import Final
 from gateway.kernel.i18n import Language
 from gateway.kernel.web.show import visible
 from gateway.policy.explain import Explanation, PolicyExplained, Unmet
-from gateway.policy.words import TEXTS, Sentence, in_both
+from gateway.policy.facts import Facts
+from gateway.policy.words import TEXTS, Sentence, fact_names, found, in_both, value_at
 
 NEAREST: Final = 5
 """Permits that are shown with what they miss; those beyond only by their title."""
@@ -17,6 +18,17 @@ _TITLE: Final = 200
 def lines_of(explanation: Explanation, language: Language, *, ticket: bool = False) -> list[str]:
     """Return the explanation in a language. For a ticket: no text of a policy, and only what decided or would have helped."""
     return list(_Lines(language, ticket=ticket).of(explanation))
+
+
+def taken(facts: Facts) -> list[Sentence]:
+    """Return the facts that an answer is about, in words; those that are empty or not known are left out."""
+    values = ((name, value_at(facts, name)) for name in fact_names() if name != "principal.id")
+    return [found(name, value) for name, value in values if value is not None and value not in {"", ()}]
+
+
+def taken_lines(facts: Facts, language: Language) -> list[str]:
+    """Return them as lines of text: what somebody supposed."""
+    return [TEXTS.text(language, "explain.taken"), *(f"  - {said.text(language)}" for said in taken(facts)), ""]
 
 
 class _Lines:

@@ -303,11 +303,9 @@ class _Evaluator:
         return how(self, expr)
 
     def _read(self, path: Path) -> None:
-        for leaf, name in LEAVES.items():
-            if leaf[: len(path)] == path:
-                part, _, attribute = name.partition(".")
-                whole = getattr(self._question.facts, part)
-                self._reads[name] = getattr(whole, attribute) if attribute else whole
+        for name, part, attribute in _below(path):
+            whole = getattr(self._question.facts, part)
+            self._reads[name] = getattr(whole, attribute) if attribute else whole
 
     def _read_entity(self, variable: pst.Expr, other: pst.Expr) -> None:
         """Note which fact says whether the person, action or route is or belongs to something."""
@@ -493,6 +491,13 @@ def _fits(text: str, pattern: list[str | None]) -> bool:
         else:
             return False
     return all(part is None for part in pattern[place:])
+
+
+@lru_cache(maxsize=256)
+def _below(path: Path) -> tuple[tuple[str, str, str], ...]:
+    """The facts at and below a path: name, part of `Facts`, attribute of that."""
+    names = (name for leaf, name in LEAVES.items() if leaf[: len(path)] == path)
+    return tuple((name, name.partition(".")[0], name.partition(".")[2]) for name in names)
 
 
 def _path(node: pst.Expr) -> Path:

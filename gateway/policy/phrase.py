@@ -4,6 +4,7 @@ Conditions on single facts (`atoms`) have sentences of their own; `&&`, `||`, `!
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from cedarpy import pst
@@ -18,6 +19,7 @@ _LONGEST: Final = 400
 _VALUE: Final = 80
 
 
+@lru_cache(maxsize=4096)
 def phrase(expr: pst.Expr) -> Sentence:
     """Return what a condition wants, as a sentence."""
     return _phrase(expr, negated=False, inside=False)

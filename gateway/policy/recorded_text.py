@@ -59,6 +59,9 @@ def _fields(record: Mapping[str, Any], language: Language, local: Local, reason:
     yield text("outcome"), (text(outcome) if outcome in _OUTCOMES else visible(outcome, _SHORT)) + stream
     yield text("reason"), reason(str(record["reason"])) if record.get("reason") else ""
     yield text("policies"), ", ".join(visible(one, _SHORT) for one in _texts(record.get("policies")))
+    trial = record.get("trial")
+    yield text("trial"), text("allow" if trial.get("allowed") is True else "deny") if isinstance(trial, Mapping) else ""
+    yield text("break_glass"), visible(record.get("break_glass") or "", 64)
     yield text("remedy"), ", ".join(_step(one, language) for one in _texts(record.get("remedy")))
 
 

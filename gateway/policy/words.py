@@ -3,7 +3,7 @@
 Values are shown so that nothing in them hides (`visible`): names of roles, routes and organisations come from elsewhere.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, get_type_hints
@@ -120,13 +120,14 @@ def join(sentences: Sequence[Sentence], between: str) -> Sentence:
     return Sentence(joined("ja"), joined("en"), any(one.cedar for one in sentences))
 
 
-def found(fact: str, value: object) -> Sentence:
+@lru_cache(maxsize=1024, typed=True)
+def found(fact: str, value: Hashable) -> Sentence:
     """Return what was found, as a sentence: "the security key was touched 6 min 52 s ago"."""
     if value is None and has(key := f"unknown.{fact}"):
         return in_both(key)
     if isinstance(value, bool) and has(key := f"{'yes' if value else 'no'}.{fact}"):
         return in_both(key)
-    if isinstance(value, tuple | list | frozenset):
+    if isinstance(value, tuple):
         if not value and has(key := f"none.{fact}"):
             return in_both(key)
         return in_both("op.found_set", name=name_of(fact), value=several(fact, value, "join.comma"))

@@ -126,7 +126,9 @@ def test_ids_of_nonsense(site: Site, nonsense: str, capsys: pytest.CaptureFixtur
 
 def test_what_if(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(site, "--role", "nurse", "--route", "ehr.chart", "--lang", "en") == 0
-    assert "Allowed: a policy permits it" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("Supposed\n  - the person's roles: nurse\n")
+    assert "Allowed: a policy permits it" in out
     assert explain(site, "--role", "nurse", "--route", "ehr.chart", "--device", "none", "--lang", "en") == 0
     out = capsys.readouterr().out
     assert "1. register this device" in out

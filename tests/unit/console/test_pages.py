@@ -147,8 +147,10 @@ def test_no_text_is_unused_or_missing() -> None:
     assert used <= KEYS
     computed = (
         "reason.", "remedy.", "event.", "outcome.", "action.", "kind.", "evidence.", "status.", "compliance.", "ownership.",
-        "done.", "error.", "effect.", "lang.", "nav.", "devices.", "export.", "proofing.", "drafts.", "grants.state.", "grants.wrong.",
+        "done.", "error.", "effect.", "lang.", "nav.", "devices.", "export.", "proofing.", "drafts.",
+        "grants.state.", "grants.wrong.",
         "glass.state.", "glass.finding.", "glass.how.", "glass.channel.", "glass.notice.", "glass.given_up", "glass.tried",
-        "posture.", "replay.", "why.answer.", "why.field.", "why.wrong.", "why.sign_in.", "why.proofing.", "why.device.", "why.situation.", "why.would_",
+        "posture.", "replay.", "why.answer.", "why.field.", "why.wrong.", "why.sign_in.", "why.proofing.", "why.device.",
+        "why.situation.", "why.would_",
     )  # fmt: skip
     assert {key for key in KEYS - used if not key.startswith(computed)} == set()

@@ -114,6 +114,14 @@ def test_what_the_help_desk_gets() -> None:
     assert "permit (" not in ticket
 
 
+def test_what_else_a_record_says() -> None:
+    record = recorded(BUNDLE, facts())
+    lines = record_lines({**record, "trial": {"allowed": False}, "break_glass": "brk_1"}, "en", visible, str)
+    assert "By the policies on trial: denied" in lines
+    assert "Under break-glass: brk_1" in lines
+    assert not any("trial" in line for line in record_lines(record, "en", visible, str))
+
+
 def test_hostile_records_stay_on_their_lines() -> None:
     hostile = {
         "id": "dec_\u202ex\nTime: never",
