@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from gateway.audit.encoding import safe_json
 from gateway.cli import OK, Parser
 from gateway.cli.terminal import print_table
 from gateway.kernel.errors import GatewayError
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     with _Progress() as progress:
         report = replay(wish_of(config, before, after, args.days, time.time()), progress=progress)
     if args.json:
-        print(msgspec.json.encode(report).decode())
+        print(safe_json(msgspec.json.encode(report)).decode())
     else:
         for line in _spoken(report):
             print(line)
