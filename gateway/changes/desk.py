@@ -12,8 +12,8 @@ import msgspec
 
 from gateway.changes import rules, store
 from gateway.changes.bundle_files import accept_files, content_of, merged, snapshot_of
-from gateway.changes.checking import check_files
-from gateway.changes.lockout import TODO, Locked, Officer, Reach, locked_out
+from gateway.changes.examine import Examined, Question, examine, examine_apart, is_large
+from gateway.changes.lockout import TODO, Officer, Reach
 from gateway.changes.model import (
     ChangeRefused,
     Checked,
@@ -21,7 +21,6 @@ from gateway.changes.model import (
     Files,
     NodeState,
     Person,
-    Problem,
     Publication,
     RefusedWhy,
 )
@@ -34,6 +33,8 @@ from gateway.policy.compile import version_of
 from gateway.policy.known import NOTHING, Known
 
 MAX_NOTE: Final = 2_000
+AT_ONCE: Final = 2
+"""So many bundles are checked at a time, however many officers type."""
 THE_FOLDER: Final = Person(subject="gateway", login="")
 """Who the first publication is by: nobody in particular, whoever filled the folder."""
 
@@ -62,6 +63,7 @@ class Desk:
         self._routes: Final = tuple(routes)
         self._reach: Final = reach
         self._known: Final = known
+        self._at_once: Final = asyncio.Semaphore(AT_ONCE)
         lasting.prepare(store.PART, store.SCHEMA)
 
     # ------------------------------------------------------------------ looking
@@ -106,8 +108,7 @@ class Desk:
 
     async def check(self, files: Files) -> Checked:
         """Problems, warnings, failed cases, and whether two officers could go on."""
-        checked, _ = await self._examine(accept_files(files))
-        return checked
+        return (await self._examine(accept_files(files))).checked
 
     # ------------------------------------------------------------------ making a change
 
@@ -294,8 +295,9 @@ class Desk:
         now = self._now()
         draft, _ = await self._both(draft_id)
         rules.tried(draft, content, now)
-        checked, _ = await asyncio.to_thread(check_files, draft.files, self._routes, self._known)
-        if not checked.good:
+        found = await self._examine(draft.files)
+        checked = found.checked
+        if not checked.good and found.locked is None:
             raise _not_good(checked)
 
         def work(cursor: Cursor) -> Draft:
@@ -338,26 +340,25 @@ class Desk:
             cursor.touched(store.TOPIC)
         return after
 
-    async def _examine(self, files: Files, *, analysed: bool = True) -> tuple[Checked, Locked | None]:
-        officers = await self._officers()
-
-        def work() -> tuple[Checked, Locked | None]:
-            checked, bundle = check_files(files, self._routes, self._known, analysed=analysed)
-            locked = locked_out(bundle, officers, self._routes, self._reach()) if bundle is not None else None
-            if locked is not None:
-                problem = Problem(file="", line=0, what=locked.what, todo=TODO)
-                checked = msgspec.structs.replace(checked, problems=(problem, *checked.problems))
-            return checked, locked
-
-        return await asyncio.to_thread(work)
+    async def _examine(self, files: Files, *, analysed: bool = True) -> Examined:
+        question = Question(
+            files=dict(files),
+            routes=self._routes,
+            known=self._known,
+            officers=tuple(await self._officers()),
+            reach=self._reach(),
+            analysed=analysed,
+        )
+        async with self._at_once:
+            return await asyncio.to_thread(examine_apart if is_large(files) else examine, question)
 
     async def _good(self, files: Files, *, analysed: bool = True) -> Checked:
-        checked, locked = await self._examine(files, analysed=analysed)
-        if locked is not None:
-            raise ChangeRefused("lockout", locked.what, TODO, checked)
-        if not checked.good:
-            raise _not_good(checked)
-        return checked
+        found = await self._examine(files, analysed=analysed)
+        if found.locked is not None:
+            raise ChangeRefused("lockout", found.locked.what, TODO, found.checked)
+        if not found.checked.good:
+            raise _not_good(found.checked)
+        return found.checked
 
 
 def _not_good(checked: Checked) -> ChangeRefused:

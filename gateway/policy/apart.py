@@ -8,7 +8,8 @@ import os
 import resource
 import subprocess
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -18,6 +19,7 @@ from gateway.policy.folder import Snapshot
 from gateway.policy.reads import Reads
 from gateway.policy.template import Template
 
+T = TypeVar("T")
 TIMEOUT_SECONDS: Final = 120
 MEMORY_BYTES: Final = 4 << 30
 _NICE: Final = 5
@@ -49,30 +51,37 @@ def load_apart(snapshot: Snapshot) -> Bundle:
 
     Raises BundleError as that does, and when the other process ends without an answer or takes longer than two minutes.
     """
-    try:
-        done = subprocess.run(
-            # -P: the folder that this was started in is no place to take modules from.
-            [sys.executable, "-P", "-m", "gateway.policy.apart"],
-            input=msgspec.msgpack.encode(snapshot),
-            stdout=subprocess.PIPE,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise _broken(snapshot, f"checking it took longer than {TIMEOUT_SECONDS} s") from None
-    except OSError as error:
-        raise _broken(snapshot, f"no process could be started to check it ({error.strerror})") from error
-    try:
-        found = _found.decode(done.stdout)
-    except msgspec.DecodeError:
-        raise _broken(snapshot, f"checking it ended with status {done.returncode} and no answer") from None
+    found = ask_apart("gateway.policy.apart", msgspec.msgpack.encode(snapshot), _found, snapshot.folder)
     if isinstance(found, Bad):
         raise BundleError(found.what, where=found.where, todo=found.todo)
     return Bundle(version=found.version, policies=found.policies, reads=found.reads, templates=found.templates)
 
 
-def _broken(snapshot: Snapshot, what: str) -> BundleError:
-    return BundleError(what, where=snapshot.folder, todo="Restore the files before, and report this")
+def ask_apart(module: str, given: bytes, decoder: msgspec.msgpack.Decoder[T], where: str) -> T:
+    """Run one of our modules on standard input; return what it wrote. Blocking.
+
+    Raises BundleError, which speaks of `where`, when it ends without an answer or takes longer than two minutes.
+    """
+    todo = "Restore the files before, and report this"
+    try:
+        done = subprocess.run(  # noqa: S603  one of our own modules
+            # -P: the folder that this was started in is no place to take modules from.
+            [sys.executable, "-P", "-m", module],
+            input=given,
+            stdout=subprocess.PIPE,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BundleError(f"checking it took longer than {TIMEOUT_SECONDS} s", where=where, todo=todo) from None
+    except OSError as error:
+        what = f"no process could be started to check it ({error.strerror})"
+        raise BundleError(what, where=where, todo=todo) from error
+    try:
+        return decoder.decode(done.stdout)
+    except msgspec.DecodeError:
+        what = f"checking it ended with status {done.returncode} and no answer"
+        raise BundleError(what, where=where, todo=todo) from None
 
 
 def answer(given: bytes) -> bytes:
@@ -88,12 +97,12 @@ def answer(given: bytes) -> bytes:
     return msgspec.msgpack.encode(made)
 
 
-def main() -> None:
-    """Read a bundle from standard input and write the answer to standard output."""
+def answer_apart(answer: Callable[[bytes], bytes]) -> None:
+    """Be the other process: answer what is on standard input, after those who serve, and within some memory."""
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     sys.stdout.buffer.write(answer(sys.stdin.buffer.read()))
 
 
 if __name__ == "__main__":
-    main()
+    answer_apart(answer)
