@@ -38,6 +38,8 @@ class Keeper:
         self._open: list[BreakGlass] = []
         self._ends: dict[str, float] = {}
         """When each is over, by the monotonic clock, as first seen."""
+        self._gone: set[str] = set()
+        """Those whose session was not there at the last look: whoever ends a session says a moment later how it ended."""
         emergencies.on_change = self._wake.set
 
     async def run(self) -> None:
@@ -66,6 +68,7 @@ class Keeper:
         now, ticks = self._clock.now(), self._clock.monotonic()
         known = {one.id for one in self._open}
         self._ends = {break_id: at for break_id, at in self._ends.items() if break_id in known}
+        self._gone &= known
         for one in self._open:
             longest = min(one.until - now, one.until - one.began_at)
             self._ends.setdefault(one.id, ticks + max(0.0, longest))
@@ -79,11 +82,15 @@ class Keeper:
         session = await self._sessions.get(one.session, now)
         holds = session is not None and session.emergency is not None and session.emergency.id == one.id
         if holds:
+            self._gone.discard(one.id)
             if one.state == "beginning":
                 await ledger.in_force(one.id, int(now))
             return
         if one.state == "running" and not one.problem:
-            # Signed out, ended by an officer or by its limits; or taken out by a process that could not say so any more.
+            if one.id not in self._gone:
+                self._gone.add(one.id)
+                return
+            # Ended by an officer or by its limits; or taken out by a process that could not say so any more.
             await self._end(one, "session")
         elif abs(now - one.began_at) > LOST_SECONDS:
             await ledger.void(one.id, one.problem or "it was lost when the gateway stopped", int(now))

@@ -252,6 +252,8 @@ async def test_with_the_session_it_ends(world: World) -> None:
     one = await world.begin(session)
     await world.sessions.revoke(session.id)
     await world.keeper.look()
+    assert (await world.kept(one)).state == "running"
+    await world.keeper.look()
     assert (await world.kept(one)).ended_how == "session"
     assert ("breakglass.ended", "success") in world.events()
 
