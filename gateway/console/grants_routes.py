@@ -22,5 +22,7 @@ GRANT_ROUTES: Final = (
     _one("emergency-declare", "POST", "grants", "emergency"),
     _one("emergency-lift", "POST", "grants", "emergency", "{emergency}", "end"),
     _one("grant", "GET", "grants", "{grant}"),
-    _one("grant-decide", "POST", "grants", "{grant}", "{verdict}"),
+    _one("grant-approve", "POST", "grants", "{grant}", "approve"),
+    _one("grant-decline", "POST", "grants", "{grant}", "decline"),
+    _one("grant-end", "POST", "grants", "{grant}", "end"),
 )

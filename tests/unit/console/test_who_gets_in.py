@@ -11,6 +11,7 @@ from tests.support.console import AUDITOR, OFFICER, ORIGIN, World
 from tests.unit.console.conftest import Client, Visit
 
 PAGES = ["/", "/sessions", "/devices", "/policies", "/export", "/export?format=csv", "/decisions/stream"]
+PAGES += ["/people", "/policies/watch", "/policies/watch/stream"]
 CHANGES = [
     "/sessions/ses_1/revoke",
     "/devices/dev_1/approve",
@@ -184,8 +185,13 @@ def test_the_gateways_routes_cover_the_console_and_name_what_changes(world: Worl
         f"proofing-{act}" for act in ("end", "delete", "decide", "check", "choose", "invite", "recheck")
     }
     changing |= {f"draft-{act}" for act in ("submit", "approve", "decline", "publish", "trial", "trial-end")}
-    drafting = {f"draft-{act}" for act in ("begin", "save", "file", "change", "about", "update", "withdraw")}
-    only_asking = {"draft-check"}
+    changing |= {f"grant-{act}" for act in ("give", "approve", "decline", "end")}
+    changing |= {f"emergency-{act}" for act in ("declare", "lift", "end", "review")}
+    drafting = {
+        f"draft-{act}"
+        for act in ("begin", "save", "file", "change", "case", "link-add", "link-change", "about", "update", "withdraw")
+    }
+    only_asking = {"draft-check", "what-if-ask", "draft-replay-start", "draft-replay-cancel"}
     shown_to_officers = {f"proofing-{form}" for form in ("case", "counter", "invitees")}
     by_method = {
         method: {
