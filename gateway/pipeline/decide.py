@@ -40,6 +40,7 @@ from gateway.kernel.clock import Clock
 from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.ids import new_id
 from gateway.pipeline.calendar import Calendar
+from gateway.pipeline.considered import Considered
 from gateway.pipeline.finder import Finder, Found
 from gateway.pipeline.judge import Judge, Judged
 from gateway.pipeline.outgoing import Outgoing

@@ -28,7 +28,7 @@ from gateway.doors.portal.signin import ask_provider
 from gateway.emergency.model import MAX_PATIENT, MIN_TEXT, NotPossible, plain_text
 from gateway.emergency.service import Asked, Emergencies
 from gateway.kernel.errors import StoreUnavailable
-from gateway.pipeline.decide import Considered
+from gateway.pipeline.considered import Considered
 from gateway.pipeline.gather import MAX_SKEW_SECONDS
 from gateway.pipeline.records import actor_of, printable, source_of
 from gateway.policy.facts import count_factors

@@ -25,7 +25,7 @@ from gateway.kernel.i18n import LANGUAGE_COOKIE, Language
 from gateway.kernel.ids import new_id, new_token
 from gateway.kernel.secret import Secret
 from gateway.kernel.web import page_headers
-from gateway.pipeline.decide import Considered
+from gateway.pipeline.considered import Considered
 from gateway.pipeline.records import actor_of, printable, source_of, timestamp
 from gateway.ports import AssertionSigner, AuditLog, DeviceRegistry, Missing, OneTime, PostureSource, SessionStore
 from gateway.present.help_desk import HelpDesk
