@@ -78,17 +78,6 @@ class PolicySource(Protocol):
         ...
 
 
-class Considered(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be decided about a request, for pages that lead a person to it."""
-
-    match: Match
-    allowed: bool
-    remedy: tuple[RemedyStep, ...]
-    """What would let the person in; empty also when nothing is missing."""
-    break_glass: bool
-    """Whether break-glass would, next and by itself: it is the remedy, or offered beside it."""
-
-
 class _Draft:
     """A decision together with what it was made from, on its way to the log."""
 
