@@ -133,7 +133,7 @@ class GrantActs:
         except NotPossible as error:
             await self._recorder.failed(request, event, target, error.why)
             raise web.HTTPSeeOther(f"/grants?done=not_{error.why}") from error
-        self._views.office().book.changed_here()
+        await self._views.office().book.changed_here()
         raise web.HTTPSeeOther(f"/grants?done={done}")
 
     async def _wrong(self, request: web.Request, grant: Grant, why: Why, form: Mapping[str, str]) -> web.Response:

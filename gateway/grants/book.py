@@ -5,6 +5,7 @@ something; whether a grant is in force at a moment is judged from its times, at 
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -62,7 +63,7 @@ class GrantBook:
         """Monotonic; None: never."""
         self._judged_at = clock.now()
         self._listeners: list[Callable[[], None]] = []
-        self._changed = asyncio.Event()
+        self._looking = asyncio.Lock()
 
     # ------------------------------------------------------------------ Exceptional
 
@@ -99,9 +100,10 @@ class GrantBook:
         """Call `listener()` whenever something came into force or ended, on any node; in the event loop's thread."""
         self._listeners.append(listener)
 
-    def changed_here(self) -> None:
-        """Look at once: this process has just changed the ledger. Any thread of this loop."""
-        self._changed.set()
+    async def changed_here(self) -> None:
+        """Look at once: this process has just changed the ledger. What can't be seen now is seen later."""
+        with contextlib.suppress(StoreUnavailable):  # it is followed anyway, and logged there
+            await self._look()
 
     async def start(self) -> None:
         """Look for the first time. StoreUnavailable when the database does not answer."""
@@ -122,6 +124,10 @@ class GrantBook:
             await self._pause()
 
     async def _look(self) -> None:
+        async with self._looking:
+            await self._look_once()
+
+    async def _look_once(self) -> None:
         stamp = await asyncio.to_thread(self._ledger.stamp)
         changed = stamp != self._picture.stamp
         if changed:
@@ -150,12 +156,7 @@ class GrantBook:
     async def _pause(self) -> None:
         now = self._clock.now()
         ahead = min((moment - now for moment in self._picture.moments() if moment > now), default=LOOK_SECONDS)
-        try:
-            async with asyncio.timeout(min(LOOK_SECONDS, max(ahead, 0.01))):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
-        self._changed.clear()
+        await asyncio.sleep(min(LOOK_SECONDS, max(ahead, 0.01)))
 
 
 def _picture(stamp: int, grants: Iterable[Grant], emergencies: Iterable[Emergency]) -> _Picture:

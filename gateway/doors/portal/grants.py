@@ -67,7 +67,7 @@ async def ask(exchange: Exchange) -> web.Response:
         detail = {"why": "the store did not answer"}
         await exchange.event("grant.asked", "failure", session=session, target=new.id, detail=detail)
         raise
-    office.book.changed_here()
+    await office.book.changed_here()
     return exchange.redirect(f"{PAGE}?done=asked{_with(form.get('flow'))}")
 
 
@@ -90,7 +90,7 @@ async def give_back(exchange: Exchange) -> web.Response:
     except NotPossible as error:
         await exchange.event(event, "failure", session=handle.session, target=grant.id, detail={"why": error.why})
         return exchange.redirect(f"{PAGE}?done=late")
-    office.book.changed_here()
+    await office.book.changed_here()
     return exchange.redirect(f"{PAGE}?done=back")
 
 
