@@ -30,7 +30,7 @@ async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
     (policies / "cases" / "bound.toml").write_text(
         '[[case]]\nname = "bound"\nbase = "physician-touched"\ntarget = "ehr.prescribe"\n'
         'facts.proofing = { authenticator_bound = false }\nbound = ["otp", "pwd"]\n'
-        'expect = { outcome = "deny", policies = ["prescribe-bound-only"], remedy = ["identity_proofing"] }\n',
+        'expect = { outcome = "deny", policies = ["prescribe-bound-only"], remedy = ["identity_proofing", "key_touch"] }\n',
         "utf-8",
     )
     async with open_whole(tmp_path / "data", policies=policies) as running:
