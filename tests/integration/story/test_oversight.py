@@ -44,7 +44,7 @@ def test_the_officer_watches_and_ends_a_session(demo: Demo, arrive: Arrive) -> N
     yamamoto.open("console", "/policies")
     listed = page.locator("ul.policies li")
     expect(listed.filter(has_text="ehr-prescribe-physician")).to_have_count(1)
-    assert listed.filter(has_text="記録のみ").count() == 2
+    assert listed.filter(has_text="記録のみ").count() == 3
     yamamoto.look("policies")
 
     # The session is ended: the open stream with it, within a second, and the page shows the record no longer.
