@@ -140,13 +140,20 @@ class Conditions:
 
     def example(self, given: "Given") -> Facts | None:
         """Return facts for which all of these hold, as weak as can be otherwise; None where there are none, or none was found."""
-        case: dict[str, Any] = {}
-        for part in given.parts:
-            solution = self._solution(part, None)
-            if not isinstance(solution, Mapping):
-                return None
-            case |= solution
-        return facts_of(case) if given.decidable else None
+        case = self._case(given)
+        return facts_of(case) if given.decidable and case is not None else None
+
+    def _case(self, given: "Given") -> Case | None:
+        """Some case in which all that is decidable of these holds; remembered."""
+        if given.case is None:
+            case: dict[str, Any] = {}
+            for part in given.parts:
+                solution = self._solution(part, None)
+                if not isinstance(solution, Mapping):
+                    return None
+                case |= solution
+            given.case = case
+        return given.case
 
     def implied(self, given: "Given", wanted: Condition) -> bool | None:
         """Whether `wanted` holds wherever all that is given does. What is given must not be known to be impossible."""
@@ -154,6 +161,9 @@ class Conditions:
             return True
         if wanted.vocabulary is None:
             return None
+        case = self._case(given)
+        if case is not None and given.decidable and all(name in case for name in wanted.names) and not wanted.holds(case):
+            return False  # seen at a glance, most times
         solution = self._solution(given.about(wanted.lists), wanted)
         return None if solution is None else solution is False
 
@@ -173,7 +183,7 @@ class Conditions:
 class Given:
     """Conditions that hold together, in parts that have no bearing on each other."""
 
-    __slots__ = ("_by_list", "_unions", "conditions", "decidable", "parts")
+    __slots__ = ("_by_list", "_unions", "case", "conditions", "decidable", "parts")
 
     def __init__(self, conditions: Iterable[Condition]) -> None:
         self.conditions: Final = frozenset(conditions)
@@ -192,6 +202,8 @@ class Given:
         self._by_list: Final = {name: parts[id(part)] for name, part in by_list.items()}
         self._unions: Final[dict[frozenset[str], frozenset[Condition]]] = {}
         self.parts: Final = (*alone, *parts.values())
+        self.case: Case | None = None
+        """One in which they hold, once `Conditions` has found it."""
 
     def about(self, lists: frozenset[str]) -> frozenset[Condition]:
         """Return those with a bearing on these lists of cases, directly or by way of others."""
