@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.changes import rules, store
 from gateway.changes.bundle_files import accept_files, content_of, merged, snapshot_of
-from gateway.changes.examine import Examined, Question, examine, examine_apart, is_large
+from gateway.changes.examine import Examined, Question, examine, examine_apart, is_large, without_lockout
 from gateway.changes.lockout import TODO, Officer, Reach
 from gateway.changes.model import (
     ChangeRefused,
@@ -295,9 +295,8 @@ class Desk:
         now = self._now()
         draft, _ = await self._both(draft_id)
         rules.tried(draft, content, now)
-        found = await self._examine(draft.files)
-        checked = found.checked
-        if not checked.good and found.locked is None:
+        checked = without_lockout(await self._examine(draft.files))  # a trial locks nobody out
+        if not checked.good:
             raise _not_good(checked)
 
         def work(cursor: Cursor) -> Draft:

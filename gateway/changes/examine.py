@@ -59,6 +59,16 @@ def examine(question: Question) -> Examined:
     return Examined(checked=checked, locked=locked)
 
 
+def without_lockout(found: Examined) -> Checked:
+    """Return what is to be said of the files alone."""
+    if found.locked is None:
+        return found.checked
+    what = found.locked.what
+    return msgspec.structs.replace(
+        found.checked, problems=tuple(problem for problem in found.checked.problems if problem.what != what)
+    )
+
+
 def examine_apart(question: Question) -> Examined:
     """Look at it in another process. Blocking. One that ends without an answer is a problem of the files."""
     try:

@@ -350,6 +350,17 @@ async def test_one_change_is_tried_out_at_a_time(desk: Desk, lasting: Lasting) -
         await desk.try_out(YAMAMOTO, one.id, content="0" * 64)
 
 
+async def test_what_would_lock_officers_out_may_be_tried_but_must_be_good_otherwise(desk: Desk) -> None:
+    locking = policy("f", 'principal in Role::"security_officer"', effect="forbid", scope="principal, action, resource")
+    draft = await desk.begin(YAMAMOTO, title="t", why="w", files=files(READ + locking))
+    assert (await desk.try_out(YAMAMOTO, draft.id, content=draft.content)).trial
+    async with Refused(desk, "lockout"):
+        await desk.submit(YAMAMOTO, draft.id, content=draft.content)
+    draft = await desk.begin(YAMAMOTO, title="t", why="w", files=files(NURSES_ONLY + locking))
+    async with Refused(desk, "not_good"):
+        await desk.try_out(YAMAMOTO, draft.id, content=draft.content)
+
+
 async def test_a_trial_ends_with_an_edit_a_withdrawal_and_the_publication(desk: Desk, lasting: Lasting) -> None:
     source = Published(lasting)
     draft = await changed(desk)
