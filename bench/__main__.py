@@ -19,6 +19,7 @@ from bench.measure import (
     measure_policies,
     measure_profile,
     measure_rates,
+    measure_remedies,
     measure_replay,
     measure_sockets,
     measure_tls_sockets,
@@ -57,6 +58,7 @@ async def run(plan: Plan, parts: tuple[str, ...], folder: Path) -> Run:
             await measure_decisions(plan, found, say)
         if "policies" in parts:
             await attempt(found, ("reload_p99", "reload_wrong"), measure_policies(kids, plan, found, say))
+            await measure_remedies(plan, found, say)
             await measure_replay(plan, found, say)
     found.ratios = judge_ratios(found.rates, found.absent)
     found.bounds = judge_limits(found.limits, found.absent)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench import decisions, reload, replay
+from bench import decisions, reload, remedies, replay
 from bench.children import BenchError, Children, free_port, run_tool
 from bench.load import press
 from bench.plan import Plan
@@ -207,6 +207,12 @@ async def measure_policies(children: Children, plan: Plan, run: Run, say: Say) -
     run.policies["reload"] = reload.cells(found)
     run.limits["reload_p99"] = [during / before for during, before in zip(found.p99_during, found.p99_before, strict=True)]
     run.limits["reload_wrong"] = [float(found.refused + found.wrong)]
+
+
+async def measure_remedies(plan: Plan, run: Run, say: Say) -> None:
+    """Search for remedies, with 10 to 1,000 policies."""
+    say("the search for a remedy")
+    run.policies["remedies"] = await asyncio.to_thread(remedies.table, plan.quick)
 
 
 async def measure_replay(plan: Plan, run: Run, say: Say) -> None:
