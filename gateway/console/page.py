@@ -7,10 +7,11 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from gateway.console.parts import ConsoleParts
+from gateway.console.policy_said import said
 from gateway.console.recording import Recorder
 from gateway.domain.record import EventName
 from gateway.kernel.errors import StoreUnavailable
-from gateway.kernel.web.site import CLAIMS, PageError, Site
+from gateway.kernel.web.site import CLAIMS, PageError, Site, language_of
 
 T = TypeVar("T")
 
@@ -107,6 +108,7 @@ class Pages:
             officer=self.is_officer(request),
             emergency_until=self._emergency(),
             moment=lambda at: datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S"),
+            said=lambda text: said(text, language_of(request)),
             day=lambda at: datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d"),
             **values,
         )

@@ -12,9 +12,11 @@ from aiohttp import web
 from gateway.changes.model import ChangeRefused, Checked, Draft
 from gateway.console.policy_desk import PolicyDesk, read_long_form, who
 from gateway.console.policy_lines import difference
+from gateway.console.policy_said import said
 from gateway.console.policy_views import CASES
 from gateway.kernel.errors import StoreUnavailable
-from gateway.kernel.web.site import CLAIMS, PageError, read_form
+from gateway.kernel.i18n import Language
+from gateway.kernel.web.site import CLAIMS, PageError, language_of, read_form
 
 MAX_FILE_BYTES: Final = 256 * 1024
 LINKS: Final = "links.toml"
@@ -74,7 +76,7 @@ class PolicyEditor:
             checked = await self._shared.desk.check({**draft.files, name: as_file(form["text"])})
         if self._newest.get(subject) == ticket:
             del self._newest[subject]
-        return web.json_response(_told(checked))
+        return web.json_response(_told(checked, language_of(request)))
 
     async def save(self, request: web.Request) -> web.Response:
         """Keep a file, good or not. Where somebody else changed the same file meanwhile, show both; nothing is lost."""
@@ -148,7 +150,7 @@ class PolicyEditor:
 
     def _saved(self, request: web.Request, draft: Draft, name: str, checked: Checked) -> web.Response:
         if "application/json" in request.headers.get("Accept", ""):
-            return web.json_response({"was": digest(draft.files[name]), **_told(checked)})
+            return web.json_response({"was": digest(draft.files[name]), **_told(checked, language_of(request))})
         raise web.HTTPSeeOther(f"/policies/drafts/{draft.id}/edit/{name}?done=draft_saved")
 
     async def _page(self, request: web.Request, draft: Draft, name: str, data: bytes) -> web.Response:
@@ -193,12 +195,18 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def _told(checked: Checked) -> dict[str, Any]:
+def _told(checked: Checked, language: Language) -> dict[str, Any]:
     return {
         "good": checked.good,
         "passed": checked.passed,
         "problems": [
-            {"file": one.file, "line": one.line, "what": one.what, "todo": one.todo, "severity": one.severity}
+            {
+                "file": one.file,
+                "line": one.line,
+                "what": said(one.what, language),
+                "todo": said(one.todo, language),
+                "severity": one.severity,
+            }
             for one in checked.problems[:_MOST_SAID]
         ],
         "failed": [

@@ -69,14 +69,12 @@
     item.append(head, ...texts);
     return item;
   };
-  const english = (text, look) => { const element = make("p", text, look); element.lang = "en"; return element; };
-
   const show = (found) => {
     marks = new Map();
     const items = [];
     const here = (one) => one.file === file;
     for (const one of [...found.problems].sort((a, b) => here(b) - here(a))) {
-      items.push(entry(one.severity, words[one.severity], one.file, one.line, english(one.what), english(one.todo, "muted")));
+      items.push(entry(one.severity, words[one.severity], one.file, one.line, make("p", one.what), make("p", one.todo, "muted")));
       if (here(one) && one.line && !marks.has(one.line)) marks.set(one.line, { severity: one.severity, text: one.what });
     }
     for (const one of [...found.failed].sort((a, b) => here(b) - here(a))) {

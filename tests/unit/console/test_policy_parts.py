@@ -1,6 +1,7 @@
 """Changes of a policy's text by buttons, line differences, cases that are meant to change, and the steps that an officer sees."""
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from gateway.changes.checking import check_files
 from gateway.changes.model import Approval, Checked, Draft, FailedCase, Person, Problem
 from gateway.console.policy_expect import expect_now
 from gateway.console.policy_lines import changed_files, difference
+from gateway.console.policy_said import said
 from gateway.console.policy_steps import STEPS, Look, next_of, steps
 from gateway.console.policy_text import places, set_mode, set_number, set_titles, take_out
 from gateway.policy.folder import read_folder
@@ -200,3 +202,31 @@ def test_every_combination_has_all_steps_in_order() -> None:
         assert sum(step.state == "now" for step in found) <= 2
         if state == "published":
             assert [step.state for step in found if step.name in {"second", "publish"}] == ["done", "done"]
+
+
+# ------------------------------------------------------------------ what the check says, in Japanese
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"permit (",
+        b"permit (principal, action, resource) };",
+        b'@id("a',
+        "@id（".encode(),
+        b"// nothing",
+        "// \u202e".encode(),
+        b'@id("a") permit (principal, action, resource) when { context.nothing };',
+        b'@idd("a") @title_ja("x") permit (principal in Role::"nurse", action, resource);',
+        FILES["guards.cedar"],
+    ],
+)
+def test_what_the_check_says_of_usual_mistakes_is_japanese(text: bytes) -> None:
+    problems = check_files({**FILES, "new.cedar": text}, ())[0].problems
+    mine = [problem for problem in problems if problem.file == "new.cedar" and problem.severity == "error"]
+    assert mine
+    for problem in mine:
+        for sentence in (problem.what, problem.todo):
+            assert re.search("[\u3040-\u30ff\u4e00-\u9fff]", said(sentence, "ja")), sentence
+            assert said(sentence, "en") == sentence
+    assert said("something new {0}", "ja") == "something new {0}"
