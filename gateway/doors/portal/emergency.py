@@ -117,6 +117,8 @@ async def end(exchange: Exchange) -> web.Response:
     emergencies, handle = exchange.parts.emergencies, await exchange.handle()
     found = handle.session.emergency if handle is not None else None
     if emergencies is not None and handle is not None and found is not None:
+        # First of all the end: a ledger that does not answer must not keep it open.
+        await exchange.parts.sessions.withdraw_emergency(handle.session.id, found.id)
         one = await emergencies.ledger.get(found.id)
         if one is not None:
             actor = actor_of(handle, handle.session.device_id or "")
