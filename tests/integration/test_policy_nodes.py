@@ -215,7 +215,7 @@ async def test_a_database_that_goes_away_leaves_what_is_in_force_and_comes_back(
         file.write(b"\1" * 100)
     process = site._launched()
     assert await asyncio.to_thread(process.wait, START_SECONDS) != 0, "without its database it does not start"
-    assert "policies.sqlite3 can't be used" in site.output()
+    assert "policies.sqlite3: file is not a database" in site.output()
     with hospital.database.open("r+b") as file:
         file.write(head)
     await site.start()
