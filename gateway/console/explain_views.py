@@ -89,7 +89,7 @@ class ExplainViews:
         language = language_of(request)
         tickets = {one: self._ticket(record, said, one) for one in LANGUAGES} if record is not None and said is not None else {}
         return self._show(
-            request, "explain.html", status, given=given, problem=problem, record=record, said=said,
+            request, "explain.html", status, given=given, problem=problem, record=record,
             back_to=local(found.back_to, self._parts.zone) if found is not None and found.back_to else "",
             fields=self._fields(record, language) if record is not None else [],
             verdict=said.verdict if isinstance(said, Reexplained) else "",
