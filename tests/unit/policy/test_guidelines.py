@@ -14,7 +14,8 @@ _CITED = re.compile(r"[5-9]\.\d/(?:overview|governance|planning|ops|outsourced)/
 
 def test_every_clause_of_the_starter_bundle_is_known() -> None:
     bundle = load_bundle(STARTER)
-    cited = {clause for one in (*bundle.policies, *bundle.templates) for clause in one.guidelines}
+    cited = {clause for one in bundle.policies for clause in one.guidelines}
+    cited |= {clause for one in bundle.templates for clause in one.guidelines}
     assert len(cited) > 10
     assert cited <= set(CLAUSES)
 
