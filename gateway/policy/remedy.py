@@ -18,6 +18,7 @@ from gateway.policy.facts import Facts
 from gateway.policy.granted import names_for
 from gateway.policy.reads import Reads
 from gateway.policy.steps import (
+    AGEING,
     CEREMONY_SECONDS,
     EVIDENCE_STRENGTH,
     STEPS,
@@ -58,7 +59,6 @@ _MOST_NAMES: Final = 64
 _ALONE: Final = STEPS[:5]
 _AT_ONCE: Final[tuple[Step, ...]] = ("key_touch", "second_factor", "register_device")
 """What somebody in a hurry can do before break-glass: nothing that takes an officer or a card."""
-_AGEING: Final[frozenset[Step]] = frozenset({"key_touch", "second_factor"})
 
 Later = Callable[[int], Facts]
 """The facts when the person has done nothing for so many seconds."""
@@ -208,8 +208,8 @@ def _orders(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
     """
     yield steps
     last = tuple(step for step in steps if step == "break_glass")
-    ageing = tuple(step for step in steps if step in _AGEING)
-    others = tuple(step for step in steps if step not in _AGEING and step not in last)
+    ageing = tuple(step for step in steps if step in AGEING)
+    others = tuple(step for step in steps if step not in AGEING and step not in last)
     if ageing and others:
         yield (*others, *ageing, *last)
         if "identity_proofing" in others:

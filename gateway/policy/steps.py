@@ -41,6 +41,8 @@ in again, and is asked anew.
 """
 WAIT_SECONDS: Final = 3600
 """The same for a device that an officer has to approve."""
+AGEING: Final[frozenset[Step]] = frozenset({"key_touch", "second_factor"})
+"""What is worth less as it grows old."""
 RETURN_SECONDS: Final = 30
 """From the end of a step to the next request."""
 FRESH_SECONDS: Final = 180
@@ -95,18 +97,19 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True):
 def apply_steps(
     facts: Facts, steps: Sequence[Step], outcomes: Outcomes, *, grant: str = "", slowly: bool = False
 ) -> Facts | None:
-    """Return the facts after doing `steps` in order, or None when one of them is not possible or would change nothing.
+    """Return the facts after doing `steps` in order, or None when one of them is not possible or would change nothing. What is
+    fresh now may not be any more once the others are done: it does not count as nothing beside them.
 
     `grant` is the name of the grant that is asked for. `slowly`: each step takes as long as it may, and `facts` are those of
     somebody who has done nothing for `seconds_of(steps)`; otherwise no time passes.
     """
     ahead = seconds_of(steps, outcomes) if slowly else 0
-    for position, step in enumerate(steps):
+    for step in steps:
         took = _seconds(step, outcomes) if slowly else 0
         ahead -= took
         now = _Moment(age=ahead, took=took)
         after = _granted(facts, outcomes, grant) if step == "grant" else _APPLY[step](facts, outcomes, now)
-        if after is None or (after == facts and step not in steps[:position]):
+        if after is None or (after == facts and (len(steps) == 1 or step not in AGEING)):
             return None
         facts = after
     return facts
