@@ -210,7 +210,8 @@ async def test_one_emergency_at_a_time(open_again: Open) -> None:
     ended = await nodes[1].end_emergency(one.id, SECOND, NOW + 60)
     assert (ended.ended_by, ended.ended_at, ended.in_force(NOW + 61)) == (SECOND, NOW + 60, False)
     assert await refused(nodes[2].end_emergency(one.id, OFFICER, NOW + 61)) == "state"
-    assert await nodes[0].declare(an_emergency(declared_at=NOW + 62, until=NOW + 7200))
+    again = await nodes[0].declare(an_emergency(declared_at=NOW + 62, until=NOW + 7200))
+    assert again.in_force(NOW + 63)
 
 
 async def test_an_emergency_ends_by_itself_and_is_told_of_once(open_again: Open) -> None:
