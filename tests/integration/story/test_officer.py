@@ -2,6 +2,7 @@
 whom it would hit, has it approved by the other in another browser, publishes, watches, and rolls it back. In both languages.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
