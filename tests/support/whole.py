@@ -107,7 +107,9 @@ async def open_whole(folder: Path, *, policies: Path | None = None, **changes: o
     demo._make_keys(folder / "keys")
     behind = int(listening.getsockname()[1])
     config = load_config(
-        demo._write_config(folder, port, "http", None, issuer=f"http://id.localhost:{port}", upstreams=dict.fromkeys(demo.BEHIND, behind)),
+        demo._write_config(
+            folder, port, "http", None, issuer=f"http://id.localhost:{port}", upstreams=dict.fromkeys(demo.BEHIND, behind)
+        ),
         os.environ,
     )
     config = msgspec.structs.replace(config, **changes)

@@ -277,7 +277,9 @@ def test_asking_again_says_what_was_found(proofing: Run, tmp_path: Path) -> None
     folder = tmp_path / "demo"
     demo._make_folder(folder)
     demo._make_keys(folder / "keys")
-    file = demo._write_config(folder, 8080, "http", None, issuer="http://id.localhost:8080", upstreams={"ehr": 1, "imaging": 2, "orders": 3})
+    file = demo._write_config(
+        folder, 8080, "http", None, issuer="http://id.localhost:8080", upstreams={"ehr": 1, "imaging": 2, "orders": 3}
+    )
     files = Files(folder / "idp")
     proofing("status", file=file)
     files.add_people()
