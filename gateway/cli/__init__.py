@@ -26,7 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "serve": ("gateway.cli.serve", "run the gateway in production"),
     "check-config": ("gateway.cli.config", "say whether `gateway serve` would take a configuration"),
     "front-config": ("gateway.cli.front", "print the configuration of nginx, Envoy or Caddy in front of the gateway"),
-    "policy": ("gateway.cli.policy", "check policies and run their cases"),
+    "policy": ("gateway.cli.policy", "check, test, replay, explain, compare, publish and roll back policies"),
     "people": ("gateway.cli.people", "manage the accounts of the embedded identity provider"),
     "devices": ("gateway.cli.devices", "the ledger of devices, and what an inventory tool says of them"),
     "proofing": ("gateway.cli.proofing", "identity proofings: status, invitations, review, rechecks"),

@@ -50,7 +50,7 @@ examples:
 
 def add_parser(commands: "Commands") -> None:
     """Add `policy` with its two commands."""
-    parser = commands.add_parser("policy", help=COMMANDS["policy"][1], description="Check policies and run their cases.")
+    parser = commands.add_parser("policy", help=COMMANDS["policy"][1], description="Check, test, replay, explain, compare, publish and roll back policies.")
     inner = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="policy_command")
     check = inner.add_parser("check", help="say whether policies can be used", description=_CHECK, epilog=_CHECK_EXAMPLES)
     test = inner.add_parser("test", help="run the cases of policies", description=_TEST, epilog=_TEST_EXAMPLES)
