@@ -2,5 +2,6 @@
 
 pytest_plugins = (
     "tests.support.redis", "tests.support.oidc", "tests.support.gate", "tests.support.idp_fixtures", "tests.support.fronts",
+    "tests.support.chromium",
     "tests.support.postgres",
 )  # fmt: skip

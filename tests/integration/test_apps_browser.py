@@ -1,15 +1,13 @@
 """The console and the demo apps in a real browser: scripts work under the strict policy, and nothing from outside runs."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from gateway.console.live import ROWS
 from gateway.demo.assertion import AssertionVerifier
@@ -19,31 +17,11 @@ from gateway.domain.record import Actor, Source
 from gateway.kernel.clock import SystemClock
 from gateway.kernel.web.site import Front
 from tests.support.assertions import PORTAL, TestSigner
-from tests.support.chromium import find_chromium
+from tests.support.chromium import serving
 from tests.support.console import OFFICER, opened
 
 ARTEFACTS = Path(__file__).parents[2] / "test-artefacts" / "apps"
 NASTY = "<img src=x onerror=alert(1)><script>alert(1)</script>\u202e"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield found
-        await found.close()
-
-
-@contextlib.asynccontextmanager
-async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, shutdown_timeout=2)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()
 
 
 def assertion(signer: TestSigner, **claims: Any) -> dict[str, str]:

@@ -1,15 +1,12 @@
 """Break-glass in Chromium: on a phone in both languages, and the officer's pages at a desk and on a tablet."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pytest
-from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
 from gateway.audit.marked import Marked
 from gateway.emergency.ledger import Ledger
@@ -21,22 +18,13 @@ from gateway.emergency.words import Manner
 from gateway.kernel.clock import SystemClock
 from gateway.lasting.sqlite import SqliteLasting
 from tests.support import whole as support
-from tests.support.chromium import find_chromium
+from tests.support.chromium import serving
 from tests.support.console import OFFICER, World, opened
 from tests.support.emergency import a_break_glass
 from tests.support.glass import CHART, FORM, TYPED, confirmed, emergencies, ready, settle
 
 ARTEFACTS: Final = Path(__file__).parents[2] / "test-artefacts" / "break-glass"
-FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 NASTY: Final = "佐藤\u202e恵<script>alert(1)</script>\u200b"
-
-
-@pytest.fixture
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield found
-        await found.close()
 
 
 def watched(page: Page) -> list[str]:
@@ -67,12 +55,12 @@ async def moved(context: BrowserContext, browser: support.Browser) -> None:
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-async def test_a_clinician_on_a_phone(chromium: Browser, tmp_path_factory: pytest.TempPathFactory, language: str) -> None:
+async def test_a_clinician_on_a_phone(browser: Browser, tmp_path_factory: pytest.TempPathFactory, language: str) -> None:
     async with support.open_whole(tmp_path_factory.mktemp("whole") / "data") as whole:
         nobody = whole.browser()
         form = await confirmed(nobody, await ready(nobody))
         assert form.status == 200
-        context = await chromium.new_context(
+        context = await browser.new_context(
             viewport={"width": 390, "height": 844}, locale="ja-JP" if language == "ja" else "en-GB", java_script_enabled=False
         )
         await moved(context, nobody)
@@ -98,17 +86,6 @@ async def test_a_clinician_on_a_phone(chromium: Browser, tmp_path_factory: pytes
         await settle()
         assert wrong == []
         await context.close()
-
-
-@contextlib.asynccontextmanager
-async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, shutdown_timeout=2)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()
 
 
 def service(world: World, lasting: SqliteLasting) -> Emergencies:
@@ -158,7 +135,7 @@ def done(break_id: str, since: float) -> Marked:
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-async def test_an_officer_reviews_one(chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str) -> None:
+async def test_an_officer_reviews_one(browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str) -> None:
     clock, origin = SystemClock(), f"http://console.localhost:{unused_tcp_port}"
     async with opened(tmp_path, clock, origin) as world:
         world.load_policies()
@@ -167,7 +144,7 @@ async def test_an_officer_reviews_one(chromium: Browser, tmp_path: Path, unused_
         over = await filled(emergencies, int(clock.now()))
         async with serving(world.application(emergencies=emergencies, marked=done), unused_tcp_port):
             signed = world.signer.headers(clock.now(), exp=int(clock.now()) + 290, **OFFICER)
-            context = await chromium.new_context(locale="ja-JP" if language == "ja" else "en-GB", extra_http_headers=signed)
+            context = await browser.new_context(locale="ja-JP" if language == "ja" else "en-GB", extra_http_headers=signed)
             page = await context.new_page()
             wrong = watched(page)
             await page.goto(origin)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from gateway.app.explaining import target_of
 from gateway.audit.find import Searched, find_decision
@@ -25,7 +25,6 @@ from gateway.policy.compile import compile_bundle
 from gateway.policy.evaluate import Bundle
 from gateway.policy.facts import Facts
 from gateway.policy.known import Known, KnownRoute
-from tests.support.chromium import find_chromium
 from tests.support.configuration import write_config
 from tests.support.console import AUDITOR, OFFICER
 from tests.support.console_policies import PoliciesWorld, policies_world
@@ -35,7 +34,6 @@ from tests.support.policy import STARTER, facts
 Client = TestClient[web.Request, web.Application]
 Visit = Callable[..., Awaitable[Client]]
 ARTEFACTS = Path(__file__).parents[2] / "test-artefacts" / "console-explain"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 BUNDLE = load_bundle(STARTER)
 UNTOUCHED = facts(
     target={"route": "ehr.prescribe", "action": "write", "sensitivity": "high"}, authentication={"key_touch_age_seconds": 412}
@@ -313,14 +311,6 @@ async def test_targets_come_from_the_configuration(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- in a browser
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield found
-        await found.close()
 
 
 async def fits(page: Page, name: str) -> None:

@@ -1,43 +1,21 @@
 """The policy editor and the page that watches, in a real browser: typing, input methods, keys, conflicts, no scripts."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from aiohttp import web
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, Page, ViewportSize, expect
 
 from gateway.domain.record import Beside
 from gateway.kernel.clock import SystemClock
-from tests.support.chromium import find_chromium
+from tests.support.chromium import serving
 from tests.support.console import AUDITOR, OFFICER
 from tests.support.console_policies import SECOND_PERSON, PoliciesWorld, policies_world
 
 ARTEFACTS: Final = Path(__file__).parents[2] / "test-artefacts" / "console-policies"
-FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 SIZES: Final = ((1280, 900), (820, 1180), (390, 844))
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield found
-        await found.close()
-
-
-@contextlib.asynccontextmanager
-async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, shutdown_timeout=2)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture

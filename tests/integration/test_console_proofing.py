@@ -7,39 +7,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from aiohttp import web
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from idp.model import User
 from idp.proofing.port import Revoked, Verified
-from tests.support.chromium import find_chromium
+from tests.support.chromium import serving
 from tests.support.console import AUDITOR, OFFICER
 from tests.support.console_proofing import SECOND_OFFICER, ProofingWorld, opened
 from tests.support.office import DAY, until
 from tests.support.proofing import SATO, SUZUKI
 
 ARTEFACTS: Final = Path(__file__).parents[2] / "test-artefacts" / "console-proofing"
-FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 NASTY: Final = "佐藤\u202e恵<script>alert(1)</script>\u200b"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield found
-        await found.close()
-
-
-@contextlib.asynccontextmanager
-async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, shutdown_timeout=2)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()
 
 
 class Visitor:

@@ -1,7 +1,6 @@
 """The replay of a draft in the console, over real logs, with processes of its own; and in a browser."""
 
 import asyncio
-import contextlib
 import html
 import re
 import socket
@@ -12,11 +11,11 @@ from typing import Any, Final
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from gateway.kernel.clock import ManualClock
 from gateway.replay.office import Failure
-from tests.support.chromium import find_chromium
+from tests.support.chromium import serving
 from tests.support.console import AUDITOR, OFFICER
 from tests.support.console_policies import SECOND
 from tests.support.console_replay import NIGHT, ReplayWorld, of, replay_world
@@ -25,7 +24,6 @@ from tests.support.logs import START
 Client = TestClient[web.Request, web.Application]
 Visit = Callable[..., Awaitable[Client]]
 ARTEFACTS: Final = Path(__file__).parents[2] / "test-artefacts" / "console-replay"
-FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 @pytest.fixture
@@ -237,25 +235,6 @@ async def test_who_may(visit: Visit, world: ReplayWorld) -> None:
 
 
 # ---------------------------------------------------------------- in a browser
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        found = await playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-        yield found
-        await found.close()
-
-
-@contextlib.asynccontextmanager
-async def serving(app: web.Application, port: int) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, shutdown_timeout=2)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield
-    finally:
-        await runner.cleanup()
 
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-US"])
