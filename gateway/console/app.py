@@ -26,6 +26,7 @@ from gateway.domain.record import DecisionRecord
 from gateway.kernel.assertion import Claims
 from gateway.kernel.errors import AuditError, StoreUnavailable
 from gateway.kernel.web.site import CLAIMS, PageError, Site
+from gateway.policy.guidelines import clause_title
 
 OUTCOMES: Final = ("allow", "challenge", "deny", "refuse", "unavailable")
 _STATIC: Final = "/static/"
@@ -42,7 +43,9 @@ def create_console(parts: ConsoleParts) -> web.Application:
         return parts.verify(token)
 
     failures: dict[type[Exception], tuple[int, str]] = {StoreUnavailable: (503, "store"), AuditError: (503, "audit")}
-    site = Site(Path(__file__).parent, parts.front, verify, failures, {"simulated": parts.simulated})
+    site = Site(
+        Path(__file__).parent, parts.front, verify, failures, {"simulated": parts.simulated, "clause_title": clause_title}
+    )
     app = site.application()
     recorder = Recorder(parts.audit, parts.clock)
     pages = Pages(site, parts, recorder)

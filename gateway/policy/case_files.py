@@ -156,7 +156,7 @@ class _Bases:
         return dict(table)
 
 
-_CASE_KEYS: Final = (
+CASE_KEYS: Final = (
     "name",
     "base",
     "target",
@@ -191,7 +191,7 @@ def _read_cases(document: dict[str, Any], place: _Place, bases: _Bases) -> list[
 
 
 def _read_case(table: dict[str, Any], place: _Place, line: int, bases: _Bases) -> Case:
-    _unknown(place, table, _CASE_KEYS, "a case", line)
+    _unknown(place, table, CASE_KEYS, "a case", line)
     for key in ("name", "base", "target"):
         if not isinstance(table.get(key), str) or not table[key]:
             raise place.error(f"this case has no {key}", f'Add {key} = "..."', start=line)

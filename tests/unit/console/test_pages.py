@@ -1,7 +1,8 @@
 import dataclasses
+import html
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 
@@ -16,6 +17,7 @@ from gateway.domain.record import DecisionRecord, EventName
 from gateway.domain.route import Action
 from gateway.kernel.i18n import LANGUAGES, Catalogue
 from gateway.policy.evaluate import Policy
+from gateway.policy.guidelines import clause_title
 from tests.support.console import OFFICER, World
 from tests.unit.console.conftest import Client, Visit
 
@@ -67,6 +69,18 @@ async def test_the_policies_are_shown_as_they_decide(officer: Client, world: Wor
         assert all(clause in page for clause in policy.guidelines)
     assert "Action::&#34;read&#34;" in page
     assert "記録のみ" in page
+
+
+@pytest.mark.parametrize("language", ["ja", "en"])
+async def test_a_guideline_clause_is_shown_with_its_title(officer: Client, world: World, language: Literal["ja", "en"]) -> None:
+    world.load_policies()
+    page = html.unescape(await (await officer.get(f"/policies?lang={language}")).text())
+    clauses = {clause for policy in world.in_force.policies for clause in policy.guidelines}
+    assert len(clauses) > 3
+    for clause in clauses:
+        title = clause_title(clause, language)
+        assert title
+        assert f'{clause}</span> <span class="muted">{title}</span>' in page
 
 
 async def test_a_rejected_bundle_is_said_on_the_overview_too(officer: Client, world: World) -> None:

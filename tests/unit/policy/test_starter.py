@@ -9,9 +9,10 @@ import msgspec
 
 from gateway.cli.people import KNOWN_ROLES
 from gateway.policy.bundle import load_bundle
-from gateway.policy.case_files import parse_cases
-from gateway.policy.cases import run_cases
+from gateway.policy.case_files import CASE_KEYS, parse_cases
+from gateway.policy.cases import Expectation, run_cases
 from gateway.policy.evaluate import Bundle, Policy
+from gateway.policy.facts import Facts
 from gateway.policy.folder import read_folder
 from gateway.policy.holder import PolicyHolder
 from gateway.policy.remedy import STEPS
@@ -103,6 +104,17 @@ def test_the_readme_lists_everything_that_policies_can_read_with_an_example_that
     for what, example in rows:
         assert what.split(" in ")[0] in example
         bundle(policy(when=example, scope="principal, action, resource"))
+
+
+def test_the_readme_lists_every_key_of_a_case_and_no_other() -> None:
+    table = README.rpartition("| Key | |")[2].split("\n\n")[0]
+    listed = [key for keys in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE) for key in re.findall(r"`([\w.]+)`", keys)]
+    expected = {f"expect.{name}" for name in Expectation.__struct_fields__}
+    assert sorted(listed) == sorted((set(CASE_KEYS) - {"expect"}) | expected)
+    (parts,) = re.findall(r"^\| `facts` \| (.*) \|$", table, re.MULTILINE)
+    assert set(Facts.__struct_fields__) - {"target"} <= set(re.findall(r"`(\w+)`", parts))
+    (steps,) = re.findall(r"^\| `expect.remedy` \| .* Words: (.*)\. \|$", table, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", steps) == list(STEPS)
 
 
 def test_policies_in_the_readme_are_those_in_force() -> None:
