@@ -1,4 +1,7 @@
-"""What a security officer does about a break-glass: ends it, and closes its review. Recorded and on disk before it happens."""
+"""What a security officer does about a break-glass: ends it, closes its review, tells whom no notice reached.
+
+Recorded and on disk before it happens.
+"""
 
 from typing import Final, NoReturn
 
@@ -63,6 +66,24 @@ class EmergencyActs:
             raise web.HTTPSeeOther(f"/emergencies/{one.id}?done=glass_{why}") from error
         raise web.HTTPSeeOther("/emergencies?done=glass_reviewed")
 
+    async def told(self, request: web.Request) -> NoReturn:
+        """Take a notice that was given up off the list: the officer has told the people. Not of one's own break-glass."""
+        await self._pages.require_officer(request)
+        outbox, claims = self._views.ledger().outbox, request[CLAIMS]
+        notice = await outbox.given_up(request.match_info["notice"])
+        if notice is None:
+            raise web.HTTPSeeOther("/emergencies?done=notice_gone")
+        about = await self._views.ledger().get(notice.about)
+        if about is not None and self._views.own(request, about):
+            await self._recorder.viewed(request, outcome="failure")
+            raise web.HTTPSeeOther("/emergencies?done=notice_own")
+        said = {"act": "notice.told", "kind": notice.kind, "channel": notice.channel, "about": notice.about, "by": claims.login}
+        await self._recorder.announced(request, "console.act", notice.id, said)
+        told = await self._pages.attempt(request, "console.act", notice.id, outbox.told(notice.id))
+        if not told:
+            await self._recorder.failed(request, "console.act", notice.id, "somebody else has said so already")
+        raise web.HTTPSeeOther(f"/emergencies?done=notice_{'told' if told else 'gone'}")
+
 
 def _whose(one: BreakGlass) -> dict[str, str]:
     return {"subject": one.subject, "login": one.login, "break_glass": one.id}
@@ -74,5 +95,6 @@ def add_emergencies(app: web.Application, parts: ConsoleParts, recorder: Recorde
     acts = EmergencyActs(parts, recorder, pages, views)
     app.router.add_get("/emergencies", views.overview)
     app.router.add_get("/emergencies/{emergency}", views.one)
+    app.router.add_post("/emergencies/notices/{notice}/told", acts.told)
     app.router.add_post("/emergencies/{emergency}/end", acts.end)
     app.router.add_post("/emergencies/{emergency}/review", acts.review)

@@ -18,4 +18,5 @@ def routes() -> tuple[Route, ...]:
         route("emergency", "GET", "{emergency}"),
         route("emergency-end", "POST", "{emergency}", "end"),
         route("emergency-review", "POST", "{emergency}", "review"),
+        route("notice-told", "POST", "notices", "{notice}", "told"),
     )

@@ -13,7 +13,8 @@ import msgspec
 from gateway.lasting.port import Cursor, Lasting
 
 Channel = Literal["mail", "webhook"]
-NoticeState = Literal["waiting", "sent", "cancelled", "given_up"]
+NoticeState = Literal["waiting", "sent", "cancelled", "given_up", "told"]
+"""`told`: it was given up, and an officer has told the people."""
 TOPIC: Final = "notice"
 CLAIM_SECONDS: Final = 120
 """Longer than any attempt may take (`gateway.emergency.sending.ATTEMPT_SECONDS`)."""
@@ -158,6 +159,22 @@ class Outbox:
             return [_waiting(*row) for row in rows]
 
         return await self._lasting.read(work)
+
+    async def given_up(self, notice_id: str) -> Waiting | None:
+        """Return a message that was given up; None when there is none of this id, or it was not."""
+        row = await self._lasting.read(
+            lambda cursor: cursor.one(
+                "SELECT body, about, created_at, attempts, problem, state FROM notice WHERE id = ? AND state = 'given_up'",
+                (notice_id,),
+            )
+        )
+        return None if row is None else _waiting(*row)
+
+    async def told(self, notice_id: str) -> bool:
+        """Note that an officer has told the people of what was given up; False when it was not, or somebody has noted it."""
+        return await self._lasting.write(
+            lambda cursor: cursor.run("UPDATE notice SET state = 'told' WHERE id = ? AND state = 'given_up'", (notice_id,)) == 1
+        )
 
     async def states(self, about: str) -> list[tuple[Channel, str, str]]:
         """Return (channel, state, problem) of each message about something."""

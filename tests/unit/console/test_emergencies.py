@@ -15,7 +15,7 @@ from gateway.domain.identity import Emergency, Session
 from gateway.emergency.ledger import Ledger
 from gateway.emergency.model import REASONS, BreakGlass
 from gateway.emergency.notices import OutboxNotices
-from gateway.emergency.outbox import Message
+from gateway.emergency.outbox import GIVE_UP_SECONDS, Message
 from gateway.emergency.service import Emergencies
 from gateway.emergency.words import Manner
 from gateway.lasting.sqlite import SqliteLasting
@@ -98,6 +98,75 @@ async def test_notices_that_could_not_be_sent_are_on_the_first_page(go: Visit, e
     assert "the mail server answered 451" in page
     assert "1 回試行" in page
     assert "送信待ち" in await text_of(officer, f"/emergencies/{one.id}")
+
+
+async def given_up(emergencies: Emergencies, about: BreakGlass, notice_id: str = "ntc_1", tries: int = 1) -> None:
+    """A notice that failed; the last try was three days after the first."""
+    outbox, began_at = emergencies.ledger.outbox, about.began_at
+    message = Message(
+        id=notice_id, channel="mail", kind="break_glass.began", subject="s", text="t", at="2027-01-15T08:00:00.000Z"
+    )
+    await outbox.put([message], about=about.id, now=began_at)
+    for at in (began_at, began_at + GIVE_UP_SECONDS)[:tries]:
+        taken = await outbox.take(at)
+        assert taken is not None
+        await outbox.failed(taken, "the mail server answered 550", at)
+
+
+async def test_an_officer_takes_a_notice_that_was_given_up_off_the_list(
+    go: Visit, emergencies: Emergencies, world: World
+) -> None:
+    officer, auditor = await go(OFFICER), await go(AUDITOR)
+    one = await began(emergencies)
+    await given_up(emergencies, one, tries=2)
+    place = "/emergencies/notices/ntc_1/told"
+    assert place not in await text_of(auditor, "/emergencies")
+    assert (await auditor.post(place, allow_redirects=False)).status == 403
+    assert place in await text_of(officer, "/emergencies")
+    assert "glass-unsent" in await text_of(officer, "/")
+    evil = await officer.post(place, headers={"Origin": "https://evil.example"}, allow_redirects=False)
+    assert evil.status == 403
+    assert len(await emergencies.ledger.outbox.unsent()) == 1
+    reply = await officer.post(place, allow_redirects=False)
+    assert reply.headers["Location"] == "/emergencies?done=notice_told"
+    assert "glass-unsent" not in await text_of(officer, "/")
+    assert "責任者が直接連絡" in await text_of(officer, f"/emergencies/{one.id}")
+    (event,) = world.events("console.act")
+    assert (event.outcome, event.target, event.actor.login) == ("success", "ntc_1", "sec.yamamoto")
+    assert (event.detail["act"], event.detail["about"]) == ("notice.told", one.id)
+    again = await officer.post(place, allow_redirects=False)
+    assert again.headers["Location"].endswith("done=notice_gone")
+    assert len(world.events("console.act")) == 1
+
+
+async def test_a_notice_that_is_tried_again_stays(go: Visit, emergencies: Emergencies, world: World) -> None:
+    officer = await go(OFFICER)
+    await given_up(emergencies, await began(emergencies), tries=1)
+    assert "/told" not in await text_of(officer, "/emergencies")
+    for notice in ("ntc_1", "ntc_2"):
+        reply = await officer.post(f"/emergencies/notices/{notice}/told", allow_redirects=False)
+        assert reply.headers["Location"].endswith("done=notice_gone")
+    assert len(await emergencies.ledger.outbox.unsent()) == 1
+    assert world.events("console.act") == []
+
+
+async def test_nobody_takes_the_notice_of_their_own_break_glass_off(go: Visit, emergencies: Emergencies) -> None:
+    await given_up(emergencies, await began(emergencies, login="SEC.Yamamoto"), tries=2)
+    reply = await (await go(OFFICER)).post("/emergencies/notices/ntc_1/told", allow_redirects=False)
+    assert reply.headers["Location"].endswith("done=notice_own")
+    assert len(await emergencies.ledger.outbox.unsent()) == 1
+    reply = await (await go(SECOND)).post("/emergencies/notices/ntc_1/told", allow_redirects=False)
+    assert reply.headers["Location"].endswith("done=notice_told")
+
+
+async def test_a_notice_stays_on_the_list_when_the_log_can_not_be_written(
+    go: Visit, emergencies: Emergencies, world: World
+) -> None:
+    await given_up(emergencies, await began(emergencies), tries=2)
+    officer = await go(OFFICER)
+    world.audit.fail()
+    assert (await officer.post("/emergencies/notices/ntc_1/told", allow_redirects=False)).status == 503
+    assert len(await emergencies.ledger.outbox.unsent()) == 1
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])

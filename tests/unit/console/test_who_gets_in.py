@@ -19,10 +19,12 @@ CHANGES = [
     "/devices/dev_1/unblock",
     "/devices/dev_1/compliance",
 ]
+WITH_A_DATABASE = ["/emergencies/notices/ntc_1/told"]
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [*[("GET", page) for page in [*PAGES, "/static/live.js", "/x"]], *[("POST", c) for c in CHANGES]]
+    ("method", "path"),
+    [*[("GET", page) for page in [*PAGES, "/static/live.js", "/x"]], *[("POST", c) for c in [*CHANGES, *WITH_A_DATABASE]]],
 )
 async def test_nothing_without_a_good_assertion(aiohttp_client: Any, world: World, method: str, path: str) -> None:
     client: Client = await aiohttp_client(TestServer(world.application()), headers={"Origin": ORIGIN})
@@ -186,6 +188,7 @@ def test_the_gateways_routes_cover_the_console_and_name_what_changes(world: Worl
     }
     changing |= {f"draft-{act}" for act in ("submit", "approve", "decline", "publish", "trial", "trial-end")}
     changing |= {f"grant-{act}" for act in ("give", "approve", "decline", "end")}
+    changing |= {"notice-told"}
     changing |= {f"emergency-{act}" for act in ("declare", "lift", "end", "review")}
     drafting = {
         f"draft-{act}"
