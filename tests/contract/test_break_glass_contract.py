@@ -221,6 +221,10 @@ async def test_a_notice_is_tried_again_later_and_later_and_then_never(ledger: Le
     (left,) = await ledger.outbox.unsent()
     assert (left.about, left.problem, left.given_up) == ("brk_1", "the mail server answered 451", True)
     assert await ledger.outbox.states("brk_1") == [("mail", "given_up", "the mail server answered 451")]
+    assert await ledger.outbox.given_up(left.id) == left
+    assert [await ledger.outbox.told(left.id), await ledger.outbox.told(left.id)] == [True, False]
+    assert (await ledger.outbox.unsent(), await ledger.outbox.given_up(left.id)) == ([], None)
+    assert await ledger.outbox.states("brk_1") == [("mail", "told", "the mail server answered 451")]
 
 
 async def test_what_was_sent_after_all_is_no_trouble_any_more(ledger: Ledger) -> None:
@@ -231,6 +235,8 @@ async def test_what_was_sent_after_all_is_no_trouble_any_more(ledger: Ledger) ->
     due = await ledger.outbox.failed(taken, "no line", NOW)
     assert due is not None
     assert [each.given_up for each in await ledger.outbox.unsent()] == [False]
+    assert not await ledger.outbox.told(taken.message.id)
+    assert await ledger.outbox.given_up(taken.message.id) is None
     assert await ledger.outbox.take(due) is not None
     await ledger.outbox.sent(taken.message.id)
     assert await ledger.outbox.unsent() == []
