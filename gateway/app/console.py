@@ -84,8 +84,11 @@ async def open_console(
             return export_csv(config.audit.dir, filters, language=language, anchor=anchor)
         return export_jsonl(config.audit.dir, filters, anchor=anchor)
 
+    searching = asyncio.Lock()  # one at a time: each reads much, in a thread that others need, too
+
     async def find(decision: str) -> Searched:
-        return await asyncio.to_thread(find_decision, config.audit.dir, decision, most_bytes=MOST_LOG_BYTES)
+        async with searching:
+            return await asyncio.to_thread(find_decision, config.audit.dir, decision, most_bytes=MOST_LOG_BYTES)
 
     def marked_of(break_id: str, since: float) -> Marked:
         return marked(config.audit.dir, break_id, since=since)

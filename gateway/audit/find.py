@@ -92,12 +92,13 @@ def _look(text: bytes, decision: bytes, length: int) -> _Step:
     head = read_record(text[: max(0, text.find(b"\n"))])
     if head is not None:
         oldest = str(head.record.get("at", ""))[:40]
-    place = text.rfind(decision)
+    named = b'"id":"%s"' % decision  # as records are written; a word that stands in every line is not looked up in each
+    place = text.rfind(named)
     while place >= 0:
         start = text.rfind(b"\n", 0, place) + 1
         end = text.find(b"\n", place)
         found = read_record(text[start : end if end >= 0 else len(text)])
         if found is not None and found.record.get("type") == "decision" and found.record.get("id") == decision.decode():
             return _Step(length=length, oldest=oldest, record=found.record, index=found.unverified_index)
-        place = text.rfind(decision, 0, start)  # an earlier line
+        place = text.rfind(named, 0, start)  # an earlier line
     return _Step(length=length, oldest=oldest)

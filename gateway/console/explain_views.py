@@ -161,6 +161,7 @@ class ExplainViews:
             lambda text: moment_of(text, parts.calendar, parts.zone, parts.clock.now()),
         )
         if supposed.facts is None:
+            await self._recorder.viewed(request)
             return await self._show_form(request, form, 400, supposed=supposed)
         roles, asked = supposed.facts.principal.roles, form.get("policies", "")[:64]
         detail = {"route": supposed.facts.target.route, "roles": ",".join(roles)[:200], "policies": visible(asked, 64)}

@@ -133,6 +133,7 @@ class PolicyEditor:
         if now == data:  # sent twice, or nothing changed
             return self._saved(request, draft, name, await self._shared.checked(draft))
         if digest(now) != form.get("was", ""):
+            await self._recorder.viewed(request)
             return self._kept(request, name, form["text"], "conflict", 409, draft=draft, theirs=now)
         detail = {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
         await self._recorder.announced(request, "policy.saved", draft.id, detail)

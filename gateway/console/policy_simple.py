@@ -45,6 +45,7 @@ class PolicySimple:
         except LookupError as error:
             raise PageError(400, "form") from error
         if files is None:
+            await self._recorder.viewed(request)
             return await self._page(request, draft, 422, wrong="titles" if act == "titles" else "number", values=form)
         back = f"/policies/drafts/{draft.id}"
         if files == dict(draft.files):

@@ -69,6 +69,7 @@ class ReplayPages:
             draft.content, before, draft.files, int(given), by=who(request).login, announce=announce, failed=failed
         ):
             self._back(draft)
+        await recorder.viewed(request)
         return await self._show(request, draft, status=409)
 
     async def cancel(self, request: web.Request) -> NoReturn:

@@ -6,6 +6,9 @@ from typing import Final
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 """Control, format (bidi overrides, zero-width, soft hyphen), private use, surrogate, line and paragraph separators."""
 
+LONGEST_LINE: Final = 256 * 1024
+"""Characters: a file of policies that is one line."""
+
 
 def visible(value: object, limit: int = 300) -> str:
     r"""Return `value` as one line in which nothing hides: each character that is invisible, reorders its neighbours or breaks the
@@ -19,6 +22,8 @@ def visible(value: object, limit: int = 300) -> str:
     return shown if len(text) <= limit else f"{shown}…"
 
 
-def visible_lines(text: str, limit: int = 400) -> str:
-    """Return `text` with its line breaks, each line as `visible` shows it; tabs become spaces."""
+def visible_lines(text: str, limit: int = LONGEST_LINE) -> str:
+    """Return `text` with its line breaks, each line as `visible` shows it; tabs become spaces. Whole lines: whoever
+    approves a text has to see all of it.
+    """
     return "\n".join(visible(line.expandtabs(4), limit) for line in text.split("\n"))
