@@ -1,0 +1,50 @@
+"""A form that begins something is sent once, however often it is clicked: in Chromium, at a whole gateway."""
+
+import pytest
+from playwright.async_api import Browser, Request, Route, expect
+
+from tests.support.glass import CHART, FORM, TYPED, confirmed, emergencies, ready
+from tests.support.whole import open_whole
+
+
+async def test_a_double_click_begins_one_break_glass_and_loses_nothing(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with open_whole(tmp_path_factory.mktemp("whole") / "data") as whole:
+        nobody = whole.browser()
+        form = await confirmed(nobody, await ready(nobody))
+        context = await browser.new_context(locale="ja-JP")
+        for host, jar in nobody.cookies.items():
+            for name, value in jar.items():
+                cookie = {"name": name, "value": value, "domain": host, "path": "/", "secure": True, "httpOnly": True}
+                await context.add_cookies([{**cookie, "sameSite": "Lax"}])  # type: ignore[typeddict-item]
+        page = await context.new_page()
+        posts: list[str] = []
+
+        def count(request: Request) -> None:
+            if request.method == "POST" and request.url.endswith(FORM):
+                posts.append(request.url)
+
+        async def no_answer(route: Route) -> None:
+            await route.fulfill(status=204)
+
+        page.on("request", count)
+        await page.goto(form.url)
+        await page.check("[name=reason][value=critical]")
+        await page.fill("[name=text]", TYPED["text"])
+        # An answer that leaves the page where it is: it can't be sent again before the page is shown again.
+        await page.route(f"**{FORM}", no_answer)
+        await page.dblclick("#begin")
+        await expect(page.locator("#begin")).to_be_disabled()
+        assert len(posts) == 1
+        await page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+        await expect(page.locator("#begin")).to_be_enabled()
+        await page.unroute(f"**{FORM}")
+        await page.dblclick("#begin")
+        await expect(page.locator("body")).to_contain_text("upstream dr.sato")
+        assert len(posts) == 2
+        assert page.url == nobody.url("ehr", CHART)
+        await page.goto(nobody.url("portal"))
+        await expect(page.locator(".emergency")).to_contain_text("P1001")
+        assert len(await emergencies(whole)) == 1
+        await context.close()
