@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
+from gateway.console.people_access import access_of
 from gateway.console.people_port import Account
 from gateway.console.proofing_port import Standing
 from gateway.console.recording import Recorder
@@ -15,8 +16,9 @@ from gateway.console.rows import local
 from gateway.domain.identity import Session
 from gateway.domain.posture import Device
 from gateway.domain.record import DecisionRecord, EventRecord, Record
+from gateway.grants.model import Person
 from gateway.kernel.web.show import visible
-from gateway.kernel.web.site import PageError
+from gateway.kernel.web.site import CLAIMS, PageError, language_of
 
 LOOKED_BACK: Final = 1000
 """Records of the log, of each process, that are looked through for the newest decisions of a person."""
@@ -88,6 +90,8 @@ class People:
         return self._pages.show(
             request, "person.html", one=one, now=now, decisions=decisions[:NEWEST], happenings=happenings[:NEWEST],
             labels={device.id: device.label for device in await self._parts.devices.list()},
+            access=await access_of(self._parts, Person(subject=one.subject, login=one.login)),
+            japanese=language_of(request) == "ja", me=request[CLAIMS].sub,
             local=lambda at: local(at, self._parts.zone), proofing=self._parts.proofing is not None,
         )  # fmt: skip
 

@@ -30,6 +30,8 @@ CREATE INDEX notice_about ON notice (about)
 """,
 )
 OPEN: Final = ("beginning", "running")
+LOOKED_THROUGH: Final = 2_000
+"""Break-glasses among which a person's are looked for: years of them, in any hospital."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(BreakGlass).decode
@@ -154,6 +156,11 @@ class Ledger:
     async def past(self, limit: int = 50, offset: int = 0) -> list[BreakGlass]:
         """Return those that are settled: reviewed, or never in force; newest first."""
         return await self._select("(reviewed = 1 OR state = 'void') ORDER BY began_at DESC, id", limit, offset)
+
+    async def of(self, subject: str, login: str) -> list[BreakGlass]:
+        """Return a person's, newest first, among the newest `LOOKED_THROUGH` of all."""
+        found = await self._select("1 = 1 ORDER BY began_at DESC, id", LOOKED_THROUGH, 0)
+        return [one for one in found if one.subject == subject or one.login.casefold() == login.casefold()]
 
     async def counts(self) -> Counts:
         """Return how many run, and how many reviews are open."""
