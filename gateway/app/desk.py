@@ -30,7 +30,7 @@ async def open_desk_alone(config: Config, clock: Clock) -> AsyncIterator[tuple[D
             todo="Name a database in [policies], or change the files in the folder.",
         )
     try:
-        officers = await _officers(config, clock) if config.idp is not None else None
+        officers = await officers_of(config, clock) if config.idp is not None else None
 
         async def known() -> Sequence[Officer]:
             return officers or ()
@@ -50,7 +50,8 @@ async def open_desk_alone(config: Config, clock: Clock) -> AsyncIterator[tuple[D
         lasting.close()
 
 
-async def _officers(config: Config, clock: Clock) -> list[Officer]:
+async def officers_of(config: Config, clock: Clock) -> list[Officer]:
+    """Return the embedded provider's active officers. ConfigError when there is none, or its files are not ours."""
     async with open_accounts(config, clock) as people:
         users = [standing.user for standing in await people.list()]
     return [

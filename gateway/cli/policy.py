@@ -1,6 +1,7 @@
 """`gateway policy check` and `gateway policy test`."""
 
 import argparse
+import asyncio
 import os
 import sys
 import time
@@ -17,7 +18,7 @@ from gateway.policy.cases import Failure, run_cases
 from gateway.policy.compile import compile_bundle, problems_of
 from gateway.policy.evaluate import Bundle
 from gateway.policy.folder import read_folder
-from gateway.policy.known import NOTHING, Known
+from gateway.policy.known import NOTHING
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001  argparse has no public name for it
@@ -29,7 +30,9 @@ _DEFAULT: Final = Path("policies")
 _CHECK = """\
 Reads the policies in DIR as the gateway would, and says what is wrong with them, one problem a line: file, line, what, what
 to do. Warnings are marked: a policy that never matches, one that another makes superfluous, a route that no policy opens; they
-are said only where it is proved. Cases are not run. Exit status: 0 good (warnings or not), 1 not.
+are said only where it is proved. Policies after which fewer than two officers could still edit, approve and publish are refused:
+with the zones, hours and officers of --config; without it in any zone and shift that the policies name. Cases are not run.
+Exit status: 0 good (warnings or not), 1 not.
 """
 _CHECK_EXAMPLES = """\
 examples:
@@ -50,7 +53,9 @@ examples:
 
 def add_parser(commands: "Commands") -> None:
     """Add `policy` with its two commands."""
-    parser = commands.add_parser("policy", help=COMMANDS["policy"][1], description="Check, test, replay, explain, compare, publish and roll back policies.")
+    parser = commands.add_parser(
+        "policy", help=COMMANDS["policy"][1], description="Check, test, replay, explain, compare, publish and roll back policies."
+    )
     inner = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="policy_command")
     check = inner.add_parser("check", help="say whether policies can be used", description=_CHECK, epilog=_CHECK_EXAMPLES)
     test = inner.add_parser("test", help="run the cases of policies", description=_TEST, epilog=_TEST_EXAMPLES)
@@ -88,18 +93,31 @@ def _plural(count: int, one: str, many: str) -> str:
 
 
 def _check(folder: Path, config: Path | None, *, strict: bool) -> int:
-    known = NOTHING if config is None else _known(config)
+    # Loads the servers' modules, which running cases doesn't need.
+    from gateway.app.lockout import judge_alone, judge_with
+    from gateway.app.policies import known_of
+    from gateway.changes.lockout import TODO
+    from gateway.config import load_config
+    from gateway.kernel.clock import SystemClock
+
+    settings = load_config(config, os.environ) if config is not None else None
     try:
         bundle = load_bundle(folder)
     except BundleError as error:
         _complain(error)
         return NO
-    found = report(bundle, known)
+    found = report(bundle, known_of(settings) if settings is not None else NOTHING)
+    judged = asyncio.run(judge_with(bundle, settings, SystemClock())) if settings is not None else judge_alone(bundle)
     for finding in found.findings:
         place = f"{finding.file}:{finding.line}" if finding.file else str(folder)
         mark = "" if finding.severity == "error" else "warning: "
         print(f"{place}: {mark}{finding.what}. {finding.todo}", file=sys.stderr)
-    counts = by_severity(found.findings)
+    counts = dict(by_severity(found.findings))
+    if judged.locked is not None:
+        counts["error"] += 1
+        print(f"{folder}: {judged.locked.what}. {TODO}", file=sys.stderr)
+    if judged.note:
+        print(f"note: {judged.note}")
     undecided = (*found.undecided, *found.undecided_routes)
     if undecided:
         print(f"note: whether these ever match, or are superfluous, is not known: {', '.join(undecided)}")
@@ -107,15 +125,6 @@ def _check(folder: Path, config: Path | None, *, strict: bool) -> int:
     good = not counts["error"] and not (strict and counts["warning"])
     print(f"{folder} is {'good' if good else 'not good'}: {', '.join([_summary(bundle), *said])}")
     return OK if good else NO
-
-
-def _known(path: Path) -> Known:
-    """The names of a configuration. Raises InvalidConfigError."""
-    # Loads the servers' modules, which looking at policies alone doesn't need.
-    from gateway.app.policies import known_of
-    from gateway.config import load_config
-
-    return known_of(load_config(path, os.environ))
 
 
 def _test(folder: Path) -> int:

@@ -1,6 +1,7 @@
 """`gateway policy check` and `gateway policy test`, as a person runs them."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,9 @@ def folder(tmp_path: Path) -> Path:
 def test_check_of_good_policies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "check", str(folder)]) == 0
     out, err = capsys.readouterr()
-    assert re.fullmatch(rf"{folder} is good: 1 policy enforced, 0 report-only, version [0-9a-f]{{12}}\n", out)
+    note, said = out.splitlines()
+    assert note.startswith("note: no policy names the console; --config tells whether")
+    assert re.fullmatch(rf"{folder} is good: 1 policy enforced, 0 report-only, version [0-9a-f]{{12}}", said)
     assert err == ""
 
 
@@ -73,6 +76,37 @@ def test_check_with_a_configuration_knows_its_names(folder: Path, tmp_path: Path
 
 
 WRITE = 'principal, action == Action::"write", resource'
+CONSOLE_SECTION = '[console]\nhost = "c.hospital.example"\n'
+CONSOLE = policy(
+    "console",
+    'context.device.registered && context.network.zone == "hq" && context.time.shifts.contains("day")',
+    scope='principal in Role::"security_officer", action, resource in App::"console"',
+)
+SHUT = policy("shut", effect="forbid", scope='principal, action == Action::"administer", resource in App::"console"')
+
+
+def test_check_refuses_what_locks_the_officers_out(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    starter = tmp_path / "starter"
+    shutil.copytree(STARTER, starter)
+    config = write_config(tmp_path / "c", CONSOLE_SECTION + MINIMAL)
+    for good in (write_bundle(folder, CONSOLE), starter):
+        assert main(["policy", "check", str(good)]) == 0, capsys.readouterr()
+    assert main(["policy", "check", str(starter), "--config", str(config)]) == 0
+    (starter / "shut.cedar").write_text(SHUT)
+    capsys.readouterr()
+    for bad, more in ((write_bundle(folder, CONSOLE, SHUT), []), (starter, []), (starter, ["--config", str(config)])):
+        assert main(["policy", "check", str(bad), *more]) == 1
+        out, err = capsys.readouterr()
+        assert f"{bad}: under these policies 0 of the security officers could still edit, approve and publish" in err
+        assert f"{bad} is not good" in out
+
+
+def test_check_knows_the_zones_of_a_configuration(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bundle(folder, CONSOLE)
+    config = write_config(tmp_path / "c", CONSOLE_SECTION + MINIMAL)  # without the zone and the shift
+    assert main(["policy", "check", str(folder), "--config", str(config)]) == 1
+    assert "out would be officer 1 (console." in capsys.readouterr().err
+    assert main(["policy", "check", str(folder), "--config", str(write_config(tmp_path / "d", MINIMAL))]) == 0  # no console
 
 
 def test_check_of_nothing_is_a_no(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
