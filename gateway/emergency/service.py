@@ -41,6 +41,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     method: str
     path: str
+    id: str = ""
+    """`brk_...`, where it was named before; else it gets one."""
 
 
 class Emergencies:
@@ -81,7 +83,7 @@ class Emergencies:
         """
         now, session = int(self._clock.now()), asked.session
         new = BreakGlass(
-            id=new_id("brk"),
+            id=asked.id or new_id("brk"),
             subject=session.identity.subject,
             login=session.identity.login,
             name=session.identity.name,

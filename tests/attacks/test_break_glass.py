@@ -8,7 +8,9 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from gateway.domain.cookies import SESSION_COOKIE
 from gateway.doors.portal.emergency import FRESH_SECONDS
+from gateway.doors.portal.twice import AGAIN_SECONDS
 from tests.support.glass import CHART, FORM, TYPED, broken, confirmed, emergencies, ledger_of, offered, ready, settle
 from tests.support.whole import Browser, Page, Whole, open_whole
 
@@ -166,6 +168,60 @@ async def test_a_form_counts_once(whole: Whole, browser: Browser) -> None:
     assert whys(whole) == ["a form that was used, or is another session's"]
 
 
+async def test_a_form_that_is_sent_twice_loses_no_session(whole: Whole, browser: Browser) -> None:
+    """The second click takes the first answer's place: its cookie is never seen. With or without a script."""
+    form = await confirmed(browser, await ready(browser))
+    fields, jar = {**form.form(FORM), **TYPED}, browser.cookies["portal.localhost"]
+    before = dict(jar)
+    first = await browser.request("POST", browser.url("portal", FORM), fields)
+    assert (first.status, jar == before) == (303, False)
+    jar.clear()
+    jar.update(before)
+    page = await browser.follow(await browser.request("POST", browser.url("portal", FORM), fields))
+    assert page.text == "upstream dr.sato"
+    assert "緊急アクセス中" in (await browser.open("portal")).text
+    assert len(whole.events("breakglass.began")) == 1
+    assert whys(whole) == []
+    # Neither the old cookie with another form, nor the form with another cookie or none; nor both when it is over or long ago.
+    after = dict(jar)
+    for cookies, changes in (
+        (before, {"again": ""}), (before, {"again": fields["once"]}), ({}, {}),
+        ({**before, SESSION_COOKIE: f"{'A' * 43}"}, {}),
+    ):  # fmt: skip
+        jar.clear()
+        jar.update(cookies)
+        assert (await browser.request("POST", browser.url("portal", FORM), {**fields, **changes})).status == 403
+        assert jar.get(SESSION_COOKIE) == cookies.get(SESSION_COOKIE)
+    whole.clock.advance(AGAIN_SECONDS + 1)
+    jar.clear()
+    jar.update(before)
+    assert (await browser.request("POST", browser.url("portal", FORM), fields)).status == 403
+    jar.update(after)
+    assert "緊急アクセス中" in (await browser.open("portal")).text
+
+
+async def test_both_clicks_at_once_begin_one_and_both_arrive(whole: Whole, browser: Browser) -> None:
+    form = await confirmed(browser, await ready(browser))
+    fields = {**form.form(FORM), **TYPED}
+    pages = await asyncio.gather(*[browser.request("POST", browser.url("portal", FORM), fields) for _ in range(2)])
+    assert [page.status for page in pages] == [303, 303]
+    assert len(whole.events("breakglass.began")) == 1
+    assert whys(whole) == []
+    assert "緊急アクセス中" in (await browser.open("portal")).text
+
+
+async def test_a_form_whose_break_glass_was_ended_brings_no_cookie(whole: Whole, browser: Browser) -> None:
+    form = await confirmed(browser, await ready(browser))
+    fields, jar = {**form.form(FORM), **TYPED}, browser.cookies["portal.localhost"]
+    before = dict(jar)
+    await browser.request("POST", browser.url("portal", FORM), fields)
+    await browser.submit(await browser.open("portal"), "/.gateway/emergency/end")
+    jar.clear()
+    jar.update(before)
+    assert (await browser.request("POST", browser.url("portal", FORM), fields)).status == 403
+    assert jar[SESSION_COOKIE] == before[SESSION_COOKIE]
+
+
 async def test_a_form_of_another_persons_session_is_none(whole: Whole, browser: Browser) -> None:
     form = await confirmed(browser, await ready(browser))
     other = whole.browser()
@@ -207,7 +263,7 @@ HOSTILE = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("field", ["reason", "text", "patient", "flow", "once"])
+@pytest.mark.parametrize("field", ["reason", "text", "patient", "flow", "once", "again"])
 @pytest.mark.parametrize("value", HOSTILE)
 async def test_hostile_text_stays_text(whole: Whole, browser: Browser, field: str, value: str) -> None:
     pages = [await _hostile(whole, browser, field, value)]

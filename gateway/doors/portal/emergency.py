@@ -25,9 +25,11 @@ from gateway.domain.request import RawRequest, Request, parse_request
 from gateway.doors.portal.arriving import arrive
 from gateway.doors.portal.parts import LIMITS, Exchange, Stop, logger
 from gateway.doors.portal.signin import ask_provider
+from gateway.doors.portal.twice import answer_again, remember
 from gateway.emergency.model import MAX_PATIENT, MIN_TEXT, NotPossible, plain_text
 from gateway.emergency.service import Asked, Emergencies
 from gateway.kernel.errors import StoreUnavailable
+from gateway.kernel.ids import new_id
 from gateway.pipeline.considered import Considered
 from gateway.pipeline.gather import MAX_SKEW_SECONDS
 from gateway.pipeline.records import actor_of, printable, source_of
@@ -67,6 +69,9 @@ async def begin(exchange: Exchange) -> web.Response:
     form = await exchange.form()
     parts = exchange.parts
     if await exchange.handle() is None:
+        again = await answer_again(exchange, form)
+        if again is not None:
+            return again
         # A page, not a redirect: the form may not end up at the provider (Content-Security-Policy, `form-action`).
         return exchange.stop("flow.expired", 403, f"{parts.portal}{PAGE}?flow={quote(form.get('flow', ''))}")
     wish = await _wish(exchange, form.get("flow"))
@@ -75,7 +80,11 @@ async def begin(exchange: Exchange) -> web.Response:
     session = wish.handle.session
     # Used up before anything is looked at: a form counts once, in the session that it was shown in.
     once = await parts.one_time.take(_ONCE, form.get("once", ""))
-    if once is None or once.decode() != session.id:
+    again = await answer_again(exchange, form) if once is None else None
+    if again is not None:
+        return again
+    shown = once.decode().partition(" ") if once is not None else None
+    if shown is None or shown[0] != session.id:
         reference = await _refused(exchange, wish.emergencies, wish.handle, "a form that was used, or is another session's")
         return exchange.stop("flow.expired", 403, await _here(exchange, wish.flow), reference)
     reason = next((one for one in wish.emergencies.reasons if one.id == form.get("reason")), None)
@@ -90,6 +99,7 @@ async def begin(exchange: Exchange) -> web.Response:
         return await _form(exchange, wish, status=422, wrong=wrong, form=form)
     match = wish.considered.match
     asked = Asked(
+        id=shown[2],
         session=session,
         actor=actor_of(wish.handle, session.device_id or ""),
         source=source_of(exchange.request.connection, "portal"),
@@ -205,7 +215,9 @@ async def _form(
 ) -> web.Response:
     parts, session, match = exchange.parts, wish.handle.session, wish.considered.match
     now = parts.clock.now()
-    once = await parts.one_time.put(_ONCE, session.id.encode(), FORM_SECONDS)
+    break_id = new_id("brk")
+    once = await parts.one_time.put(_ONCE, f"{session.id} {break_id}".encode(), FORM_SECONDS)
+    again = await remember(exchange, session, break_id, FORM_SECONDS)
     name = await parts.flows.begin(wish.flow)
     reason, patient = wish.flow.filled
     until = min(int(now) + wish.emergencies.seconds, session.expires_at)
@@ -214,6 +226,7 @@ async def _form(
         status,
         flow=name,
         once=once,
+        again=again,
         switch=f"{PAGE}?flow={name}&lang=",
         person=session.identity.name,
         app=match.app.title_ja if exchange.language == "ja" else match.app.title_en,
