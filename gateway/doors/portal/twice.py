@@ -1,8 +1,8 @@
 """A break-glass form that was sent twice: a second click throws the first answer away, and with it the session's new cookie.
 
 Whoever shows the very form that began it, from the browser that the form was shown in (the cookie of then, which is dead now),
-within `AGAIN_SECONDS`, gets another cookie for the same session: so that nobody has to sign in anew in an emergency. The form alone,
-or the old cookie alone, is worth nothing, and neither is a form that began none.
+within `AGAIN_SECONDS`, gets another cookie for the same session: so that nobody has to sign in anew in an emergency. The form
+alone, or the old cookie alone, is worth nothing, and neither is a form that began none.
 """
 
 import asyncio
