@@ -68,6 +68,8 @@ class _One(msgspec.Struct, frozen=True, eq=False):
     """All that must hold for it to match; those of its head first."""
     given: Given
     """The same, to ask about."""
+    here: Given
+    """With the application of the route that it is for, where the configuration says which that is."""
 
 
 def analyse(bundle: Bundle, known: Known = NOTHING) -> Iterator[Finding]:
@@ -78,7 +80,8 @@ def analyse(bundle: Bundle, known: Known = NOTHING) -> Iterator[Finding]:
 def report(bundle: Bundle, known: Known = NOTHING) -> Report:
     """Look at a whole bundle: seconds for a thousand policies."""
     conditions = Conditions()
-    policies = [_taken_apart(number, policy, conditions) for number, policy in enumerate(bundle.policies)]
+    homes = _homes(known.routes or ())
+    policies = [_taken_apart(number, policy, conditions, homes) for number, policy in enumerate(bundle.policies)]
     by_policy: dict[int, list[Finding]] = {}
     undecided: list[str] = []
     alive: list[_One] = []
@@ -108,7 +111,18 @@ def report(bundle: Bundle, known: Known = NOTHING) -> Report:
     return Report(findings=(*findings, *routes), undecided=tuple(undecided), undecided_routes=not_known)
 
 
-def _taken_apart(number: int, policy: Policy, conditions: Conditions) -> _One:
+def _homes(routes: Iterable[KnownRoute]) -> Mapping[pst.Expr, pst.Expr]:
+    """That a request is to a route, and that it is to the application which the route is of."""
+    homes: dict[pst.Expr, pst.Expr] = {}
+    twice = set[pst.Expr]()
+    for route in routes:
+        is_it, of_app, *_ = _target(route)
+        if homes.setdefault(is_it, of_app) != of_app:
+            twice.add(is_it)  # of two applications: no configuration has that, and nothing follows from it
+    return {is_it: of_app for is_it, of_app in homes.items() if is_it not in twice}
+
+
+def _taken_apart(number: int, policy: Policy, conditions: Conditions, homes: Mapping[pst.Expr, pst.Expr]) -> _One:
     parsed = pst_of(policy)
     scopes = (
         scope_of(parsed.resource, pst.Var("resource")),
@@ -118,7 +132,13 @@ def _taken_apart(number: int, policy: Policy, conditions: Conditions) -> _One:
     exprs = [scope for scope in scopes if scope is not None]
     exprs += [expr for clause in parsed.clauses for expr in clause_of(clause)]
     made = conditions.of(exprs)
-    return _One(number, policy, parsed, made, Given(made))
+    given = here = Given(made)
+    also = conditions.of(homes[expr] for expr in exprs if expr in homes)
+    if also:
+        with_app = Given((*made, *also))
+        # Where that contradicts what the policy says itself, all would follow from it.
+        here = given if conditions.possible(with_app) is False else with_app
+    return _One(number, policy, parsed, made, given, here)
 
 
 def _finding(code: Code, one: _One, what: str, todo: str, *, looked_for: str = "", other: str = "") -> Finding:
@@ -210,7 +230,7 @@ class _Shadows:
 
     def _candidates(self, one: _One) -> Iterator[_One]:
         for head, others in self._by_head.items():
-            if all(self._conditions.implied(one.given, condition) is not False for condition in head):
+            if all(self._conditions.implied(one.here, condition) is not False for condition in head):
                 yield from (other for other in others if other is not one and self._would_matter(other, one))
 
     def _would_matter(self, other: _One, one: _One) -> bool:
@@ -228,7 +248,7 @@ class _Shadows:
         """Whether `other` matches wherever `one` does; None: not known."""
         answers = []
         for condition in other.conditions:
-            answers.append(self._conditions.implied(one.given, condition))
+            answers.append(self._conditions.implied(one.here, condition))
             if answers[-1] is False:
                 return False
         return None if None in answers else True

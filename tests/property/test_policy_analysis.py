@@ -25,7 +25,7 @@ from gateway.policy.facts import (
     TimeFacts,
     count_factors,
 )
-from gateway.policy.known import Known, KnownRoute
+from gateway.policy.known import NOTHING, Known, KnownRoute
 from gateway.policy.schema import cedar_entities, cedar_request
 from gateway.policy.solve import Conditions, Given
 from tests.support.policy import STARTER, bundle, policy
@@ -89,6 +89,8 @@ HEADS = (
     'principal, action in [Action::"read", Action::"write"], resource in App::"ehr"',
     'principal, action == Action::"write", resource == Route::"ehr.prescribe"',
 )
+KNOWN = Known(routes=tuple(KnownRoute(id=route, app=app, action="read") for app, route in ROUTES))
+"""Which application each route is of, as in the facts below."""
 
 
 def some_facts(chance: random.Random) -> Facts:
@@ -175,6 +177,9 @@ def some_bundle(seed: int) -> Bundle:
         more = '@mode("report-only")\n' if chance.random() < 0.1 else '@lease("2s")\n' if chance.random() < 0.1 else ""
         effect, head = chance.choice(["permit", "permit", "forbid"]), chance.choice(HEADS)
         texts.append(policy(f"p{number}", " && ".join(f"({one})" for one in chosen), effect=effect, scope=head, more=more))
+        if 'App::"ehr"' in head and effect == "permit" and chance.random() < 0.3:  # the same for one route of the application
+            inner = head.replace('resource in App::"ehr"', 'resource == Route::"ehr.chart"')
+            texts.append(policy(f"r{number}", " && ".join(f"({one})" for one in chosen), scope=inner, more=more))
         if chance.random() < 0.3:  # a narrower one of the same, so that there is something to find
             narrower = " && ".join(f"({one})" for one in (*chosen, chance.choice(CONDITIONS)))
             texts.append(policy(f"n{number}", narrower, effect=effect, scope=head, more=more))
@@ -201,11 +206,19 @@ def contradictions(made: Bundle, found: Report, facts: list[Facts]) -> list[tupl
     return wrong
 
 
+@pytest.mark.parametrize("known", [NOTHING, KNOWN], ids=["alone", "configured"])
 @pytest.mark.parametrize("seed", range(25))
-def test_cedar_never_contradicts_a_finding(seed: int) -> None:
+def test_cedar_never_contradicts_a_finding(seed: int, known: Known) -> None:
     made = some_bundle(seed)
-    found = report(made)
+    found = report(made, known)
     assert contradictions(made, found, FACTS) == []
+
+
+def test_knowing_the_application_of_a_route_finds_more() -> None:
+    def shadowed(known: Known) -> int:
+        return sum(finding.code == "shadowed" for seed in range(25) for finding in report(some_bundle(seed), known).findings)
+
+    assert shadowed(KNOWN) > shadowed(NOTHING)
 
 
 def test_there_was_something_to_contradict() -> None:

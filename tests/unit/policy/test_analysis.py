@@ -5,7 +5,7 @@ import pytest
 
 from gateway.policy.analysis import Finding, analyse, by_severity, report
 from gateway.policy.compile import SCHEMA_FILE, compile_bundle
-from gateway.policy.known import Known, KnownRoute
+from gateway.policy.known import NOTHING, Known, KnownRoute
 from gateway.policy.schema import cedar_schema
 from tests.support.policy import bundle, policy
 
@@ -143,6 +143,22 @@ def test_a_policy_that_takes_the_lease_away_is_not_superfluous() -> None:
     assert codes(wide, policy("none", narrow, scope=write)) == []
     assert codes(wide, policy("shorter", narrow, scope=write, more='@lease("1s")\n')) == []
     assert codes(wide, policy("longer", narrow, scope=write, more='@lease("3s")\n')) == [("shadowed", "longer")]
+
+
+def test_the_rule_for_an_application_covers_the_one_for_its_route_where_a_configuration_says_whose_it_is() -> None:
+    wide = policy("wide", GROUND, scope='principal, action == Action::"write", resource in App::"ehr"')
+    narrow = policy("narrow", GROUND, scope='principal, action == Action::"write", resource == Route::"ehr.write"')
+    elsewhere = policy(
+        "odd", f'{GROUND} && resource in App::"imaging"', scope='principal, action, resource == Route::"ehr.write"'
+    )
+    shadowed = [one for one in found(wide, narrow, known=routes("read", "write")) if one.code == "shadowed"]
+    assert [(one.policy, one.other) for one in shadowed] == [("narrow", "wide")]
+    other_app = Known(routes=(KnownRoute(id="ehr.write", app="imaging", action="write"),))
+    both = Known(routes=(*(routes("write").routes or ()), *(other_app.routes or ())))
+    for known in (NOTHING, other_app, both):
+        assert not any(one.code == "shadowed" for one in found(wide, narrow, known=known))
+    # What contradicts the configuration is not said to be covered by everything.
+    assert not any(one.code == "shadowed" for one in found(wide, elsewhere, known=routes("read", "write")))
 
 
 # ---------------------------------------------------------------- routes
