@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.app.desk import officers_of
 from gateway.app.policies import reach_of, routes_of
-from gateway.changes.lockout import CONSOLE, ORDINARY, Locked, Reach, locked_out
+from gateway.changes.lockout import CONSOLE, ORDINARY, OTHER_ZONE, Locked, Reach, locked_out
 from gateway.config import Config
 from gateway.console.routes import ROUTES
 from gateway.kernel.clock import Clock
@@ -49,7 +49,11 @@ def judge_alone(bundle: Bundle) -> Judged:
         return Judged(note="no policy names the console; --config tells whether there is one that officers must get into")
     zones, shifts = _names(bundle, "network.zone"), _names(bundle, "time.shifts")
     times = [msgspec.structs.replace(time, shifts=(shift,)) for shift in shifts for time in ORDINARY]
-    return Judged(locked=locked_out(bundle, (), ROUTES, Reach(zones=zones, times=(*ORDINARY, *times), evidence="certificate")))
+    return Judged(
+        locked=locked_out(
+            bundle, (), ROUTES, Reach(zones=(*zones, OTHER_ZONE), times=(*ORDINARY, *times), evidence="certificate")
+        )
+    )
 
 
 def _names(bundle: Bundle, fact: str) -> tuple[str, ...]:
