@@ -2,7 +2,7 @@
 
 Asked is for each officer, with the best facts that they can reach: signed in with a key just touched, proofed, on a registered
 and compliant device of the hospital, from each zone, at ordinary hours. Where none of it lets them do everything that a change
-takes, they are out.
+takes, in the normal situation and in an emergency of the hospital, they are out.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,6 +24,7 @@ from gateway.policy.facts import (
     PrincipalFacts,
     ProofingFacts,
     Sensitivity,
+    Situation,
     TargetFacts,
     TimeFacts,
 )
@@ -36,6 +37,7 @@ OTHER_ZONE: Final = "other"
 _PAGES: Final = "policies"
 """First segment of the console's pages about policies."""
 _ACTIONS: Final[tuple[Action, ...]] = ("read", "write", "administer")
+_SITUATIONS: Final[tuple[Situation, ...]] = ("normal", "emergency")
 
 ORDINARY: Final = tuple(
     TimeFacts(hour=hour, weekday=weekday, date=f"2026-11-{day}", day=20261100 + day)
@@ -58,7 +60,9 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     """What officers can reach at this hospital."""
 
     zones: tuple[str, ...] = ()
-    """Configured network zones; `other` is always one more."""
+    """Configured network zones. Where there are some, an officer has to be let in from one of them: that a stranger's address
+    would do is no comfort to who sits in the hospital. Where there are none, everywhere is `other`.
+    """
     times: tuple[TimeFacts, ...] = ORDINARY
     evidence: Evidence = "key"
     """The strongest proof of a device that there is here."""
@@ -83,7 +87,8 @@ class Locked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TODO: Final = (
-    "Leave two officers a way in: with a fresh key touch, a good device of the hospital, a configured zone, at ordinary hours"
+    "Leave two officers a way in: with a fresh key touch, a good device of the hospital, a configured zone, at ordinary hours, "
+    "in an emergency, too"
 )
 
 
@@ -130,18 +135,20 @@ def _wanted(routes: Sequence[Route]) -> Iterator[TargetFacts]:
 def _missing(policies: AnswerCache, officer: Officer, wanted: Sequence[TargetFacts], reach: Reach) -> str | None:
     """The first route that the officer can reach from nowhere, or never together with the others; None: they can do everything.
 
-    One place and time must do for all of it: nobody walks to another ward between editing and submitting.
+    One place and time must do for all of it: nobody walks to another ward between editing and submitting. All of it in a declared
+    emergency of the hospital, too: it is at the console that it is ended.
     """
-    places = [(zone, time) for zone in dict.fromkeys((*reach.zones, OTHER_ZONE)) for time in reach.times]
-    for target in wanted:
-        answers = policies.allowed([_facts(officer, target, zone, time, reach) for zone, time in places])
-        places = [place for place, allowed in zip(places, answers, strict=True) if allowed]
-        if not places:
-            return target.route
+    for situation in _SITUATIONS:
+        places = [(zone, time) for zone in reach.zones or (OTHER_ZONE,) for time in reach.times]
+        for target in wanted:
+            hypotheses = [_facts(officer, target, zone, time, situation, reach) for zone, time in places]
+            places = [place for place, allowed in zip(places, policies.allowed(hypotheses), strict=True) if allowed]
+            if not places:
+                return target.route if situation == "normal" else f"{target.route} in an emergency"
     return None
 
 
-def _facts(officer: Officer, target: TargetFacts, zone: str, time: TimeFacts, reach: Reach) -> Facts:
+def _facts(officer: Officer, target: TargetFacts, zone: str, time: TimeFacts, situation: Situation, reach: Reach) -> Facts:
     return Facts(
         principal=PrincipalFacts(id=officer.subject, roles=officer.roles, organization=officer.organization),
         authentication=AuthenticationFacts(
@@ -166,7 +173,7 @@ def _facts(officer: Officer, target: TargetFacts, zone: str, time: TimeFacts, re
         ),
         network=NetworkFacts(zone=zone, tls=True),
         time=time,
-        situation="normal",
+        situation=situation,
         grants=(),
         target=target,
     )

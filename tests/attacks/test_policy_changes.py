@@ -185,6 +185,9 @@ def only(action: str) -> str:
         forbid("context.authentication has key_touch_age_seconds", EVERY),
         forbid('context.device.ownership != "personal"'),
         forbid('context.situation == "normal"'),
+        forbid('context.situation == "emergency"'),
+        # From everywhere in the hospital, though not from outside.
+        forbid('context.network.zone != "other"'),
         forbid("context.time.day > 0 && context.time.day + 9223372036854775807 > 0", EVERY),
         # A single step is enough to keep everybody from publishing.
         forbid(OFFICER, 'principal, action, resource == Route::"console.draft-approve"'),
