@@ -117,3 +117,13 @@ def plain_text(text: str, *, least: int = 0, most: int = MAX_TEXT) -> str | None
     if not least <= len(tidy) <= most or not tidy.isprintable():
         return None
     return tidy if not least or any(char.isalnum() for char in tidy) else None
+
+
+def unseen_in(text: str) -> str:
+    """Name the first character of what a person typed that is not printed, `U+202E`; empty when there is none."""
+    return next((f"U+{ord(char):04X}" for char in " ".join(text.split()) if not char.isprintable()), "")
+
+
+def without_unseen(text: str) -> str:
+    """Return the text without them; line breaks stay."""
+    return "".join(char for char in text if char.isprintable() or char in "\r\n\t")

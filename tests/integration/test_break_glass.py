@@ -188,6 +188,16 @@ async def test_a_form_that_is_not_filled_in_says_what_is_missing_and_forgets_not
         assert words in again.text
         assert (TYPED["text"] in again.text) is ("text" not in wrong)
         form = again
+    for hidden in ({"text": f"{TYPED['text']}\u202e"}, {"patient": "P1\u200b001"}):
+        again = await browser.submit(form, FORM, **{**TYPED, **hidden})
+        assert again.status == 422
+        (name,) = hidden
+        label = {"text": "状況の説明", "patient": "対象の患者ID"}[name]
+        char = {"text": "U+202E", "patient": "U+200B"}[name]
+        assert f"{label}に目に見えない文字({char})が含まれていた" in again.text
+        assert "文字以内で入力" not in again.text
+        assert hidden[name] not in again.text
+        form = again
     assert await emergencies(whole) == []
     assert whole.events("breakglass.began") == []
 

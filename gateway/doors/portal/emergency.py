@@ -26,7 +26,7 @@ from gateway.doors.portal.arriving import arrive
 from gateway.doors.portal.parts import LIMITS, Exchange, Stop, logger
 from gateway.doors.portal.signin import ask_provider
 from gateway.doors.portal.twice import answer_again, remember
-from gateway.emergency.model import MAX_PATIENT, MIN_TEXT, NotPossible, plain_text
+from gateway.emergency.model import MAX_PATIENT, MIN_TEXT, NotPossible, plain_text, unseen_in, without_unseen
 from gateway.emergency.service import Asked, Emergencies
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.ids import new_id
@@ -220,6 +220,7 @@ async def _form(
     again = await remember(exchange, session, break_id, FORM_SECONDS)
     name = await parts.flows.begin(wish.flow)
     reason, patient = wish.flow.filled
+    typed = form or {}
     until = min(int(now) + wish.emergencies.seconds, session.expires_at)
     return exchange.page(
         "emergency.html",
@@ -234,10 +235,12 @@ async def _form(
         until=datetime.fromtimestamp(until, parts.zone).strftime("%H:%M"),
         told=wish.emergencies.tells,
         reasons=wish.emergencies.reasons,
-        reason=(form or {}).get("reason", reason),
-        text=(form or {}).get("text", "")[:2000],
-        patient=(form or {}).get("patient", patient or match.patient)[:200],
+        reason=typed.get("reason", reason),
+        # What nobody can see nobody can delete either: it is taken out, and that is said.
+        text=without_unseen(typed.get("text", "")[:2000]),
+        patient=without_unseen(typed.get("patient", patient or match.patient)[:200]),
         wrong=wrong,
+        unseen=unseen_in(typed.get(wrong, "")) if wrong in {"text", "patient"} else "",
         # The form ends, by redirects, at the app that was refused.
         form_origins=[parts.origins.of(wish.flow.host)],
     )

@@ -14,7 +14,7 @@ from gateway.domain.identity import Session
 from gateway.domain.record import Actor, EventRecord, Source
 from gateway.emergency.keeper import LOST_SECONDS, Keeper
 from gateway.emergency.ledger import Ledger
-from gateway.emergency.model import REASONS, BreakGlass, NotPossible, plain_text
+from gateway.emergency.model import REASONS, BreakGlass, NotPossible, plain_text, unseen_in, without_unseen
 from gateway.emergency.notices import OutboxNotices
 from gateway.emergency.service import GRACE_SECONDS, Asked, Emergencies
 from gateway.emergency.words import Manner
@@ -322,3 +322,11 @@ async def test_the_keeper_goes_on_when_the_store_does_not_answer(world: World) -
 )  # fmt: skip
 def test_what_people_type_is_one_line_that_can_be_read(text: str, kept: str | None) -> None:
     assert plain_text(text, least=4) == kept
+
+
+def test_a_character_that_nobody_sees_is_named_and_taken_out() -> None:
+    typed = "意識\u202e不明\r\n搬送\u200b"
+    assert unseen_in(typed) == "U+202E"
+    assert unseen_in(without_unseen(typed)) == ""
+    assert without_unseen(typed) == "意識不明\r\n搬送"
+    assert plain_text(without_unseen(typed), least=4) == "意識不明 搬送"
