@@ -29,6 +29,7 @@ class EmergencyViews:
         self._parts = parts
         self._recorder = recorder
         self._pages = pages
+        self._searching = asyncio.Lock()
 
     def ledger(self) -> Ledger:
         """Return the ledger; PageError 404 where there is none."""
@@ -68,7 +69,8 @@ class EmergencyViews:
         """Show one; `form` is what was typed and what is wrong with it."""
         done: Marked | None = None
         if self._parts.marked is not None:
-            done = await asyncio.to_thread(self._parts.marked, one.id, one.began_at)
+            async with self._searching:  # one at a time: it reads much, in a thread that others need, too
+                done = await asyncio.to_thread(self._parts.marked, one.id, one.began_at)
         return self._pages.show(
             request,
             "emergency.html",

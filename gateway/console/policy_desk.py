@@ -1,5 +1,6 @@
 """What the pages about changes of the policies share: the desk, who asks, what was last said of some files."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
@@ -79,7 +80,7 @@ class PolicyDesk:
         before: Mapping[str, bytes] = in_force
         if draft.state == "published":  # what it changed then
             before = await self._base(draft)
-        changes = changed_files(before, draft.files)
+        changes = await asyncio.to_thread(changed_files, before, draft.files)
         look = Look(
             draft=draft, checked=await self.checked(draft), in_force=publication.number, files_changed=len(changes),
             replayed=await self._replayed(draft), officer=self.pages.is_officer(request), who=who(request),

@@ -167,7 +167,8 @@ def _mode_at(tokens: list[tuple[Token, int, int]]) -> int | None:
 
 def _place(name: str, text: str, source: PolicySource) -> Place:
     begin = _begin(text, source)
-    tokens = [entry for entry in tokenize(text, name) if begin <= entry[1] < begin + len(source.text)]
+    # Of its own text alone: the file once for each of its policies would take minutes.
+    tokens = [(token, begin + start, begin + end) for token, start, end in tokenize(source.text, name)]
     numbers: list[Number] = []
     for token, start, end in tokens:
         if not _NUMBER.fullmatch(token.text):

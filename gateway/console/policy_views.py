@@ -144,8 +144,8 @@ class PolicyViews:
         if before.number > after.number:
             before, old, after, new = after, new, before, old
         return self._page(
-            request, "compare.html", tab="history", before=before, after=after, changes=changed_files(old, new),
-            words=await self.words(old, new),
+            request, "compare.html", tab="history", before=before, after=after,
+            changes=await asyncio.to_thread(changed_files, old, new), words=await self.words(old, new),
         )  # fmt: skip
 
     async def version(self, request: web.Request) -> web.Response:
@@ -162,7 +162,7 @@ class PolicyViews:
             policies = ()
         return self._page(
             request, "version.html", tab="history", publication=publication, newest=newest.number, files=files,
-            groups=grouped(list(policies)), changes=changed_files(old, files) if old else (),
+            groups=grouped(list(policies)), changes=await asyncio.to_thread(changed_files, old, files) if old else (),
             words=await self.words(old, files) if old else None,
         )  # fmt: skip
 
@@ -179,7 +179,7 @@ class PolicyViews:
         newest, in_force = await self._shared.desk.in_force()
         return self._page(
             request, "back.html", status, tab="history", publication=publication, newest=newest, values=values, refused=refused,
-            changes=changed_files(in_force, files), words=await self.words(in_force, files),
+            changes=await asyncio.to_thread(changed_files, in_force, files), words=await self.words(in_force, files),
         )  # fmt: skip
 
     async def words(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +10,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from gateway.console import policy_text
+from gateway.console.policy_lines import difference
 from gateway.kernel.clock import ManualClock
+from gateway.policy.source import Token, tokenize
 from tests.support.console import AUDITOR, OFFICER
 from tests.support.console_policies import FIRST_PERSON, SECOND, PoliciesWorld, policies_world
 from tests.support.console_replay import ReplayWorld, of, replay_world
@@ -140,3 +143,42 @@ async def _when_it_runs(client: Client, replays: ReplayWorld, page: str) -> tupl
     before = len(replays.policies.world.events("console.view"))
     reply = await client.post(page, data={"days": "7"}, allow_redirects=False)
     return reply.status, await reply.text(), len(replays.policies.world.events("console.view")) - before
+
+
+# ---------------------------------------------------------------- texts that take long to look at
+
+
+def test_the_same_line_thousands_of_times_is_compared_by_what_it_costs() -> None:
+    """The smallest difference of these takes minutes to find; all of it is shown all the same."""
+    old, new = "\n".join(["# a"] * 5_000), "\n".join("# b" if number % 2 else "# a" for number in range(5_000))
+    shown = difference(old, new)
+    assert [line.text for line in shown if line.kind in {"same", "gone"}] == ["# a"] * 5_000
+    assert "\n".join(line.text for line in shown if line.kind in {"same", "new"}) == new
+
+
+def test_one_change_within_many_lines_that_are_the_same() -> None:
+    """Only what lies between the first and the last difference is compared."""
+    many = "# a\n" * 5_000
+    shown = difference(f"{many}permit\n", f"{many}forbid\n")
+    assert [(line.text, line.before, line.after) for line in shown if line.kind != "same"][1:] == [
+        ("permit", 5_001, None),
+        ("forbid", None, 5_001),
+    ]
+
+
+def test_hundreds_of_policies_in_one_file_are_each_found_once() -> None:
+    """Each is read on its own: reading the file once for each of them took minutes."""
+    one = LONG_LINE.replace(f"[{ZONES}, ", "[").replace("nurses-on-wards", "nurses-{}")
+    text = "".join(one.replace("{}", str(number)) for number in range(800))
+    read: list[int] = []
+
+    def counting(text: str, file: str) -> Iterator[tuple[Token, int, int]]:
+        read.append(len(text))
+        return tokenize(text, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policy_text, "tokenize", counting)
+        found = policy_text.places({"many.cedar": text.encode()})
+    assert len(found) == 800
+    assert {number.value for place in found.values() for number in place.numbers} == {2}
+    assert sum(read) <= len(text)
