@@ -146,7 +146,7 @@ def _spoken(report: "ReplayReport") -> Iterator[str]:
         ("stay denied", report.still_denied),
         ("lack a fact that a policy reads", report.lacking),
         ("hold facts of a wrong type", report.unreadable),
-        ("were decided otherwise than in force now", report.not_reproduced),
+        ("recorded under the policies in force, and come out otherwise now", report.not_reproduced),
     ):
         yield f"{number:>12,}  {name}"
     for lacking in report.lacks[:_SAMPLES]:
@@ -155,6 +155,7 @@ def _spoken(report: "ReplayReport") -> Iterator[str]:
         ("older decisions left out", report.older),
         ("decided without facts: sign-in required, refused", report.undecided),
         ("uses of a lease whose decision is elsewhere", report.loose_uses),
+        ("decided the other way at the time, by other policies; counted by what those in force say", report.otherwise),
     ):
         if number:
             yield f"{'':12}  {name}: {number:,}"

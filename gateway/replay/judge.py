@@ -170,6 +170,8 @@ class Replayer:
                 subject.pairs[key] = pair
         if record.bundle == self._before.version and (record.outcome == "allow") is not pair.before.allowed:
             return "not_reproduced", (), pair, "", recorded
+        if (record.outcome == "allow") is not pair.before.allowed:
+            self.tally.otherwise += 1
         return pair.kind, (), pair, "", recorded
 
     def _ask(self, subject: Subject, recorded: Any) -> _Pair:

@@ -104,6 +104,10 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions from before the days asked for; in no other number."""
     undecided: int = 0
     """Decisions of those days without facts: sign-in required, refused, unavailable; in no other number."""
+    otherwise: int = 0
+    """Of `lost` to `still_denied`: recorded under other policies, with another outcome than those in force give. They count by
+    what the policies in force say, not by what was said then.
+    """
     questions: int = 0
     """How often the policies were asked: records whose facts none of them can tell apart are asked once."""
     seconds: float = 0.0

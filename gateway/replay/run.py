@@ -339,6 +339,7 @@ def _report(wish: Wish, since: str, versions: Ready, overall: Overall, tally: Ta
         loose_uses=tally.loose_uses,
         older=tally.older,
         undecided=tally.undecided,
+        otherwise=tally.otherwise,
         questions=tally.questions,
         seconds=round(took, 3),
         people=most_first(tally.people.values()),

@@ -33,6 +33,8 @@ class Tally(msgspec.Struct, kw_only=True):
     older: int = 0
     undecided: int = 0
     questions: int = 0
+    otherwise: int = 0
+    """Recorded under other policies, with another outcome than those in force give; counted in their kind as well."""
     people: dict[str, Line] = {}
     roles: dict[str, Line] = {}
     routes: dict[str, Line] = {}
@@ -73,7 +75,7 @@ class Tally(msgspec.Struct, kw_only=True):
         """Add what another process counted."""
         for kind, number in other.counts.items():
             self.counts[kind] = self.counts.get(kind, 0) + number
-        for name in ("uses", "loose_uses", "older", "undecided", "questions"):
+        for name in ("uses", "loose_uses", "older", "undecided", "questions", "otherwise"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for mine, theirs in ((self.people, other.people), (self.roles, other.roles), (self.routes, other.routes)):
             for key, line in theirs.items():

@@ -193,6 +193,14 @@ def test_an_outcome_that_the_policies_in_force_do_not_give_is_counted_apart() ->
     assert (sample.recorded, sample.allowed_before, sample.before) == ("deny", True, ("read",))
 
 
+def test_what_other_policies_decided_the_other_way_is_said_beside() -> None:
+    tally = counted(
+        bundle(ALL), bundle(NURSES), [record(bundle="earlier", outcome="deny"), record(bundle="earlier", number=2)]
+    ).tally
+    assert (tally.counts, tally.otherwise) == ({"lost": 2}, 1)
+    assert {sample.recorded for sample in tally.newest("lost")} == {"allow", "deny"}
+
+
 def test_an_error_denies() -> None:
     overflow = "context.authentication.age_seconds + 9223372036854775807 > 0"
     errs = policy("errs", overflow, effect="forbid", scope=ANY)
