@@ -15,6 +15,7 @@ from gateway.changes.bundle_files import accept_files, content_of, merged, snaps
 from gateway.changes.examine import Examined, Question, examine, examine_apart, is_large, without_lockout
 from gateway.changes.lockout import TODO, Officer, Reach
 from gateway.changes.model import (
+    INITIAL_TITLE,
     ChangeRefused,
     Checked,
     Draft,
@@ -278,7 +279,7 @@ class Desk:
                 version=_version(given),
                 content=content_of(given),
                 at=now,
-                title="Policies of the folder",
+                title=INITIAL_TITLE,
                 why="First start with a database",
                 author=THE_FOLDER,
                 approved_by=None,

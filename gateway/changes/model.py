@@ -6,7 +6,7 @@ decision records name it.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -70,6 +70,10 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """Evaluated beside the policies in force, recorded, not enforced (a report-only bundle)."""
 
 
+INITIAL_TITLE: Final = "Policies of the installation"
+"""Of the first publication, and of those that go back to it. The console says it in the reader's language."""
+
+
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """One bundle that was put in force."""
 
@@ -87,6 +91,11 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     draft: str = ""
     returns_to: int = 0
     """Of a rollback: the publication whose bundle this is again."""
+
+    @property
+    def is_initial(self) -> bool:
+        """Whether it is what the gateway began with, then or again."""
+        return self.kind == "initial" or (self.returns_to > 0 and self.title == INITIAL_TITLE)
 
 
 class NodeState(msgspec.Struct, frozen=True, kw_only=True):

@@ -140,6 +140,9 @@ def test_back_and_history(hospital: Hospital, run: Run) -> None:
     lines = out.splitlines()
     assert [line.split()[0] for line in lines] == ["NUMBER", "3", "2", "1"]
     assert "back to 1" in lines[1]
+    assert ["Policies of the installation" in line for line in lines[1:]] == [True, False, True]
+    # The console says the same of both, in the reader's language.
+    assert [one.is_initial for one in asyncio.run(hospital.desk().history())] == [True, False, True]
     assert "Ward 3 can't prescribe" in lines[1]
     assert "sec.abe" in lines[2]
     assert "sec.kato" in lines[2]
