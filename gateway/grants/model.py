@@ -34,6 +34,11 @@ _ID: Final = re.compile(r"grt_[0-9a-f]{32}")
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
 
 
+def _one(login: str) -> str:
+    """The one spelling of a login: full-width letters and capitals make no second person."""
+    return unicodedata.normalize("NFKC", login).casefold()
+
+
 class Person(msgspec.Struct, frozen=True, kw_only=True):
     """Who did something, or whom it is for."""
 
@@ -44,7 +49,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
     def same_as(self, other: "Person") -> bool:
         """Whether both are one person, as far as a login or a subject tells."""
-        return self.subject == other.subject or self.login.casefold() == other.login.casefold()
+        return self.subject == other.subject or (bool(self.login) and _one(self.login) == _one(other.login))
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

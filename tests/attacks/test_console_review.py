@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.console import policy_text
 from gateway.console.policy_lines import difference
+from gateway.grants.model import Person
 from gateway.kernel.clock import ManualClock
 from gateway.policy.source import Token, tokenize
 from tests.support.console import AUDITOR, OFFICER
@@ -182,3 +183,11 @@ def test_hundreds_of_policies_in_one_file_are_each_found_once() -> None:
     assert len(found) == 800
     assert {number.value for place in found.values() for number in place.numbers} == {2}
     assert sum(read) <= len(text)
+
+
+def test_another_spelling_of_a_login_is_no_second_person() -> None:
+    one = Person(subject="usr_1", login="sec.abe")
+    assert one.same_as(Person(subject="usr_2", login="\uff53\uff45\uff43.\uff21\uff42\uff45"))
+    assert not one.same_as(Person(subject="usr_2", login="sec.kato"))
+    nameless = Person(subject="usr_3", login="")
+    assert not nameless.same_as(Person(subject="usr_4", login="")), "of a provider that gives no logins"
