@@ -20,6 +20,11 @@ _VALIDATOR_ACTION: Final = re.compile(r' in context for Action::"[a-z]+"')
 _NO_ACTION: Final = "unable to find an applicable action"
 _NAMED: Final = re.compile(r"`([^`]+)`")
 _EOF: Final = "unexpected end of input"
+_OPENING: Final = frozenset("([{")
+_CLOSING: Final = frozenset(")]}")
+_JOINING: Final = frozenset({"&&", "||"})
+_MOST_TRIED: Final = 64
+"""Parts of a condition: a millisecond each."""
 
 
 def compile_policy(source: PolicySource) -> Policy:
@@ -104,17 +109,50 @@ def _offending_line(source: PolicySource, message: str) -> int:
     return lines[0] if len(lines) == 1 else source.line
 
 
+def _errors(cedar: str) -> set[str]:
+    found = cedarpy.validate_policies(cedar, SCHEMA).errors
+    return {_VALIDATOR_ACTION.sub("", _VALIDATOR_PREFIX.sub("", error.error)) for error in found}
+
+
+def _line_by_trying(source: PolicySource, text: str) -> int:
+    """Find the line of a finding that Cedar gives no place for: of the first part of a condition (between `&&` and `||`, outside
+    all brackets) that by itself brings it up; the policy's own where none does, or there are too many to try.
+    """
+    tokens = source.tokens
+    depth, begin = 0, 0
+    head: int | None = None
+    parts: list[tuple[int, int]] = []
+    for index, token in enumerate(tokens):
+        if token.text in _CLOSING:
+            depth -= 1
+        ends = (depth == 1 and token.text in _JOINING) or (depth == 0 and token.text == "}")
+        if ends and head is not None:
+            parts.append((begin, index))
+            begin = index + 1
+        if token.text in _OPENING:
+            if depth == 0 and token.text == "{":
+                head, begin = head or index, index + 1
+            depth += 1
+    if head is None or len(parts) > _MOST_TRIED:
+        return source.line
+    start = " ".join(token.text for token in tokens[: head - 1])  # without `when` or `unless`
+    for first, end in parts:
+        part = " ".join(token.text for token in tokens[first:end])
+        if first < end and text in _errors(f"{start} when {{ {part} }};"):
+            return tokens[first].line
+    return source.line
+
+
 def _validate(source: PolicySource) -> Iterator[BundleError]:
     """Strict typing against our schema. The same finding for several actions is one problem."""
-    found = {
-        _VALIDATOR_ACTION.sub("", _VALIDATOR_PREFIX.sub("", error.error))
-        for error in cedarpy.validate_policies(source.cedar(), SCHEMA).errors
-    }
+    found = _errors(source.cedar())
     specific = {text for text in found if _NO_ACTION not in text}
     for text in sorted(specific or found):
         quoted = re.search(r"attribute `([A-Za-z_.]+)`", text)
         todo, line = "policies/README.md lists what policies can read, and each type", source.line
-        if quoted:
+        if not quoted:
+            line = _line_by_trying(source, text)
+        else:
             name = quoted[1].rsplit(".", 1)[-1]
             line = source.line_of(".", name)
             todo = advise_attribute(name)

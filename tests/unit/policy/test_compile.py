@@ -111,6 +111,34 @@ def test_the_line_of_a_syntax_error_is_the_offending_tokens() -> None:
     assert error.startswith("b/a.cedar:10: unexpected token `of`")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        'context.authentication.factors >= "2"',
+        "context.device.registered == 3",
+        'principal in Role::"x" && context.authentication.kinds.contains(3)',
+        '(context.network.tls || resource == Rolle::"x")',
+        "context.proofing.level || context.network.tls",
+    ],
+)
+@pytest.mark.parametrize("word", ["when", "unless"])
+def test_the_line_of_a_wrong_type_is_that_of_its_condition(wrong: str, word: str) -> None:
+    lines = f"context.device.registered &&\n  {wrong} &&\n  context.network.tls"
+    text = policy("good") + policy("bad", f"context.device.compliant }} {word} {{\n  {lines}")
+    first = text[: text.index(wrong)].count("\n") + 1
+    found = errors(text)
+    assert found
+    assert {message.partition(": ")[0] for message in found} == {f"b/a.cedar:{first}"}
+
+
+def test_a_wrong_type_that_no_condition_has_by_itself_is_said_of_the_policy() -> None:
+    (error,) = errors(policy("bad", "context.network.tls\n && context.grants == []"))
+    assert error.startswith("b/a.cedar:6: empty set literals are forbidden")
+    many = " &&\n".join(["true"] * 66 + ["context.proofing.level"])
+    (error,) = errors(policy("bad", many))
+    assert error.startswith("b/a.cedar:1: unexpected type")
+
+
 def test_a_problem_of_every_action_is_told_once() -> None:
     found = errors(policy(when="context.foo", scope="principal, action, resource"))
     assert found == ["b/a.cedar:5: attribute `foo` not found. policies/README.md lists what policies can read"]
