@@ -17,6 +17,7 @@ from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
 from gateway.console.policy_app import add_policies
 from gateway.console.policy_desk import waiting_drafts
+from gateway.console.policy_work import PolicyWork
 from gateway.console.proofing_acts import ProofingActs
 from gateway.console.proofing_list import counts
 from gateway.console.proofing_views import ProofingViews
@@ -60,8 +61,10 @@ def create_console(parts: ConsoleParts) -> web.Application:
     app.router.add_post("/devices/{device}/{change}", changes.device)
     app.router.add_get("/export", Export(site, parts, recorder).serve)
     _add_proofing(app, site, parts, recorder, pages)
-    add_policies(app, site, parts, recorder, pages)
-    add_explain(app, site, parts, recorder, pages)
+    work = PolicyWork()
+    app.on_cleanup.append(work.close)
+    add_policies(app, site, parts, recorder, pages, work)
+    add_explain(app, site, parts, recorder, pages, work)
     add_grants(app, parts, recorder, pages)
     add_emergencies(app, parts, recorder, pages)
     return app

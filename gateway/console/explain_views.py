@@ -1,6 +1,5 @@
 """The pages that say why a decision was as it was, and what one would be. Each is recorded before anything is shown."""
 
-import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from gateway.changes.model import ChangeRefused, Draft
 from gateway.console.explain_form import FIELDS, PROOFINGS, SITUATIONS, Supposed, facts_of_form, moment_of
 from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
-from gateway.console.policy_views import bundle_of
+from gateway.console.policy_work import PolicyWork
 from gateway.console.recording import Recorder
 from gateway.console.rows import local
 from gateway.domain.identity import Identity
@@ -38,11 +37,12 @@ _OPEN: Final = ("open", "waiting", "approved")
 class ExplainViews:
     """The handlers."""
 
-    def __init__(self, site: Site, pages: Pages, parts: ConsoleParts, recorder: Recorder) -> None:
+    def __init__(self, site: Site, pages: Pages, parts: ConsoleParts, recorder: Recorder, work: PolicyWork) -> None:
         self._site = site
         self._pages = pages
         self._parts = parts
         self._recorder = recorder
+        self._work = work
         self._bundles: OrderedDict[str, Bundle] = OrderedDict()
 
     # ------------------------------------------------------------------ a decision in the log
@@ -72,7 +72,7 @@ class ExplainViews:
         bundle = await self._bundle(str(record.get("bundle", "")))
         if bundle is None:
             return self._show_decision(request, given=given, record=record, problem="not_kept")
-        said = await asyncio.to_thread(explain_record, record, held, bundle, self._parts.possible)
+        said = await self._work.run(explain_record, record, held, bundle, self._parts.possible)
         return self._show_decision(request, given=given, record=record, said=said)
 
     def _show_decision(
@@ -127,13 +127,13 @@ class ExplainViews:
         if version in self._bundles:
             return self._bundles[version]
         if version == in_force.version:
-            bundle = await asyncio.to_thread(lambda: Bundle(version=version, policies=in_force.policies))
+            bundle = await self._work.run(lambda: Bundle(version=version, policies=in_force.policies))
         elif self._parts.desk is None:
             return None
         else:
             try:
                 files = await self._parts.desk.files_of(version)
-                bundle = await asyncio.to_thread(bundle_of, files)
+                bundle = await self._work.bundle(files)
             except (ChangeRefused, BundleError):  # nobody kept them, or they are of another version of the gateway
                 return None
         self._bundles[version] = bundle
@@ -172,7 +172,7 @@ class ExplainViews:
             return await self._show_form(request, form, 400, supposed=Supposed(field="policies", wrong=str(error)))
         if bundle is None:
             return await self._show_form(request, form, 400, supposed=Supposed(field="policies"))
-        explanation = await asyncio.to_thread(explain, bundle, supposed.facts, self._parts.possible)
+        explanation = await self._work.run(explain, bundle, supposed.facts, self._parts.possible)
         return await self._show_form(request, form, explanation=explanation)
 
     async def _asked(self, given: str) -> Bundle | None:
@@ -185,7 +185,7 @@ class ExplainViews:
             draft = await self._parts.desk.draft(given)
         except ChangeRefused:
             return None
-        return await asyncio.to_thread(bundle_of, draft.files)
+        return await self._work.bundle(draft.files)
 
     async def _people(self) -> dict[str, Identity]:
         sessions = await self._parts.sessions.list(self._parts.clock.now())
@@ -238,9 +238,11 @@ def _supposed(explanation: Explanation, language: Language) -> str:
     return "\n".join([*taken_lines(explanation.facts, language), *lines_of(explanation, language, ticket=True)])
 
 
-def add_explain(app: web.Application, site: Site, parts: ConsoleParts, recorder: Recorder, pages: Pages) -> None:
+def add_explain(
+    app: web.Application, site: Site, parts: ConsoleParts, recorder: Recorder, pages: Pages, work: PolicyWork
+) -> None:
     """Add the handlers; `gateway.console.explain_routes` are their routes at the gateway."""
-    views = ExplainViews(site, pages, parts, recorder)
+    views = ExplainViews(site, pages, parts, recorder, work)
     app.router.add_get("/policies/explain", views.decision)
     app.router.add_get("/policies/what-if", views.what_if)
     app.router.add_post("/policies/what-if", views.ask)

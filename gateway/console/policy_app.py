@@ -12,14 +12,17 @@ from gateway.console.policy_forms import PolicyForms
 from gateway.console.policy_simple import PolicySimple
 from gateway.console.policy_views import PolicyViews
 from gateway.console.policy_watch import PolicyWatch
+from gateway.console.policy_work import PolicyWork
 from gateway.console.recording import Recorder
 from gateway.console.replay_pages import ReplayPages
 from gateway.kernel.web.site import Site
 
 
-def add_policies(app: web.Application, site: Site, parts: ConsoleParts, recorder: Recorder, pages: Pages) -> None:
+def add_policies(
+    app: web.Application, site: Site, parts: ConsoleParts, recorder: Recorder, pages: Pages, work: PolicyWork
+) -> None:
     """Add their handlers; `gateway.console.policy_routes` are their routes at the gateway."""
-    shared = PolicyDesk(pages, parts, recorder)
+    shared = PolicyDesk(pages, parts, recorder, work)
     views, editor = PolicyViews(shared), PolicyEditor(shared)
     acts, simple = PolicyActs(shared, views), PolicySimple(shared, views)
     forms = PolicyForms(shared)

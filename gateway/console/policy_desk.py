@@ -1,6 +1,5 @@
 """What the pages about changes of the policies share: the desk, who asks, what was last said of some files."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,6 +12,7 @@ from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
 from gateway.console.policy_lines import changed_files
 from gateway.console.policy_steps import Look, next_of, steps
+from gateway.console.policy_work import PolicyWork
 from gateway.console.recording import Recorder
 from gateway.domain.record import EventRecord
 from gateway.kernel.errors import StoreUnavailable
@@ -28,10 +28,11 @@ _LOOKED_BACK: Final = 1000
 class PolicyDesk:
     """The desk of changes for the console's pages."""
 
-    def __init__(self, pages: Pages, parts: ConsoleParts, recorder: Recorder) -> None:
+    def __init__(self, pages: Pages, parts: ConsoleParts, recorder: Recorder, work: PolicyWork) -> None:
         self.pages: Final = pages
         self.parts: Final = parts
         self.recorder: Final = recorder
+        self.work: Final = work
         self._checks: OrderedDict[str, Checked] = OrderedDict()
 
     @property
@@ -80,7 +81,7 @@ class PolicyDesk:
         before: Mapping[str, bytes] = in_force
         if draft.state == "published":  # what it changed then
             before = await self._base(draft)
-        changes = await asyncio.to_thread(changed_files, before, draft.files)
+        changes = await self.work.run(changed_files, before, draft.files)
         look = Look(
             draft=draft, checked=await self.checked(draft), in_force=publication.number, files_changed=len(changes),
             replayed=await self._replayed(draft), officer=self.pages.is_officer(request), who=who(request),

@@ -13,7 +13,7 @@ from gateway.changes.model import ChangeRefused, Checked, Draft
 from gateway.console.policy_desk import PolicyDesk, read_long_form, who
 from gateway.console.policy_lines import difference
 from gateway.console.policy_said import said
-from gateway.console.policy_views import CASES
+from gateway.console.policy_work import CASES
 from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.i18n import Language
 from gateway.kernel.web.site import CLAIMS, PageError, language_of, read_form

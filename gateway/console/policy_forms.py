@@ -1,6 +1,5 @@
 """Rules from templates: a form instead of text, kept as a link in the draft's `links.toml`."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,7 +7,6 @@ from aiohttp import web
 
 from gateway.changes.model import ChangeRefused, Draft
 from gateway.console.policy_desk import PolicyDesk, who
-from gateway.console.policy_views import bundle_of
 from gateway.kernel.errors import BundleError
 from gateway.kernel.web.site import PageError, read_form
 from gateway.policy.templates import Form, FormRefused, add_link, change_link, form_of, forms, remove_link, values_of
@@ -27,7 +25,7 @@ class PolicyForms:
     async def forms(self, draft: Draft) -> tuple[Form, ...]:
         """Return the forms of a draft's templates; none while its text has problems."""
         try:
-            bundle = await asyncio.to_thread(bundle_of, draft.files)
+            bundle = await self._shared.work.bundle(draft.files)
         except BundleError:
             return ()
         return forms(bundle, self._shared.parts.known)
@@ -73,7 +71,7 @@ class PolicyForms:
         change: Callable[[Files], dict[str, bytes]],
     ) -> web.Response:
         try:
-            files = await asyncio.to_thread(change, draft.files)
+            files = await self._shared.work.run(change, draft.files)
         except FormRefused as error:
             await self._recorder.viewed(request)
             return await self._page(request, draft, template, values, 422, link=link, wrong=error)
@@ -102,7 +100,7 @@ class PolicyForms:
         refused: ChangeRefused | None = None,
     ) -> web.Response:
         try:
-            bundle = await asyncio.to_thread(bundle_of, draft.files)
+            bundle = await self._shared.work.bundle(draft.files)
         except BundleError as error:
             raise PageError(409, "draft_template") from error
         form = form_of(bundle, template, self._shared.parts.known)

@@ -1,6 +1,5 @@
 """One policy of a draft, changed by buttons instead of text: report-only or enforced, another number, taken out."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -38,7 +37,7 @@ class PolicySimple:
         form = await read_form(request)
         draft = await self._shared.draft(request)
         policy_id, act = request.match_info["policy"], form.get("do", "")
-        if policy_id not in await asyncio.to_thread(places, draft.files):
+        if policy_id not in await self._shared.work.run(places, draft.files):
             raise PageError(404, "draft_policy")
         try:
             files = _changed(draft.files, policy_id, act, form)
@@ -71,7 +70,7 @@ class PolicySimple:
         else:
             wanted = {(form.get("file", ""), form.get("name", ""))}
         back = f"/policies/drafts/{draft.id}"
-        files, left = await asyncio.to_thread(expect_now, draft.files, wanted)
+        files, left = await self._shared.work.run(expect_now, draft.files, wanted)
         if files == draft.files:
             raise web.HTTPSeeOther(f"{back}?done=case_by_hand#cases")
         names = "; ".join(sorted(name for _, name in wanted))
@@ -96,10 +95,10 @@ class PolicySimple:
         values: Mapping[str, str] | None = None,
     ) -> web.Response:
         policy_id = request.match_info["policy"]
-        place = (await asyncio.to_thread(places, draft.files)).get(policy_id)
+        place = (await self._shared.work.run(places, draft.files)).get(policy_id)
         if place is None:
             raise PageError(404, "draft_policy")
-        titles = self._views.by_id(await asyncio.to_thread(self._views.bundle, draft.files))
+        titles = self._views.by_id(await self._views.bundle(draft.files))
         editable = self._pages.is_officer(request) and draft.state not in {"published", "withdrawn"}
         return self._pages.show(
             request, "draft_policy.html", status, tab="drafts", changing=True, draft=draft, id=policy_id, spot=place,

@@ -1,6 +1,5 @@
 """The pages that show policies: in force, as a change on its way, and as they once were. Each view is recorded first."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,16 +11,12 @@ from gateway.console.policy_lines import changed_files
 from gateway.console.policy_text import places
 from gateway.kernel.errors import BundleError, StoreUnavailable
 from gateway.kernel.web.site import CLAIMS, PageError
-from gateway.policy.case_files import parse_cases
-from gateway.policy.compile import compile_bundle
-from gateway.policy.difference import Difference, difference
 from gateway.policy.evaluate import Bundle, Policy
 from gateway.policy.templates import forms
 
 SILENT_SECONDS: Final = 90
 """A process that has said nothing for so long is probably gone."""
 OPEN_STATES: Final = ("waiting", "approved", "open")
-CASES: Final = "cases/"
 _SHOWN_CLOSED: Final = 50
 
 
@@ -33,6 +28,7 @@ class PolicyViews:
         self._pages = shared.pages
         self._parts = shared.parts
         self._recorder = shared.recorder
+        self._work = shared.work
 
     # ------------------------------------------------------------------ in force
 
@@ -104,8 +100,8 @@ class PolicyViews:
     ) -> web.Response:
         """Show it; `refused` says why what was just asked for was not done, `values` what stood in that form."""
         look, shown = await self._shared.look(request, draft)
-        found = await asyncio.to_thread(places, draft.files)
-        bundle = await asyncio.to_thread(self.bundle, draft.files)
+        found = await self._work.run(places, draft.files)
+        bundle = await self.bundle(draft.files)
         titles = self.by_id(bundle)
         groups: dict[str, list[Any]] = {}
         for policy_id, place in found.items():
@@ -115,13 +111,13 @@ class PolicyViews:
             linked=[policy for policy in titles.values() if policy.template],
             templates=forms(bundle, self._parts.known) if bundle is not None else (),
             own=look.edited,
-            words=await self.words(shown["before"], draft.files) if shown["changes"] else None, **shown,
+            words=await self._work.words(shown["before"], draft.files) if shown["changes"] else None, **shown,
         )  # fmt: skip
 
-    def bundle(self, files: Mapping[str, bytes]) -> Bundle | None:
-        """Return the bundle of some files; None while one of them has problems. Call it in a thread."""
+    async def bundle(self, files: Mapping[str, bytes]) -> Bundle | None:
+        """Return the bundle of some files; None while one of them has problems."""
         try:
-            return bundle_of(files)
+            return await self._work.bundle(files)
         except BundleError:
             return None
 
@@ -145,7 +141,7 @@ class PolicyViews:
             before, old, after, new = after, new, before, old
         return self._page(
             request, "compare.html", tab="history", before=before, after=after,
-            changes=await asyncio.to_thread(changed_files, old, new), words=await self.words(old, new),
+            changes=await self._work.run(changed_files, old, new), words=await self._work.words(old, new),
         )  # fmt: skip
 
     async def version(self, request: web.Request) -> web.Response:
@@ -157,13 +153,13 @@ class PolicyViews:
         if publication.number > 1:
             old = (await self._shared.publication_of(str(publication.number - 1)))[1]
         try:
-            policies = (await asyncio.to_thread(bundle_of, files)).policies
+            policies = (await self._work.bundle(files)).policies
         except BundleError:  # of another version of the gateway: its text is still there
             policies = ()
         return self._page(
             request, "version.html", tab="history", publication=publication, newest=newest.number, files=files,
-            groups=grouped(list(policies)), changes=await asyncio.to_thread(changed_files, old, files) if old else (),
-            words=await self.words(old, files) if old else None,
+            groups=grouped(list(policies)), changes=await self._work.run(changed_files, old, files) if old else (),
+            words=await self._work.words(old, files) if old else None,
         )  # fmt: skip
 
     async def back(self, request: web.Request) -> web.Response:
@@ -179,34 +175,13 @@ class PolicyViews:
         newest, in_force = await self._shared.desk.in_force()
         return self._page(
             request, "back.html", status, tab="history", publication=publication, newest=newest, values=values, refused=refused,
-            changes=await asyncio.to_thread(changed_files, in_force, files), words=await self.words(in_force, files),
+            changes=await self._work.run(changed_files, in_force, files), words=await self._work.words(in_force, files),
         )  # fmt: skip
-
-    async def words(self, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference | None:
-        """Return what differs in plain words; None where a side has problems: then the lines say it."""
-        return await asyncio.to_thread(in_words, old, new)
 
     def _page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
         return self._pages.show(
             request, template, status, me=request[CLAIMS].sub, changing=self._parts.desk is not None, **values
         )
-
-
-def bundle_of(files: Mapping[str, bytes]) -> Bundle:
-    """Compile the files of a draft or a publication, without running their cases. Raises BundleError. Call it in a thread."""
-    return compile_bundle({name: data for name, data in files.items() if not name.startswith(CASES)}, "policies")
-
-
-def in_words(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> Difference | None:
-    """Return what differs between two bundles in plain words; None where one can't be compiled. Call it in a thread."""
-    try:
-        cases = tuple(
-            parse_cases({name.removeprefix(CASES): data for name, data in files.items() if name.startswith(CASES)}, "policies")
-            for files in (old, new)
-        )
-        return difference(bundle_of(old), bundle_of(new), (cases[0], cases[1]))
-    except BundleError:
-        return None
 
 
 def grouped(policies: list[Policy]) -> dict[str, list[Policy]]:

@@ -1,6 +1,5 @@
 """The page of a draft's replay: the form, how far it is, and what it found."""
 
-import asyncio
 import logging
 from typing import Any, Final, NoReturn
 
@@ -8,7 +7,6 @@ from aiohttp import web
 
 from gateway.changes.model import Draft
 from gateway.console.policy_desk import PolicyDesk, who
-from gateway.console.policy_views import bundle_of
 from gateway.console.replay_charts import ROWS, bars, hours
 from gateway.console.rows import local
 from gateway.kernel.errors import AuditError, BundleError
@@ -109,7 +107,7 @@ class ReplayPages:
                 "roles": bars(report.roles[:_PEOPLE]),
                 "routes": bars(report.routes[:_PEOPLE]),
                 "hours": hours(report.hours),
-                "titles": await asyncio.to_thread(self._titles, draft),
+                "titles": await self._titles(draft),
                 "apart": report.lacking + report.unreadable + report.not_reproduced,
             }
         return self._shared.pages.show(
@@ -120,11 +118,11 @@ class ReplayPages:
             percent=min(100, 100 * running.done // running.total) if running is not None and running.total else 0, **values,
         )  # fmt: skip
 
-    def _titles(self, draft: Draft) -> dict[str, Policy]:
+    async def _titles(self, draft: Draft) -> dict[str, Policy]:
         """Both bundles' policies by id; the draft's word counts."""
         found = {policy.id: policy for policy in self._parts.policies().policies}
         try:
-            found |= {policy.id: policy for policy in bundle_of(draft.files).policies}
+            found |= {policy.id: policy for policy in (await self._shared.work.bundle(draft.files)).policies}
         except BundleError:
             return found  # it was replayed, so this is another content by now
         return found
