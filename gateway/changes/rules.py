@@ -4,23 +4,19 @@
     open -> waiting -> approved -> published         any edit: open again; a declined one: open again; given up: withdrawn
 """
 
-import unicodedata
 from typing import Final
 
 import msgspec
 
 from gateway.changes.model import Approval, ChangeRefused, Draft, DraftState, Person, Publication
+from gateway.domain.identity import same_login
 
 _ALIVE: Final[tuple[DraftState, ...]] = ("open", "waiting", "approved")
 
 
 def same_person(one: Person, other: Person) -> bool:
     """Whether two may be one and the same: by the provider's word, or by login (a second account, the command line)."""
-    return one.subject == other.subject or (bool(one.login) and _login(one) == _login(other))
-
-
-def _login(person: Person) -> str:
-    return unicodedata.normalize("NFKC", person.login).casefold()
+    return one.subject == other.subject or same_login(one.login, other.login)
 
 
 def edited(draft: Draft, who: Person, now: int, *, revision: int, files: dict[str, bytes], content: str) -> Draft:

@@ -10,6 +10,7 @@ from gateway.console.page import Pages
 from gateway.console.parts import ConsoleParts
 from gateway.console.recording import Recorder
 from gateway.console.rows import local
+from gateway.domain.identity import same_login
 from gateway.domain.record import EventName
 from gateway.emergency.ledger import Counts, Ledger
 from gateway.emergency.model import FINDINGS, BreakGlass
@@ -102,7 +103,7 @@ class EmergencyViews:
     def own(request: web.Request, one: BreakGlass) -> bool:
         """Whether it is that of whoever asks."""
         claims = request[CLAIMS]
-        return claims.sub == one.subject or claims.login.casefold() == one.login.casefold()
+        return claims.sub == one.subject or same_login(claims.login, one.login)
 
 
 async def emergency_counts(parts: ConsoleParts) -> tuple[Counts, list[Waiting]] | None:

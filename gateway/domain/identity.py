@@ -4,12 +4,22 @@ These are plain values that can't be in a cycle, so the garbage collector is tol
 thousand sessions in memory it would stop the process for a good part of a second.
 """
 
+import unicodedata
 from typing import Final, Literal
 
 import msgspec
 
 AuthKind = Literal["pwd", "otp", "fido2", "recovery"]
 """Kinds of authentication event. `fido2` always had user verification (PIN or biometric) here."""
+
+
+def same_login(one: str, other: str) -> bool:
+    """Whether two logins may be one person's: capitals and full-width letters make no second one. No login is nobody's."""
+    return bool(one) and bool(other) and _spelt(one) == _spelt(other)
+
+
+def _spelt(login: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", login).casefold())
 
 
 class AuthEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.domain.identity import same_login
 from gateway.emergency.model import BreakGlass, EndedHow, Finding, NotPossible, State
 from gateway.emergency.outbox import Message, Outbox, cancel, hasten, put
 from gateway.lasting.port import Cursor, Lasting
@@ -122,7 +123,7 @@ class Ledger:
             old = _find(cursor, break_id)
             if old is None or old.state == "void":
                 raise NotPossible("unknown")
-            if finding.by == old.subject or finding.login.casefold() == old.login.casefold():
+            if finding.by == old.subject or same_login(finding.login, old.login):
                 raise NotPossible("own")
             if old.state in OPEN:
                 raise NotPossible("in_force")
@@ -160,7 +161,7 @@ class Ledger:
     async def of(self, subject: str, login: str) -> list[BreakGlass]:
         """Return a person's, newest first, among the newest `LOOKED_THROUGH` of all."""
         found = await self._select("1 = 1 ORDER BY began_at DESC, id", LOOKED_THROUGH, 0)
-        return [one for one in found if one.subject == subject or one.login.casefold() == login.casefold()]
+        return [one for one in found if one.subject == subject or same_login(one.login, login)]
 
     async def counts(self) -> Counts:
         """Return how many run, and how many reviews are open."""

@@ -9,6 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from gateway.domain.identity import same_login
+
 State = Literal["waiting", "approved", "declined", "withdrawn", "ended", "over"]
 """`approved`: in force between its two times; `ended`: taken away before its time; `over`: its time passed."""
 Why = Literal["gone", "state", "own", "form", "name", "times", "over", "many", "running", "taken"]
@@ -34,11 +36,6 @@ _ID: Final = re.compile(r"grt_[0-9a-f]{32}")
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
 
 
-def _one(login: str) -> str:
-    """The one spelling of a login: full-width letters and capitals make no second person."""
-    return unicodedata.normalize("NFKC", login).casefold()
-
-
 class Person(msgspec.Struct, frozen=True, kw_only=True):
     """Who did something, or whom it is for."""
 
@@ -49,7 +46,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
 
     def same_as(self, other: "Person") -> bool:
         """Whether both are one person, as far as a login or a subject tells."""
-        return self.subject == other.subject or (bool(self.login) and _one(self.login) == _one(other.login))
+        return self.subject == other.subject or same_login(self.login, other.login)
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):

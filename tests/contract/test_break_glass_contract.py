@@ -134,10 +134,12 @@ async def test_the_review_is_open_from_the_beginning_until_a_second_person_close
     with pytest.raises(NotPossible, match="in_force"):
         await ledger.review(one.id, finding())
     await ledger.end(one.id, "person", NOW + 60)
-    for by, login in (("usr_sato", "someone"), ("usr_other", "DR.SATO")):
+    for by, login in (("usr_sato", "someone"), ("usr_other", "DR.SATO"), ("usr_other", "ｄｒ．ｓａｔｏ")):
         with pytest.raises(NotPossible, match="own"):
             await ledger.review(one.id, finding(by, login))
     assert (await ledger.counts()).to_review == 1
+    assert [each.id for each in await ledger.of("usr_other", "ｄｒ．ｓａｔｏ")] == [one.id]
+    assert await ledger.of("usr_other", "") == []
     done = await ledger.review(one.id, finding())
     assert done.finding == finding()
     assert await ledger.get(one.id) == done
