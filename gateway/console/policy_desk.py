@@ -79,12 +79,13 @@ class PolicyDesk:
         """Return a draft as whoever asks sees it, and the values that its pages show."""
         publication, in_force = await self.desk.in_force()
         before: Mapping[str, bytes] = in_force
+        against: str | None = publication.version
         if draft.state == "published":  # what it changed then
-            before = await self._base(draft)
+            before, against = await self._base(draft)
         changes = await self.work.run(changed_files, before, draft.files)
         look = Look(
             draft=draft, checked=await self.checked(draft), in_force=publication.number, files_changed=len(changes),
-            replayed=await self._replayed(draft), officer=self.pages.is_officer(request), who=who(request),
+            replayed=await self._replayed(draft, against), officer=self.pages.is_officer(request), who=who(request),
         )  # fmt: skip
         values = {
             "draft": draft, "facts": look, "checked": look.checked, "changes": changes, "steps": steps(look),
@@ -93,21 +94,25 @@ class PolicyDesk:
         }  # fmt: skip
         return look, values
 
-    async def _base(self, draft: Draft) -> Mapping[str, bytes]:
+    async def _base(self, draft: Draft) -> tuple[Mapping[str, bytes], str | None]:
         try:
-            return (await self.desk.publication(draft.base))[1]
+            publication, files = await self.desk.publication(draft.base)
         except ChangeRefused:
-            return draft.files  # its beginning is not kept any more: nothing can be said of what it changed
+            return draft.files, None  # its beginning is not kept any more: nothing can be said of what it changed
+        return files, publication.version
 
-    async def _replayed(self, draft: Draft) -> bool:
-        """Whether somebody replayed exactly this content: there is a result; or, without an office, the log says so."""
+    async def _replayed(self, draft: Draft, against: str | None) -> bool:
+        """Whether somebody replayed exactly this content against that version (None: any): there is a result; or, without an
+        office, the log says so.
+        """
         if self.parts.replays is not None:
-            return await self.parts.replays.replayed(draft.content)
+            return await self.parts.replays.replayed(draft.content, against)
         return any(
             isinstance(record, EventRecord)
             and record.event == "policy.replayed"
             and record.outcome == "success"
             and draft.content in record.detail.values()
+            and (against is None or record.detail.get("against") == against)
             for _, record in self.parts.feed.recent(_LOOKED_BACK)
         )
 

@@ -31,7 +31,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     files_changed: int
     """Files that differ from what is in force."""
     replayed: bool
-    """Somebody replayed exactly this content."""
+    """Somebody replayed exactly this content, against what is in force (a published one: against what was, when it began)."""
     officer: bool
     who: Person
 

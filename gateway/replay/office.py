@@ -74,9 +74,16 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     report: ReplayReport | None = None
 
 
+class _Compared(msgspec.Struct, frozen=True):
+    """Of a report, what it was compared with."""
+
+    before: str = ""
+
+
 MakeWish = Callable[[Mapping[str, bytes], Mapping[str, bytes], int], Wish]
 """Makes a wish of the policies in force, the draft's and the days."""
 
+_compared: Final = msgspec.json.Decoder(_Compared).decode
 _report: Final = msgspec.json.Decoder(ReplayReport).decode
 _running: Final = msgspec.json.Decoder(Running).decode
 _failure: Final = msgspec.json.Decoder(Failure).decode
@@ -108,12 +115,11 @@ class ReplayOffice:
 
         return await self._lasting.read(work)
 
-    async def replayed(self, content: str) -> bool:
-        """Whether there is a result of this content."""
-        return (
-            await self._lasting.read(lambda cursor: cursor.one("SELECT at FROM replay_result WHERE content = ?", (content,)))
-            is not None
-        )
+    async def replayed(self, content: str, against: str | None = None) -> bool:
+        """Whether there is a result of this content: compared with the bundle of version `against`, or with whichever."""
+        query = "SELECT body FROM replay_result WHERE content = ?"
+        result = await self._lasting.read(lambda cursor: cursor.one(query, (content,)))
+        return result is not None and (against is None or _compared(result[0]).before == against)
 
     async def start(
         self,

@@ -76,6 +76,8 @@ async def test_a_result_is_kept_by_content_for_every_process(desk: Desk) -> None
     assert (report.lost, report.content) == (20, "a" * 64)
     assert (await desk.second.standing("b")).report is None
     assert await desk.second.replayed("a" * 64)
+    assert await desk.second.replayed("a" * 64, report.before)
+    assert not await desk.second.replayed("a" * 64, "another in force")
     assert desk.heard == ["began"]
 
 

@@ -79,6 +79,19 @@ async def test_the_author_and_the_second_person_see_the_same_result(visit: Visit
     assert "By hour" in await english.text()
 
 
+async def test_a_replay_counts_only_while_what_it_was_compared_with_is_in_force(visit: Visit, world: ReplayWorld) -> None:
+    await world.fill()
+    draft = await world.draft()
+    url = f"/policies/drafts/{draft.id}"
+    client = await visit(OFFICER)
+    await client.post(f"{url}/replay", data={"days": "7"})
+    await world.over(draft.content)
+    done = f'class="done"> <span class="dot" aria-hidden="true">✓</span> <span><a href="{url}/replay'
+    assert done in await text(client, url)
+    await world.policies.published()
+    assert done not in await text(client, url)
+
+
 async def test_names_in_records_are_text_and_hide_nothing(visit: Visit, world: ReplayWorld) -> None:
     await world.fill()
     draft = await world.draft()
