@@ -1,5 +1,5 @@
-"""What would have happened, live: decisions where report-only policies or the trial would have answered otherwise, and what the
-bundle in force denies.
+"""What would have happened, live: decisions where the present report-only policies or the present trial would have answered
+otherwise, and what the bundle in force denies.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from gateway.changes.bundle_files import snapshot_of
 from gateway.changes.model import Draft, Publication
 from gateway.console.live import BACKLOG
 from gateway.console.policy_desk import PolicyDesk
@@ -20,12 +21,28 @@ from gateway.kernel.errors import StoreUnavailable
 from gateway.kernel.web.events import Event, EventStreams, Outbox
 from gateway.kernel.web.show import visible
 from gateway.kernel.web.site import Site, language_of
+from gateway.policy.compile import version_of
 
 ROWS: Final = 400
 """Rows that wait for one reader at most; the page counts all that it was sent, and lists the newest."""
-_PUBLISHED: Final = ("policy.published", "policy.rolled_back")
+_PUBLISHED: Final = ("policy.published", "policy.rolled_back", "policy.trial")
+_OF_A_DRAFT: Final = ("policy.saved", "policy.withdrawn")
+"""What ends the trial of the draft that it is about."""
 TELL_SECONDS: Final = 1.0
 """How often the number of decisions looked at is told, at most."""
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """What is counted: nothing of what was in force, or on trial, before."""
+
+    version: str
+    """Of the bundle in force: its denials, and what its own report-only policies would have done."""
+    since: float = 0.0
+    """Epoch seconds; denials before that are those of an earlier time that it was in force."""
+    trial: str = ""
+    """Version of the bundle on trial; empty for none."""
+    draft: str = ""
+    """Whose it is."""
 
 
 class PolicyWatch:
@@ -86,15 +103,19 @@ class PolicyWatch:
                 stack.callback(others.subscribe(lambda _slot, _index, record: reader.follow(record)))
             return await self._streams.serve(request, outbox)
 
-    async def _counted(self) -> tuple[str, float]:
-        """Whose denials are counted: by which bundle, since when. What was published a moment ago counts, also where this process
-        has not taken it over yet.
-        """
+    async def _counted(self) -> Watched:
+        """Say what is counted. What was published a moment ago counts, also where this process has not taken it over yet."""
         if self._parts.desk is not None:
             with contextlib.suppress(StoreUnavailable):
                 publication = (await self._parts.desk.in_force())[0]
-                return publication.version, publication.at
-        return self._parts.policies().version, 0.0
+                trial = next((draft for draft in await self._parts.desk.drafts() if draft.trial), None)
+                return Watched(
+                    version=publication.version,
+                    since=publication.at,
+                    trial=version_of(snapshot_of(trial.files).policies) if trial is not None else "",
+                    draft=trial.id if trial is not None else "",
+                )
+        return Watched(version=self._parts.policies().version)
 
 
 def _moment(at: str) -> float:
@@ -104,13 +125,19 @@ def _moment(at: str) -> float:
         return 0.0
 
 
-def seen_beside(record: DecisionRecord) -> list[tuple[str, Beside | None]]:
-    """Return how a decision is worth watching: `report_only` and `trial` where they would have answered otherwise, `denied`."""
+def seen_beside(record: DecisionRecord, watched: Watched) -> list[tuple[str, Beside | None]]:
+    """Return how a decision is worth watching: `report_only` and `trial` where they would have answered otherwise, `denied`.
+
+    Report-only policies are those of the bundle in force, the trial is the one that runs: what others said is past.
+    """
     found: list[tuple[str, Beside | None]] = []
+    own = record.bundle == watched.version
     for kind, beside in (("report_only", record.report_only), ("trial", record.trial)):
-        if not isinstance(beside, msgspec.UnsetType) and beside.allowed != (record.outcome == "allow"):
+        if isinstance(beside, msgspec.UnsetType) or beside.allowed == (record.outcome == "allow"):
+            continue
+        if own if kind == "report_only" else beside.bundle == watched.trial != "":
             found.append((kind, beside))
-    if record.outcome == "deny":
+    if record.outcome == "deny" and own and _moment(record.at) >= watched.since:
         found.append(("denied", None))
     return found
 
@@ -121,18 +148,18 @@ class _Reader:
     def __init__(
         self,
         outbox: Outbox,
-        counted: tuple[str, float],
+        watched: Watched,
         row: Callable[[DecisionRecord, str, Beside | None], dict[str, Any]],
     ) -> None:
         self._outbox = outbox
-        self._version, self._since = counted
+        self._watched = watched
         self._row = row
         self._seen = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def follow(self, record: Record) -> None:
-        """Take a new record; what is published meanwhile makes the page begin anew."""
-        if isinstance(record, EventRecord) and record.event in _PUBLISHED and record.outcome == "success":
+        """Take a new record; what is published or put on trial meanwhile, or ends the trial, makes the page begin anew."""
+        if isinstance(record, EventRecord) and record.outcome == "success" and self._concerns(record):
             self._outbox.put(Event(name="published", data={}))
         self.take(record)
 
@@ -143,9 +170,12 @@ class _Reader:
         self._seen += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
-        for kind, beside in seen_beside(record):
-            if kind != "denied" or (record.bundle == self._version and _moment(record.at) >= self._since):
-                self._outbox.put(Event(name="would", data=self._row(record, kind, beside)))
+        for kind, beside in seen_beside(record, self._watched):
+            self._outbox.put(Event(name="would", data=self._row(record, kind, beside)))
+
+    def _concerns(self, record: EventRecord) -> bool:
+        of_a_draft = record.event in _OF_A_DRAFT and self._watched.draft != "" and record.target == self._watched.draft
+        return of_a_draft or record.event in _PUBLISHED
 
     def close(self) -> None:
         """Tell nothing any more."""

@@ -8,11 +8,13 @@ from typing import Any, Final
 import pytest
 from playwright.async_api import Browser, Page, ViewportSize, expect
 
+from gateway.changes.bundle_files import snapshot_of
 from gateway.domain.record import Beside
 from gateway.kernel.clock import SystemClock
+from gateway.policy.compile import version_of
 from tests.support.chromium import serving
 from tests.support.console import AUDITOR, OFFICER
-from tests.support.console_policies import SECOND_PERSON, PoliciesWorld, policies_world
+from tests.support.console_policies import FIRST_PERSON, SECOND_PERSON, PoliciesWorld, policies_world
 
 ARTEFACTS: Final = Path(__file__).parents[2] / "test-artefacts" / "console-policies"
 SIZES: Final = ((1280, 900), (820, 1180), (390, 844))
@@ -190,6 +192,9 @@ async def test_without_scripts_it_is_a_form_that_saves(browser: Browser, world: 
 @pytest.mark.parametrize("language", ["ja", "en"])
 async def test_what_would_have_happened_is_counted_live(browser: Browser, world: PoliciesWorld, language: str) -> None:
     version = world.world.in_force.version
+    draft = await world.changed()
+    draft = await world.desk.try_out(FIRST_PERSON, draft.id, content=draft.content)
+    trial = version_of(snapshot_of(draft.files).policies)
     would_stop = Beside(allowed=False, policies=("personal-device-outside",))
     await world.world.decision(report_only=would_stop, bundle=version)
     await world.world.decision(report_only=Beside(allowed=True, policies=()), bundle=version)  # the same answer: nothing to see
@@ -202,13 +207,16 @@ async def test_what_would_have_happened_is_counted_live(browser: Browser, world:
         await world.world.decision(report_only=would_stop, bundle=version)
     await expect(total).to_have_text("4")
     await world.world.decision(
-        outcome="deny", reason="no_policy_permits", bundle=version, trial=Beside(allowed=True, bundle="b" * 64)
+        outcome="deny", reason="no_policy_permits", bundle=version, trial=Beside(allowed=True, bundle=trial)
     )
     await expect(page.locator("[data-kind=trial] [data-total]")).to_have_text("1")
     await expect(page.locator("[data-kind=denied] [data-total]")).to_have_text("1")
     await world.world.decision(outcome="deny", reason="no_policy_permits", bundle="0" * 64)  # by another bundle
-    await expect(page.locator("span[data-looked]")).to_contain_text("7", timeout=10_000)
+    await world.world.decision(report_only=would_stop, bundle="0" * 64, trial=Beside(allowed=False, bundle="b" * 64))  # long past
+    await expect(page.locator("span[data-looked]")).to_contain_text("8", timeout=10_000)
     await expect(page.locator("[data-kind=denied] [data-total]")).to_have_text("1")
+    await expect(page.locator("[data-kind=trial] [data-total]")).to_have_text("1")
+    await expect(total).to_have_text("4")
     policy = page.locator("[data-kind=report_only] [data-by=policy] li")
     await expect(policy).to_contain_text("personal-device-outside")
     await page.locator("[data-kind=report_only] details summary").click()
