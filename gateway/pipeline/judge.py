@@ -21,7 +21,7 @@ from gateway.pipeline.beside import Trial, marked
 from gateway.pipeline.calendar import Calendar
 from gateway.pipeline.finder import Found
 from gateway.pipeline.gather import gather
-from gateway.pipeline.records import recorded_facts
+from gateway.pipeline.records import recorded_facts, without_guesses
 from gateway.policy.cache import AnswerCache
 from gateway.policy.evaluate import Answer, Bundle
 from gateway.policy.facts import Facts, TargetFacts
@@ -117,7 +117,7 @@ class Judge:
         answer = self._of(bundle).evaluate(facts, encoded)
         judged = Judged(
             facts=facts,
-            recorded=recorded,
+            recorded=recorded if unknown is None else without_guesses(facts),
             answer=answer,
             bundle=bundle,
             session=session,

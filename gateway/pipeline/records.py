@@ -55,6 +55,17 @@ def recorded_facts(facts: Facts) -> msgspec.Raw | dict[str, Any]:
         return plain
 
 
+def without_guesses(facts: Facts) -> dict[str, Any]:
+    """Facts for the log where nobody knew which grants are in force and what is declared, and it made no difference: what was not
+    known is left out, and replay and explanations count it as lacking. Break-glass is of the session, so that is known.
+    """
+    plain: dict[str, Any] = msgspec.to_builtins(facts)
+    del plain["grants"]
+    if facts.situation != "break_glass":
+        del plain["situation"]
+    return plain
+
+
 def printable(text: str, limit: int = MAX_TARGET) -> str:
     """Text from outside as printable ASCII, everything else backslash-escaped, cut at `limit`."""
     if len(text) <= limit and text.isascii() and text.isprintable():

@@ -19,6 +19,10 @@ MAY_BE_ABSENT: Final = frozenset(name for name, hint in fact_names().items() if 
 """Facts of which a record that leaves them out says no more than that they were not known."""
 
 
+_NOT_KNOWN: Final[dict[str, Any]] = {"grants": (), "situation": "normal"}
+"""What stands for the facts that a record leaves out where nobody knew them and the answer was the same whatever they were."""
+
+
 class NoFacts(msgspec.Struct, frozen=True, kw_only=True):
     """A record that no policy was asked for, or whose facts can't be read."""
 
@@ -31,8 +35,8 @@ class RecordedFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     facts: Facts
     missing: tuple[str, ...]
-    """Facts that this version knows and the record does not hold: it was written by an earlier one. In `facts` they have a value
-    that stands for nothing."""
+    """Facts that this version knows and the record does not hold: an earlier one wrote it, or nobody knew them.
+    In `facts` they have a value that stands for nothing."""
 
 
 class Reexplained(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +56,7 @@ def facts_in_record(record: Mapping[str, Any]) -> RecordedFacts | NoFacts:
         outcome = record.get("outcome")
         return NoFacts(why=outcome if outcome in {"challenge", "refuse", "unavailable"} else "no_facts")
     try:
-        facts = msgspec.convert(raw, Facts)
+        facts = msgspec.convert(_NOT_KNOWN | dict(raw), Facts)
     except (msgspec.ValidationError, ValueError) as error:
         return NoFacts(why="unreadable", what=str(error))
     return RecordedFacts(facts=facts, missing=tuple(name for name in fact_names() if not _holds(raw, name)))

@@ -1,10 +1,16 @@
 """Where nobody knows what is in force, a decision waits for nobody if it is the same whatever is; else it is Unavailable."""
 
+import json
+from typing import Any
+
+import msgspec
 import pytest
 
 from gateway.domain.decision import Allow, Deny, Unavailable
+from gateway.domain.record import DecisionRecord
 from gateway.kernel.errors import StoreUnavailable
 from gateway.policy.evaluate import Bundle
+from gateway.policy.recorded import RecordedFacts, explain_record, facts_in_record
 from gateway.ports import HospitalSituation
 from tests.support.policy import bundle, policy
 from tests.support.world import World
@@ -73,6 +79,30 @@ async def test_what_was_found_not_knowing_is_not_kept_for_when_it_is_known(world
     assert isinstance(await decide(world, lost, made), Allow)
     lost.known = False
     assert isinstance(await decide(world, lost, made), Unavailable)
+
+
+async def test_what_nobody_knew_is_not_recorded_as_known(world: World) -> None:
+    lost = Lost()
+    made = bundle(policy(), policy("b", 'context.grants.contains("a")'))
+    assert isinstance(await decide(world, lost, made), Allow)
+    guessed = facts_recorded(world)
+    assert not {"grants", "situation"} & set(guessed)
+    held = facts_in_record({"outcome": "allow", "facts": guessed})
+    assert isinstance(held, RecordedFacts)
+    assert set(held.missing) == {"grants", "situation"}
+    again = explain_record({"outcome": "allow", "facts": guessed}, held, made)
+    assert (again.missing, again.verdict) == (("grants",), "not_comparable")
+    lost.known = True
+    assert isinstance(await decide(world, lost, made), Allow)
+    known = facts_recorded(world)
+    assert (known["grants"], known["situation"]) == (["a"], "normal")
+
+
+def facts_recorded(world: World) -> dict[str, Any]:
+    record = world.log.records[-1]
+    assert isinstance(record, DecisionRecord)
+    found: dict[str, Any] = json.loads(msgspec.json.encode(record.facts))
+    return found
 
 
 async def test_no_lease_is_given_under_a_grant(world: World) -> None:
