@@ -105,7 +105,12 @@ def test_ctrl_c_leaves_nothing_behind(config: Path, tmp_path: Path) -> None:
     while process.poll() is None and not mine:
         mine = [pid for pid in workers() if parent_of(pid) == process.pid]
         time.sleep(0.01)
+    # Held still, so that they can't be done before the signal is there.
+    for pid in mine:
+        os.kill(int(pid), signal.SIGSTOP)
     os.kill(process.pid, signal.SIGINT)
+    for pid in mine:
+        os.kill(int(pid), signal.SIGCONT)
     process.communicate(timeout=60)
     assert mine
     assert process.returncode == 130

@@ -287,7 +287,7 @@ class Site:
         fields: dict[str, Any] = {
             "id": new_id("ses"), "generation": 1, "created_at": now, "last_seen_at": now, "expires_at": now + 36_000,
             "identity": Identity(subject="usr_1", login="dr.sato", name="佐藤 恵", roles=roles),
-            "events": (AuthEvent(kind="pwd", at=now, generation=1),), "idle_seconds": 900,
+            "events": (AuthEvent(kind="pwd", at=now, generation=1),), "idle_seconds": 36_000,
         }  # fmt: skip
         if kind == "expired":
             fields |= {"expires_at": now + 2}

@@ -91,7 +91,10 @@ def test_one_rule_from_the_first_look_to_the_way_back(own: Demo, arrive: Arrive,
     tablet(yamamoto, "cases-hold")
 
     # Whom would it hit? The replay names the clerk.
-    yamamoto.press(".next a[href$='/replay']")
+    if language == "ja":
+        yamamoto.press(".next a[href$='/replay']")
+    else:  # of the very same content there is a result already: the page leads on, and the replay is a place beside
+        page.goto(f"{draft}/replay")
     yamamoto.press("form.filters button[type=submit]")
     expect(page.locator("section.result")).to_be_visible(timeout=60_000)
     assert words["clerk"] in yamamoto.text()

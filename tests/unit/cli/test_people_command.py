@@ -173,8 +173,8 @@ def test_an_unusual_role_is_pointed_out(people: Run) -> None:
     status, _, err = people("add", *MORI[:-1], "physican")
     assert status == 0
     assert err == (
-        "note: the starter policies know no role 'physican', only physician, nurse, pharmacist, clerk, vendor, "
-        "security_officer, auditor\n"
+        "note: the starter policies know no role 'physican', only physician, resident, nurse, pharmacist, technologist, clerk, "
+        "external_reader, vendor, security_officer, auditor\n"
     )
 
 
