@@ -51,8 +51,8 @@ class Visitor:
         return bool(await self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
-async def visitor(browser: Browser, headers: dict[str, str], language: str = "ja-JP", width: int = 1280) -> Visitor:
-    context = await browser.new_context(viewport={"width": width, "height": 900}, locale=language, extra_http_headers=headers)
+async def visitor(chromium: Browser, headers: dict[str, str], language: str = "ja-JP", width: int = 1280) -> Visitor:
+    context = await chromium.new_context(viewport={"width": width, "height": 900}, locale=language, extra_http_headers=headers)
     return Visitor(await context.new_page())
 
 
@@ -60,12 +60,12 @@ async def visitor(browser: Browser, headers: dict[str, str], language: str = "ja
 
 
 async def test_the_live_page_shows_filters_pauses_and_runs_nothing(
-    browser: Browser, tmp_path: Path, unused_tcp_port: int
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     origin = f"http://console.localhost:{unused_tcp_port}"
     async with opened(tmp_path, SystemClock(), origin) as world, serving(world.application(), unused_tcp_port):
         await world.decision(path="/oldest")
-        officer = await visitor(browser, assertion(world.signer, **OFFICER))
+        officer = await visitor(chromium, assertion(world.signer, **OFFICER))
         page = officer.page
         await page.goto(f"{origin}/")
         rows = page.locator("[data-decisions] tr")
@@ -118,14 +118,14 @@ async def test_the_live_page_shows_filters_pauses_and_runs_nothing(
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
 async def test_an_officer_works_with_the_keyboard_in_both_languages(
-    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str
 ) -> None:
     origin = f"http://console.localhost:{unused_tcp_port}"
     async with opened(tmp_path, SystemClock(), origin) as world, serving(world.application(), unused_tcp_port):
         world.load_policies()
         session = await world.session(user_agent=NASTY)
         device = await world.device(label=NASTY, status="pending")
-        officer = await visitor(browser, assertion(world.signer, **OFFICER), language)
+        officer = await visitor(chromium, assertion(world.signer, **OFFICER), language)
         page = officer.page
 
         await page.goto(f"{origin}/sessions")
@@ -172,12 +172,12 @@ def verifier(signer: TestSigner, audience: str) -> AssertionVerifier:
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
 async def test_a_clinician_sees_prescribes_and_uploads(
-    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str
 ) -> None:
     signer, origin = TestSigner(), f"http://ehr.localhost:{unused_tcp_port}"
     ehr = create_ehr(tmp_path, verifier(signer, "ehr"), SystemClock(), front=Front(origin=origin, portal=PORTAL))
     async with serving(ehr, unused_tcp_port):
-        doctor = await visitor(browser, assertion(signer), language)
+        doctor = await visitor(chromium, assertion(signer), language)
         page = doctor.page
         await page.goto(f"{origin}/patients")
         await page.click("text=見本 花子" if language == "ja-JP" else "text=Mihon Hanako")
@@ -220,14 +220,14 @@ async def test_a_clinician_sees_prescribes_and_uploads(
 
 
 async def test_old_vital_signs_are_taken_away_and_an_ended_session_clears_the_screen(
-    browser: Browser, tmp_path: Path, unused_tcp_port: int
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int
 ) -> None:
     signer, origin = TestSigner(), f"http://ehr.localhost:{unused_tcp_port}"
 
     def ehr() -> web.Application:
         return create_ehr(tmp_path, verifier(signer, "ehr"), SystemClock(), front=Front(origin=origin, portal=PORTAL))
 
-    doctor = await visitor(browser, assertion(signer))
+    doctor = await visitor(chromium, assertion(signer))
     page = doctor.page
     async with serving(ehr(), unused_tcp_port):
         await page.goto(f"{origin}/patients/P1001")
@@ -243,11 +243,11 @@ async def test_old_vital_signs_are_taken_away_and_an_ended_session_clears_the_sc
 
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
-async def test_images_are_drawn_and_stepped_through(browser: Browser, unused_tcp_port: int, language: str) -> None:
+async def test_images_are_drawn_and_stepped_through(chromium: Browser, unused_tcp_port: int, language: str) -> None:
     signer, origin = TestSigner(), f"http://imaging.localhost:{unused_tcp_port}"
     imaging = create_imaging(verifier(signer, "imaging"), front=Front(origin=origin, portal=PORTAL))
     async with serving(imaging, unused_tcp_port):
-        doctor = await visitor(browser, assertion(signer, aud="imaging"), language)
+        doctor = await visitor(chromium, assertion(signer, aud="imaging"), language)
         page = doctor.page
         await page.goto(f"{origin}/")
         await doctor.picture(f"imaging-home-{language[:2]}")

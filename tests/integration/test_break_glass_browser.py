@@ -55,12 +55,12 @@ async def moved(context: BrowserContext, browser: support.Browser) -> None:
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-async def test_a_clinician_on_a_phone(browser: Browser, tmp_path_factory: pytest.TempPathFactory, language: str) -> None:
+async def test_a_clinician_on_a_phone(chromium: Browser, tmp_path_factory: pytest.TempPathFactory, language: str) -> None:
     async with support.open_whole(tmp_path_factory.mktemp("whole") / "data") as whole:
         nobody = whole.browser()
         form = await confirmed(nobody, await ready(nobody))
         assert form.status == 200
-        context = await browser.new_context(
+        context = await chromium.new_context(
             viewport={"width": 390, "height": 844}, locale="ja-JP" if language == "ja" else "en-GB", java_script_enabled=False
         )
         await moved(context, nobody)
@@ -135,7 +135,7 @@ def done(break_id: str, since: float) -> Marked:
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-async def test_an_officer_reviews_one(browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str) -> None:
+async def test_an_officer_reviews_one(chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str) -> None:
     clock, origin = SystemClock(), f"http://console.localhost:{unused_tcp_port}"
     async with opened(tmp_path, clock, origin) as world:
         world.load_policies()
@@ -144,7 +144,7 @@ async def test_an_officer_reviews_one(browser: Browser, tmp_path: Path, unused_t
         over = await filled(emergencies, int(clock.now()))
         async with serving(world.application(emergencies=emergencies, marked=done), unused_tcp_port):
             signed = world.signer.headers(clock.now(), exp=int(clock.now()) + 290, **OFFICER)
-            context = await browser.new_context(locale="ja-JP" if language == "ja" else "en-GB", extra_http_headers=signed)
+            context = await chromium.new_context(locale="ja-JP" if language == "ja" else "en-GB", extra_http_headers=signed)
             page = await context.new_page()
             wrong = watched(page)
             await page.goto(origin)

@@ -323,7 +323,7 @@ async def fits(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-US"])
-async def test_in_a_browser(browser: Browser, tmp_path: Path, clock: ManualClock, place: Place, language: str) -> None:
+async def test_in_a_browser(chromium: Browser, tmp_path: Path, clock: ManualClock, place: Place, language: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     origin = f"http://localhost:{port}"
@@ -337,7 +337,7 @@ async def test_in_a_browser(browser: Browser, tmp_path: Path, clock: ManualClock
         server = TestServer(world.application(find_decision=find, known=KNOWN), port=port, host="127.0.0.1")
         await server.start_server()
         signed = world.world.signer.headers(clock.now(), exp=int(clock.now()) + 290, **OFFICER)
-        context = await browser.new_context(
+        context = await chromium.new_context(
             locale=language, extra_http_headers=signed, viewport={"width": 1280, "height": 900},
             permissions=["clipboard-read", "clipboard-write"],
         )  # fmt: skip

@@ -50,20 +50,20 @@ class Visitor:
             assert wide[0] <= wide[1], (name, width)
 
 
-async def visitor(browser: Browser, world: PoliciesWorld, person: dict[str, Any] = OFFICER, language: str = "ja",
+async def visitor(chromium: Browser, world: PoliciesWorld, person: dict[str, Any] = OFFICER, language: str = "ja",
                   **options: Any) -> Visitor:  # fmt: skip
     now = world.world.clock.now()
     signed = world.world.signer.headers(now, exp=int(now) + 290, **person)
     locale = {"ja": "ja-JP", "en": "en-GB"}[language]
     desk: ViewportSize = {"width": 1280, "height": 900}
-    context = await browser.new_context(locale=locale, extra_http_headers=signed, viewport=desk, **options)
+    context = await chromium.new_context(locale=locale, extra_http_headers=signed, viewport=desk, **options)
     return Visitor(await context.new_page(), world, language)
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-async def test_the_editor_says_what_is_wrong_while_it_is_typed(browser: Browser, world: PoliciesWorld, language: str) -> None:
+async def test_the_editor_says_what_is_wrong_while_it_is_typed(chromium: Browser, world: PoliciesWorld, language: str) -> None:
     draft = await world.draft()
-    someone = await visitor(browser, world, language=language)
+    someone = await visitor(chromium, world, language=language)
     page = someone.page
     await someone.open(f"/policies/drafts/{draft.id}/edit/ehr.cedar")
     area, said = page.locator("textarea[name=text]"), page.locator("[data-said]")
@@ -105,9 +105,9 @@ async def test_the_editor_says_what_is_wrong_while_it_is_typed(browser: Browser,
     assert someone.wrong == []
 
 
-async def test_keys_of_the_editor(browser: Browser, world: PoliciesWorld) -> None:
+async def test_keys_of_the_editor(chromium: Browser, world: PoliciesWorld) -> None:
     draft = await world.draft()
-    someone = await visitor(browser, world)
+    someone = await visitor(chromium, world)
     page = someone.page
     await someone.open(f"/policies/drafts/{draft.id}/edit/guards.cedar")
     area = page.locator("textarea[name=text]")
@@ -147,9 +147,9 @@ async def test_keys_of_the_editor(browser: Browser, world: PoliciesWorld) -> Non
     assert someone.wrong == []
 
 
-async def test_somebody_else_saved_the_same_file(browser: Browser, world: PoliciesWorld) -> None:
+async def test_somebody_else_saved_the_same_file(chromium: Browser, world: PoliciesWorld) -> None:
     draft = await world.draft()
-    someone = await visitor(browser, world)
+    someone = await visitor(chromium, world)
     page = someone.page
     await someone.open(f"/policies/drafts/{draft.id}/edit/ehr.cedar")
     area = page.locator("textarea[name=text]")
@@ -171,9 +171,9 @@ async def test_somebody_else_saved_the_same_file(browser: Browser, world: Polici
     assert someone.wrong == []
 
 
-async def test_without_scripts_it_is_a_form_that_saves(browser: Browser, world: PoliciesWorld) -> None:
+async def test_without_scripts_it_is_a_form_that_saves(chromium: Browser, world: PoliciesWorld) -> None:
     draft = await world.draft()
-    someone = await visitor(browser, world, java_script_enabled=False)
+    someone = await visitor(chromium, world, java_script_enabled=False)
     page = someone.page
     await someone.open(f"/policies/drafts/{draft.id}/edit/imaging.cedar")
     text = draft.files["imaging.cedar"].decode()
@@ -183,14 +183,14 @@ async def test_without_scripts_it_is_a_form_that_saves(browser: Browser, world: 
     assert "保存しました" in await page.locator("main").inner_text()
     assert "imaging.cedar:" in await page.locator(".verdict").inner_text(), "what is wrong is said after saving"
     await someone.look("without-scripts")
-    auditor = await visitor(browser, world, AUDITOR)
+    auditor = await visitor(chromium, world, AUDITOR)
     await auditor.open(f"/policies/drafts/{draft.id}/edit/imaging.cedar")
     assert await auditor.page.locator("textarea[readonly]").count() == 1
     assert await auditor.page.locator(".toolbar button").count() == 0
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-async def test_what_would_have_happened_is_counted_live(browser: Browser, world: PoliciesWorld, language: str) -> None:
+async def test_what_would_have_happened_is_counted_live(chromium: Browser, world: PoliciesWorld, language: str) -> None:
     version = world.world.in_force.version
     draft = await world.changed()
     draft = await world.desk.try_out(FIRST_PERSON, draft.id, content=draft.content)
@@ -198,7 +198,7 @@ async def test_what_would_have_happened_is_counted_live(browser: Browser, world:
     would_stop = Beside(allowed=False, policies=("personal-device-outside",))
     await world.world.decision(report_only=would_stop, bundle=version)
     await world.world.decision(report_only=Beside(allowed=True, policies=()), bundle=version)  # the same answer: nothing to see
-    someone = await visitor(browser, world, language=language)
+    someone = await visitor(chromium, world, language=language)
     page = someone.page
     await someone.open("/policies/watch")
     total = page.locator("[data-kind=report_only] [data-total]")
@@ -228,12 +228,12 @@ async def test_what_would_have_happened_is_counted_live(browser: Browser, world:
 
 
 @pytest.mark.parametrize("language", ["ja", "en"])
-async def test_the_pages_fit_desk_tablet_and_phone(browser: Browser, world: PoliciesWorld, language: str) -> None:
+async def test_the_pages_fit_desk_tablet_and_phone(chromium: Browser, world: PoliciesWorld, language: str) -> None:
     published = await world.published()
     draft = await world.draft(by=SECOND_PERSON)
     await world.world.session()
     await world.world.decision(outcome="deny", reason="no_policy_permits")
-    someone = await visitor(browser, world, language=language)
+    someone = await visitor(chromium, world, language=language)
     changed, other = f"/policies/drafts/{published.id}", f"/policies/drafts/{draft.id}"
     pages = {
         "policies": "/policies", "drafts": "/policies/drafts?policy=ehr-prescribe-physician", "draft": other, "done": changed,

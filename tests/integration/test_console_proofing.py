@@ -45,9 +45,9 @@ class Visitor:
         await self.page.set_viewport_size({"width": 1280, "height": 900})
 
 
-async def visitor(browser: Browser, world: ProofingWorld, person: dict[str, Any], language: str = "ja-JP") -> Visitor:
+async def visitor(chromium: Browser, world: ProofingWorld, person: dict[str, Any], language: str = "ja-JP") -> Visitor:
     signed = world.world.signer.headers(world.world.clock.now(), exp=int(world.world.clock.now()) + 290, **person)
-    context = await browser.new_context(locale=language, extra_http_headers=signed)
+    context = await chromium.new_context(locale=language, extra_http_headers=signed)
     return Visitor(await context.new_page(), world.world.origin, language)
 
 
@@ -69,11 +69,11 @@ async def crowd(world: ProofingWorld) -> None:
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
 async def test_an_officer_sees_how_everybody_stands(
-    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str
 ) -> None:
     async with site(tmp_path, unused_tcp_port) as world:
         await crowd(world)
-        officer = await visitor(browser, world, OFFICER, language)
+        officer = await visitor(chromium, world, OFFICER, language)
         page = officer.page
         await officer.open("/")
         await officer.look("home")
@@ -97,11 +97,12 @@ async def test_an_officer_sees_how_everybody_stands(
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
 async def test_an_officer_compares_both_sides_refuses_with_a_note_and_another_finds_it_decided(
-    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str
 ) -> None:
     async with site(tmp_path, unused_tcp_port) as world:
         case = await world.near(SATO, Verified(name=NASTY, kana="サトウ メグミ", birth_date="1984-05-12"))
-        first, second = await visitor(browser, world, OFFICER, language), await visitor(browser, world, SECOND_OFFICER, language)
+        first = await visitor(chromium, world, OFFICER, language)
+        second = await visitor(chromium, world, SECOND_OFFICER, language)
         page = first.page
         await first.open("/proofing/review")
         await first.look("review")
@@ -141,11 +142,12 @@ async def test_an_officer_compares_both_sides_refuses_with_a_note_and_another_fi
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
 async def test_two_officers_proof_somebody_at_the_counter(
-    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str
 ) -> None:
     async with site(tmp_path, unused_tcp_port, counter=True) as world:
         code = await world.at_counter()
-        first, second = await visitor(browser, world, OFFICER, language), await visitor(browser, world, SECOND_OFFICER, language)
+        first = await visitor(chromium, world, OFFICER, language)
+        second = await visitor(chromium, world, SECOND_OFFICER, language)
         page = first.page
         await first.open("/proofing")
         await page.click(".tabs a[href='/proofing/counter']")
@@ -181,14 +183,16 @@ async def test_two_officers_proof_somebody_at_the_counter(
 
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
-async def test_an_officer_invites_many_and_watches(browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str) -> None:
+async def test_an_officer_invites_many_and_watches(
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+) -> None:
     async with site(tmp_path, unused_tcp_port) as world:
         await crowd(world)
         for number in range(3):
             await world.add(
                 User(id=f"usr_w{number}", login=f"w{number}", name=f"病棟 {number}", roles=("nurse",), department="3東病棟")
             )
-        officer = await visitor(browser, world, OFFICER, language)
+        officer = await visitor(chromium, world, OFFICER, language)
         page = officer.page
         await officer.open("/proofing/batches")
         await page.click("a[href='/proofing/invite']")
@@ -206,7 +210,7 @@ async def test_an_officer_invites_many_and_watches(browser: Browser, tmp_path: P
         world.bench.verifier.vouched = True
         world.bench.clock.advance(60)
         await world.bench.proofed(ward)
-        officer = await visitor(browser, world, AUDITOR, language)
+        officer = await visitor(chromium, world, AUDITOR, language)
         page = officer.page
         await officer.open("/proofing/batches")
         await expect(page.locator("tbody")).to_contain_text("1" if language == "ja-JP" else "1 of 3 done")
@@ -218,7 +222,7 @@ async def test_an_officer_invites_many_and_watches(browser: Browser, tmp_path: P
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-GB"])
 async def test_the_verifier_is_asked_again_with_progress_and_a_person_is_ended_and_deleted(
-    browser: Browser, tmp_path: Path, unused_tcp_port: int, language: str
+    chromium: Browser, tmp_path: Path, unused_tcp_port: int, language: str
 ) -> None:
     async with site(tmp_path, unused_tcp_port) as world:
         users = await world.bench.crowd(9)
@@ -226,7 +230,7 @@ async def test_the_verifier_is_asked_again_with_progress_and_a_person_is_ended_a
         assert record is not None
         world.bench.verifier.says[record.transaction] = Revoked()
         world.bench.verifier.gate = asyncio.Event()
-        officer = await visitor(browser, world, OFFICER, language)
+        officer = await visitor(chromium, world, OFFICER, language)
         page = officer.page
         await officer.open("/proofing/rechecks")
         await officer.look("rechecks-none")

@@ -251,7 +251,7 @@ async def test_who_may(visit: Visit, world: ReplayWorld) -> None:
 
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-US"])
-async def test_in_a_browser(browser: Browser, tmp_path: Path, language: str) -> None:
+async def test_in_a_browser(chromium: Browser, tmp_path: Path, language: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     origin = f"http://localhost:{port}"
@@ -259,7 +259,7 @@ async def test_in_a_browser(browser: Browser, tmp_path: Path, language: str) -> 
         await world.fill()
         draft = await world.draft()
         signed = world.policies.world.signer.headers(START, exp=int(START) + 290, **OFFICER)
-        context = await browser.new_context(locale=language, extra_http_headers=signed, viewport={"width": 1280, "height": 900})
+        context = await chromium.new_context(locale=language, extra_http_headers=signed, viewport={"width": 1280, "height": 900})
         page = await context.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))

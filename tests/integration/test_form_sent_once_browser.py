@@ -15,9 +15,9 @@ def _count(posts: list[str], request: Request, path: str) -> None:
         posts.append(request.url)
 
 
-async def _as(browser: Browser, person: Person) -> BrowserContext:
+async def _as(chromium: Browser, person: Person) -> BrowserContext:
     """Chromium with what the browser without a screen holds."""
-    context = await browser.new_context(locale="ja-JP")
+    context = await chromium.new_context(locale="ja-JP")
     for host, jar in person.cookies.items():
         for name, value in jar.items():
             await context.add_cookies(
@@ -27,12 +27,12 @@ async def _as(browser: Browser, person: Person) -> BrowserContext:
 
 
 async def test_a_double_click_begins_one_break_glass_and_loses_nothing(
-    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+    chromium: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     async with open_whole(tmp_path_factory.mktemp("whole") / "data") as whole:
         nobody = whole.browser()
         form = await confirmed(nobody, await ready(nobody))
-        context = await _as(browser, nobody)
+        context = await _as(chromium, nobody)
         page = await context.new_page()
         posts: list[str] = []
 
@@ -62,13 +62,13 @@ async def test_a_double_click_begins_one_break_glass_and_loses_nothing(
 
 
 async def test_a_double_click_registers_one_device_and_loses_nothing(
-    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+    chromium: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     async with open_whole(tmp_path_factory.mktemp("whole") / "data") as whole:
         nobody = whole.browser()
         asked = await nobody.sign_in("ehr", CHART, login="dr.sato")
         form = await nobody.follow(await nobody.get(asked.remedy("register_device")))
-        context = await _as(browser, nobody)
+        context = await _as(chromium, nobody)
         page = await context.new_page()
         posts: list[str] = []
         page.on("request", lambda request: _count(posts, request, DEVICE))

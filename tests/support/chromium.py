@@ -25,7 +25,7 @@ def find_chromium() -> str:
 
 
 @pytest.fixture
-async def browser() -> AsyncIterator["Browser"]:
+async def chromium() -> AsyncIterator["Browser"]:
     """A Chromium of a test's own."""
     # Not at the top: most tests need no browser.
     from playwright.async_api import async_playwright
