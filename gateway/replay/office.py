@@ -186,6 +186,9 @@ class ReplayOffice:
                 await asyncio.wait([result], timeout=BEAT_SECONDS)
                 await self._beat(run, told, stop)
             report = msgspec.structs.replace(result.result(), content=run.content)
+            if stop.is_set():
+                # What was given up has no result, even where it was quicker than the word.
+                report, failure = None, Failure(kind="cancelled")
         except Cancelled:
             failure = Failure(kind="cancelled")
         except LogNotWhole as error:
