@@ -19,9 +19,9 @@ from tests.support.caddy import SERVER, Caddy, before, with_caddy
 from tests.support.fronts import NAVIGATION, SCRIPT, Door, OpenDoors, wait_until
 from tests.support.fronts_site import HOST, PORTAL, open_site
 from tests.support.mutual import ServerCa
+from tests.support.ports import free_port
 from tests.support.raw import Line, NoReplyError
 from tests.support.raw_upstream import Hit
-from tests.support.served import free_port
 
 KEY = base64.b64encode(b"0123456789abcdef").decode()
 HANDSHAKE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {KEY}")

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from tests.support.console import AUDITOR, OFFICER
 from tests.support.console_policies import PoliciesWorld, policies_world
 from tests.support.logs import Place, decision
 from tests.support.policy import STARTER, facts
+from tests.support.ports import free_port
 
 Client = TestClient[web.Request, web.Application]
 Visit = Callable[..., Awaitable[Client]]
@@ -324,8 +324,7 @@ async def fits(page: Page, name: str) -> None:
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-US"])
 async def test_in_a_browser(chromium: Browser, tmp_path: Path, clock: ManualClock, place: Place, language: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     origin = f"http://localhost:{port}"
     await place.write([recorded(1, UNTOUCHED)])
     await asyncio.to_thread(ARTEFACTS.mkdir, parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 import asyncio
 import html
 import re
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from tests.support.console import AUDITOR, OFFICER
 from tests.support.console_policies import SECOND
 from tests.support.console_replay import NIGHT, ReplayWorld, of, replay_world
 from tests.support.logs import START
+from tests.support.ports import free_port
 
 Client = TestClient[web.Request, web.Application]
 Visit = Callable[..., Awaitable[Client]]
@@ -252,8 +252,7 @@ async def test_who_may(visit: Visit, world: ReplayWorld) -> None:
 
 @pytest.mark.parametrize("language", ["ja-JP", "en-US"])
 async def test_in_a_browser(chromium: Browser, tmp_path: Path, language: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     origin = f"http://localhost:{port}"
     async with replay_world(tmp_path, ManualClock(START), origin) as world, serving(world.application(), port):
         await world.fill()

@@ -17,9 +17,9 @@ from gateway.frontconf.envoy import Options, render
 from tests.support.envoy import Envoy, by_socket
 from tests.support.fronts import SCRIPT, Door, wait_until
 from tests.support.fronts_site import HOST, Site, open_site
+from tests.support.ports import free_port
 from tests.support.raw import Line, Reply
 from tests.support.raw_upstream import Answer, Hit, RawUpstream, answer_plainly
-from tests.support.served import free_port
 
 HEALTH = HealthConfig(path="/up", interval_seconds=1, unhealthy_after=1, healthy_after=1)
 LIMITS = {"ehr.get": {"idle_seconds": 1}, "ehr.rest": {"total_seconds": 1}}

@@ -24,6 +24,7 @@ from gateway.domain.record import DecisionRecord, Record
 from gateway.kernel.clock import ManualClock
 from gateway.rp.verified import Acceptance, Accepted, claims_request
 from tests.support.clinician import Clinician, Person
+from tests.support.ports import free_port
 from tests.support.whole import open_http
 
 FRAMEWORK = "https://partner.example/trust/staff"
@@ -105,8 +106,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     await web.SockSite(runner, listening).start()
     behind = int(listening.getsockname()[1])
     partner.issuer = f"http://partner.localhost:{behind}"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    port = free_port()
     folder = tmp_path / "data"
     demo._make_folder(folder)
     demo._make_keys(folder / "keys")

@@ -23,9 +23,10 @@ from tests.support.fronts import NAVIGATION, SCRIPT, Door, wait_until
 from tests.support.fronts_certificates import client_context
 from tests.support.fronts_site import HOST, Site, open_site
 from tests.support.mutual import ServerCa
+from tests.support.ports import free_port
 from tests.support.raw import Line, Reply
 from tests.support.raw_upstream import saying
-from tests.support.served import WARD, Served, free_port, served, ward
+from tests.support.served import WARD, Served, served, ward
 
 FORM = ("Content-Type: application/x-www-form-urlencoded",)
 

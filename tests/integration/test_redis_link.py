@@ -2,7 +2,6 @@
 
 import datetime as dt
 import ipaddress
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from gateway.kernel.errors import ConfigError, StoreUnavailable
 from gateway.kernel.secret import Secret
 from gateway.sessions.redis_link import RedisLink
+from tests.support.ports import free_port
 from tests.support.redis import RedisServer, running_redis
 
 
@@ -129,9 +129,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     (folder / "redis.key").write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     options = ("--tls-port", str(port), "--bind", "127.0.0.1", "--tls-auth-clients", "no", "--requirepass", "hunter2")
     pair = ("--tls-cert-file", str(folder / "redis.crt"), "--tls-key-file", str(folder / "redis.key"))
     with running_redis(*options, *pair, "--tls-ca-cert-file", str(folder / "redis.crt")):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 import pyotp
+
+from tests.support.ports import free_port
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
@@ -47,9 +48,11 @@ import sys
 from pathlib import Path
 import gateway.demo.run
 from gateway.cli import main
-gateway.demo.run.POLICIES = Path(sys.argv.pop(1))
+gateway.demo.run.POLICIES, gateway.demo.run.TEMPLATE = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
 sys.exit(main(sys.argv[1:]))
 """
+_TEMPLATE: Final = Path(__file__).parents[2] / "gateway" / "demo" / "gateway.toml.in"
+_DATABASE: Final = 'database = "policies.sqlite3"\n'
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -70,11 +73,13 @@ class Demo:
     """One data directory and the process that serves it; may be stopped and started again."""
 
     def __init__(self, folder: Path, *, tls: bool = False, policies: Path | None = None, recorded: bool = False) -> None:
-        """`policies`: a bundle to use instead of the repository's. `recorded`: note every path that is written to."""
+        """`policies`: a bundle that is followed where it lies, instead of the repository's in a database. `recorded`: note every
+        path that is written to.
+        """
         self.data: Final = folder / "data"
         self.elsewhere: Final = folder / "elsewhere"
         self.ready_file: Final = folder / "ready.json"
-        self.port: Final = _free_port()
+        self.port: Final = free_port()
         self._output: Final = folder / "output"
         self._writes: Final = folder / "writes"
         self._tls = tls
@@ -97,7 +102,11 @@ class Demo:
             arguments.append("--tls")
         command = [str(gateway_command())]
         if self._policies is not None:
-            command = [sys.executable, "-c", _WITH_POLICIES, str(self._policies)]
+            text = _TEMPLATE.read_text("utf-8")
+            assert text.count(_DATABASE) == 1
+            template = self.data.with_name("gateway.toml.in")
+            template.write_text(text.replace(_DATABASE, ""), "utf-8")
+            command = [sys.executable, "-c", _WITH_POLICIES, str(self._policies), str(template)]
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
                 [*command, *arguments],
@@ -232,8 +241,3 @@ def gateway_command() -> Path:
     found = Path(sys.executable).with_name("gateway")
     assert found.exists(), f"{found} is missing: run `make setup-test`"
     return found
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -20,6 +20,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from gateway.emergency.model import BreakGlass
 from gateway.emergency.words import Manner
 from gateway.kernel.ids import new_id
+from tests.support.ports import free_port
 
 NOW = 1_800_000_000
 
@@ -56,8 +57,7 @@ class MailServer:
         self.status = status
         self.arrived = threading.Event()
         self._password = password
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         upgraded = tls is not None and not implicit
         options: dict[str, Any] = {"require_starttls": upgraded, "auth_require_tls": upgraded}
         if password:

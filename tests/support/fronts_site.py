@@ -33,9 +33,10 @@ from gateway.sessions.redis_link import RedisLink
 from tests.support.configuration import private
 from tests.support.devices import new_device
 from tests.support.fronts_certificates import DeviceCa
+from tests.support.ports import free_port
 from tests.support.raw_upstream import Hit, RawUpstream
 from tests.support.redis import RedisServer
-from tests.support.served import ROOT, START_SECONDS, STOP_SECONDS, free_port, pem, write_certificates
+from tests.support.served import ROOT, START_SECONDS, STOP_SECONDS, pem, write_certificates
 
 HOST: Final = "ehr.localhost"
 OTHER_HOST: Final = "lab.localhost"

@@ -17,7 +17,6 @@ import aiohttp
 import pyotp
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.test_utils import unused_port
 from joserfc import jwt
 from joserfc.jwk import KeySet
 from yarl import URL
@@ -35,6 +34,7 @@ from idp.web.account import account_client
 from idp.web.options import PageOptions
 from idp.web.pages import setup_pages
 from tests.support.authenticator import SoftKey
+from tests.support.ports import free_port
 
 SECRET = "client-secret-of-the-tests-0123456789"
 PASSWORD = "kawasemi-4821-hotaru"
@@ -103,7 +103,7 @@ async def idp_site(
 ) -> AsyncIterator[IdpSite]:  # fmt: skip
     """`backend` may be made of the issuer, which is known only here."""
     clock = clock or ManualClock()
-    port, portal_port = unused_port(), unused_port()
+    port, portal_port = free_port(), free_port()
     issuer, portal = f"http://id.localhost:{port}", f"http://portal.localhost:{portal_port}"
     events = Events()
     chosen_backend = backend(issuer) if callable(backend) else backend or simulated_backend(clock, demo_mode=True)

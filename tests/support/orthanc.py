@@ -14,7 +14,7 @@ import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from tests.support.served import free_port
+from tests.support.ports import free_port
 
 START_SECONDS = 20.0
 SIDE = 2_240

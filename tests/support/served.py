@@ -30,6 +30,7 @@ from cryptography.x509.oid import NameOID
 from gateway.kernel.web.loopback import LoopbackResolver
 from tests.support.clinician import Clinician, Person
 from tests.support.configuration import private
+from tests.support.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 30.0
@@ -346,11 +347,6 @@ async def served(folder: Path, apps: str, **options: Any) -> AsyncIterator[Serve
 def scanned(login: str, password: str, printed: str) -> Person:
     """Who somebody is whose authenticator app has scanned what the command printed."""
     return Person(login=login, password=password, secret=pyotp.parse_uri(printed.splitlines()[-1]).secret)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 # ---------------------------------------------------------------- an application

@@ -21,6 +21,7 @@ from gateway.kernel.clock import ManualClock
 from gateway.kernel.secret import Secret
 from gateway.kernel.web.loopback import LoopbackResolver
 from tests.support.clinician import Clinician, Page, Person
+from tests.support.ports import free_port
 
 __all__ = ["PASSWORD", "SECRET", "Browser", "Page", "Whole", "open_whole", "query", "with_query"]
 
@@ -101,8 +102,7 @@ async def open_whole(folder: Path, *, policies: Path | None = None, **changes: o
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
     await web.SockSite(runner, listening).start()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
+    port = free_port()
     demo._make_folder(folder)
     demo._make_keys(folder / "keys")
     behind = int(listening.getsockname()[1])

@@ -13,6 +13,7 @@ from gateway.app.sockets import Sockets, places
 from gateway.config import Config, load_config
 from gateway.kernel.errors import ConfigError
 from tests.support.configuration import MINIMAL, write_config
+from tests.support.ports import free_port
 
 FRONT = 'front = { socket = "front.sock", trusted_uids = [33] }'
 
@@ -20,11 +21,6 @@ FRONT = 'front = { socket = "front.sock", trusted_uids = [33] }'
 def config(folder: Path, port: int = 0, front: str = FRONT) -> Config:
     listen = f"port = {port}\n" if port else ""
     return load_config(write_config(folder, MINIMAL.replace(FRONT, f"{listen}{front}")), {})
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def connects(path: Path) -> bool:

@@ -11,7 +11,7 @@ from gateway.frontconf.caddy import Options, render
 from gateway.kernel.errors import ConfigError
 from tests.support.caddy import Caddy
 from tests.support.configuration import CLIENT_SECRET, MINIMAL, private, write_config
-from tests.support.served import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 DOOR = """
