@@ -122,7 +122,7 @@ async def test_at_an_apps_host_there_is_no_such_page(whole: Whole, browser: Brow
 async def test_without_a_fresh_factor_the_page_asks_for_one_and_the_form_begins_none(whole: Whole, browser: Browser) -> None:
     form = await confirmed(browser, await ready(browser))
     whole.clock.advance(FRESH_SECONDS + 61)
-    await settle()
+    await settle(whole)
     late = await browser.submit(form, FORM, **TYPED)
     assert late.status == 403
     assert "もう一度確認が必要です" in late.text
@@ -139,10 +139,10 @@ async def test_without_a_fresh_factor_the_page_asks_for_one_and_the_form_begins_
 
 async def test_the_second_factor_can_not_be_left_out_on_the_way(whole: Whole, browser: Browser) -> None:
     whole.clock.advance(3000)
-    await settle()
+    await settle(whole)
     denied = await ready(browser)
     whole.clock.advance(FRESH_SECONDS + 61)
-    await settle()
+    await settle(whole)
     page = await browser.follow(await browser.get(offered(denied)), until="/authorize")
     assert "max_age=0" in page.location
     shortened = page.location.replace("&max_age=0", "").replace("max_age=0&", "")
@@ -265,7 +265,10 @@ HOSTILE = (
 
 @pytest.mark.parametrize("field", ["reason", "text", "patient", "flow", "once", "again"])
 @pytest.mark.parametrize("value", HOSTILE)
-async def test_hostile_text_stays_text(whole: Whole, browser: Browser, field: str, value: str) -> None:
+async def test_hostile_text_stays_text(
+    whole: Whole, browser: Browser, field: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.doors.portal.twice._PAUSE_SECONDS", 0.01)
     pages = [await _hostile(whole, browser, field, value)]
     pages.append(await browser.open("portal"))
     for page in pages:

@@ -116,18 +116,18 @@ async def test_it_ends_by_itself_and_cuts_what_is_open(whole: Whole, browser: Br
         assert await stream.content.readany()
         for _ in range(4):  # somebody works: a session that nobody uses ends before
             whole.clock.advance(800)
-            await settle()
+            await settle(whole)
             assert (await browser.open("ehr", CHART)).status == 200
         left = emergency.until - whole.clock.now()
         whole.clock.advance(left - 1)
-        await settle()
+        await settle(whole)
         assert (await browser.open("ehr", CHART)).status == 200
         assert len(await emergencies(whole)) == 1
         whole.clock.advance(1)
         async with asyncio.timeout(10):
             with pytest.raises(aiohttp.ClientPayloadError):
                 await stream.content.read()
-    await settle()
+    await settle(whole)
     denied = await browser.open("ehr", CHART)
     assert denied.status == 403
     assert offered(denied)

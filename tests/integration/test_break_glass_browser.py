@@ -83,7 +83,7 @@ async def test_a_clinician_on_a_phone(chromium: Browser, tmp_path_factory: pytes
         await page.click("#end-emergency")
         await expect(page.locator(".emergency")).to_have_count(0)
         assert await emergencies(whole) == []
-        await settle()
+        await settle(whole)
         assert wrong == []
         await context.close()
 
