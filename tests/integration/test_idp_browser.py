@@ -64,8 +64,8 @@ class Person:
         await self.page.wait_for_url(f"{self.site.callback}?code=*")
 
     async def type_code(self, steps: int = 0) -> None:
-        await self.page.wait_for_selector("[data-code]")
-        await self.page.keyboard.type(self.site.code(steps))  # the field has the focus, and the sixth digit sends it
+        await self.page.wait_for_selector("[data-code]:focus")  # the page's own doing, a moment after it is loaded
+        await self.page.keyboard.type(self.site.code(steps))  # the sixth digit sends it
 
     async def sign_in(self, login: str = "dr.sato") -> None:
         """With the keyboard alone, as forty times a day."""

@@ -47,7 +47,7 @@ class Terminal:
         await self.page.fill("[name=login]", "dr.sato")
         await self.page.fill("[name=password]", PASSWORD)
         await self.page.keyboard.press("Enter")
-        await self.page.wait_for_selector("[data-code]")
+        await self.page.wait_for_selector("[data-code]:focus")
         await self.page.keyboard.type(self.site.code())
         await self.page.click('form[action="/login/proofing"] button')
 

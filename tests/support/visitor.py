@@ -18,6 +18,9 @@ from playwright.sync_api import (
     WebError,
     expect,
 )
+from playwright.sync_api import (
+    TimeoutError as NotInTime,
+)
 
 from tests.support.chromium import find_chromium
 from tests.support.demo import Demo
@@ -169,7 +172,12 @@ class Visitor:
 
     def press(self, selector: str) -> None:
         """Click what navigates."""
-        self.act(self.page.locator(selector).first.click)
+        where = self.page.locator(selector).first
+        try:
+            where.wait_for()
+        except NotInTime as error:
+            raise AssertionError(f"there is no {selector} on {self.page.url}:\n{self.text()}") from error
+        self.act(where.click)
 
     def _passing(self) -> None:
         # Pages that go on by themselves.
