@@ -25,16 +25,18 @@ class SqliteLasting:
         self._path = path
         self._local = threading.local()
         self._open: list[sqlite3.Connection] = []
+        self._busy: set[sqlite3.Connection] = set()
+        self._closed = False
         self._lock = threading.Lock()
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = self._connection()
-            connection.execute("PRAGMA journal_mode=WAL").fetchall()
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in statements(BASE):
-                connection.execute(statement)
-            connection.execute("COMMIT")
+            with self._connection() as connection:
+                connection.execute("PRAGMA journal_mode=WAL").fetchall()
+                connection.execute("BEGIN IMMEDIATE")
+                for statement in statements(BASE):
+                    connection.execute(statement)
+                connection.execute("COMMIT")
 
     def prepare(self, part: str, schema: Sequence[str]) -> None:
         """Make or renew a part's tables."""
@@ -62,23 +64,26 @@ class SqliteLasting:
 
     def stamp(self, topic: str) -> int:
         """The topic's counter."""
-        with self._errors():
-            row = self._connection().execute("SELECT stamp FROM topic WHERE name = ?", (topic,)).fetchone()
+        with self._errors(), self._connection() as connection:
+            row = connection.execute("SELECT stamp FROM topic WHERE name = ?", (topic,)).fetchone()
         return int(row[0]) if row is not None else 0
 
     def close(self) -> None:
-        """Close the connections of all threads."""
+        """Close what is idle now, and what is at work in another thread when that is done; nothing works any more.
+
+        A connection that is closed under a statement takes the process with it.
+        """
         with self._lock:
+            self._closed = True
             for connection in self._open:
-                connection.close()
+                if connection not in self._busy:
+                    connection.close()
             self._open.clear()
-            self._local = threading.local()
 
     # ------------------------------------------------------------------
 
     def _transaction(self, begin: str, work: Callable[[Cursor], T], end: str) -> T:
-        with self._errors():
-            connection = self._connection()
+        with self._errors(), self._connection() as connection:
             connection.execute(begin)
             try:
                 result = work(_SqliteCursor(connection))
@@ -89,7 +94,9 @@ class SqliteLasting:
                 raise
             return result
 
-    def _connection(self) -> sqlite3.Connection:
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """This thread's, at work meanwhile. StoreUnavailable once all is closed."""
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if found is None:
             found = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -98,7 +105,24 @@ class SqliteLasting:
             self._local.connection = found
             with self._lock:
                 self._open.append(found)
-        return found
+        self._begun(found)
+        try:
+            yield found
+        finally:
+            self._done(found)
+
+    def _begun(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            if self._closed:
+                connection.close()
+                raise StoreUnavailable(f"{self._path} was closed", where=WHERE, todo="The gateway is ending: start it again")
+            self._busy.add(connection)
+
+    def _done(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            self._busy.discard(connection)
+            if self._closed:
+                connection.close()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -223,3 +223,30 @@ def test_a_renewal_that_fails_leaves_the_tables_as_they_were(lasting: Lasting, o
 async def test_more_at_once_than_there_are_connections_all_get_their_turn(lasting: Lasting) -> None:
     await asyncio.gather(*(lasting.write(put(str(n), n)) for n in range(40)))
     assert await lasting.read(lambda cursor: cursor.one("SELECT COUNT(*) FROM thing")) == (40,)
+
+
+async def test_closing_waits_for_no_work_and_breaks_none(open_again: Open) -> None:
+    """What is at work when the process ends is done or refused; its connection isn't taken away under it."""
+    for _ in range(20):
+        lasting = open_again()
+        lasting.prepare("things", SCHEMA)
+        begun, go = threading.Event(), threading.Event()
+
+        def slow(cursor: Cursor, begun: threading.Event = begun, go: threading.Event = go) -> int:
+            begun.set()
+            assert go.wait(10)
+            total = 0
+            for number in range(200):
+                cursor.run("INSERT INTO thing (name, body, many) VALUES (?, ?, ?)", (f"{new_id('x')}", "x" * 500, number))
+                total += len(cursor.rows("SELECT body FROM thing"))
+            return total
+
+        work = asyncio.create_task(lasting.write(slow))
+        assert await asyncio.to_thread(begun.wait, 10)
+        lasting.close()
+        go.set()
+        assert await work > 0
+        with pytest.raises(StoreUnavailable):
+            await lasting.write(put("late"))
+        with pytest.raises(StoreUnavailable):
+            lasting.stamp("things")
