@@ -28,11 +28,12 @@ lint:            ## style and import rules
 types:           ## mypy, strict
 	.venv/bin/mypy
 
-# One more than cores: many tests wait for a server, a browser or a time limit.
+# One more than cores: many tests wait for a server, a browser or a time limit. A process that crashes ends the run: what replaced
+# it would wait for ever.
 JOBS = $(shell expr $$(nproc) + 1)
 
 unit:            ## the tests alone, on all cores (options: JOBS=0 for one process, PYTEST_ARGS="tests/unit -k route")
-	.venv/bin/python -m pytest -n $(JOBS) --maxprocesses 8 --dist loadfile $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n $(JOBS) --maxprocesses 8 --max-worker-restart 0 --dist loadfile $(PYTEST_ARGS)
 
 fuzz:            ## fuzz the canonicaliser and the head readers, each for so long (options: SECONDS=60)
 	.venv/bin/python -m tests.fuzz --seconds $(or $(SECONDS),60)
