@@ -1,10 +1,12 @@
 """`gateway demo` as a stranger runs it: a process of its own, started from a folder where it has nothing to write."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +47,7 @@ sys.addaudithook(_note)
 
 _WITH_POLICIES: Final = """\
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 import gateway.demo.run
 from gateway.cli import main
@@ -234,6 +237,18 @@ class Demo:
             (hook / "sitecustomize.py").write_text(_RECORDER, "utf-8")
             environment |= {"PYTHONPATH": str(hook), "WRITES": str(self._writes)}
         return environment
+
+
+@contextlib.contextmanager
+def running_demo(folder: Path, *, tls: bool = False, recorded: bool = False) -> Iterator[Demo]:
+    """A demo that serves meanwhile. At the end it is stopped, and what is promised of that asserted, unless the test failed."""
+    demo = Demo(folder, tls=tls, recorded=recorded)
+    try:
+        demo.start()
+        yield demo
+        demo.stop()
+    finally:
+        demo.end()
 
 
 def gateway_command() -> Path:

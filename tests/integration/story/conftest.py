@@ -6,20 +6,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.support.demo import Demo
+from tests.support.demo import Demo, running_demo
 from tests.support.visitor import Arrive, Visitor, launch
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo that modules share. Whose first day is told somewhere is nobody's visitor elsewhere before it."""
-    running = Demo(tmp_path_factory.mktemp("demo"))
-    try:
-        running.start()
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
         yield running
-        running.stop()
-    finally:
-        running.end()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.demo import Demo
+from tests.support.demo import Demo, running_demo
 from tests.support.visitor import Arrive, Visitor
 
 TOLD: Final = {
@@ -43,13 +43,8 @@ TOLD: Final = {
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """One of this module's own: in the shared one these people may have proved who they are."""
-    running = Demo(tmp_path_factory.mktemp("card"))
-    try:
-        running.start()
+    with running_demo(tmp_path_factory.mktemp("card")) as running:
         yield running
-        running.stop()
-    finally:
-        running.end()
 
 
 def test_each_outcome_says_why_and_what_to_do_and_none_lets_in(demo: Demo, arrive: Arrive) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from gateway.demo.patients import PATIENTS
-from tests.support.demo import Demo
+from tests.support.demo import Demo, running_demo
 from tests.support.visitor import Arrive, Visitor
 
 PATIENT: Final = "P1001"
@@ -22,13 +22,8 @@ FILE: Final[FilePayload] = {"name": "紹介状 (1).pdf", "mimeType": "applicatio
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Demo]:
     """A demo in which nobody has ever done anything."""
-    running = Demo(tmp_path, recorded=True)
-    try:
-        running.start()
+    with running_demo(tmp_path, recorded=True) as running:
         yield running
-        running.stop()
-    finally:
-        running.end()
 
 
 def test_dr_sato_goes_from_nothing_to_a_prescription_in_japanese(fresh: Demo, arrive: Arrive) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.demo import Demo
+from tests.support.demo import Demo, running_demo
 from tests.support.visitor import Arrive, Visitor
 
 LIST: Final = "/patients"
@@ -34,13 +34,8 @@ WORDS: Final = {
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """A demo of its own: what is in force changes."""
-    running = Demo(tmp_path_factory.mktemp("officer"))
-    try:
-        running.start()
+    with running_demo(tmp_path_factory.mktemp("officer")) as running:
         yield running
-        running.stop()
-    finally:
-        running.end()
 
 
 def tablet(visitor: Visitor, name: str) -> None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.support.demo import Demo
+from tests.support.demo import Demo, running_demo
 from tests.support.visitor import Arrive, launch
 
 CHART: Final = "/patients/P1001"
@@ -50,13 +50,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """A demo with TLS."""
-    running = Demo(tmp_path_factory.mktemp("tls"), tls=True)
-    try:
-        running.start()
+    with running_demo(tmp_path_factory.mktemp("tls"), tls=True) as running:
         yield running
-        running.stop()
-    finally:
-        running.end()
 
 
 def test_the_certificate_is_the_devices_evidence_and_a_copied_session_is_not(secured: Demo, arrive: Arrive) -> None:
